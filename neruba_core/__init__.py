@@ -1,0 +1,1 @@
+"""A billing engine that Python backends import."""

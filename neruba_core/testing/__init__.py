@@ -1,0 +1,1 @@
+"""What an embedder and an adapter author need in their own tests."""

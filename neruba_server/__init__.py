@@ -1,0 +1,1 @@
+"""The HTTP server around neruba_core: a thin aiohttp app."""
