@@ -179,3 +179,49 @@ def test_a_url_of_another_database_is_refused_without_repeating_it():
         PostgresDatabases("mysql://root:hunter2@db/app")
 
     assert "hunter2" not in str(refusal.value)
+
+
+def test_without_the_package_the_way_out_is_named(monkeypatch):
+    """
+    Whoever cannot install it may bring a server of their own.
+    """
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+
+    with pytest.raises(PostgresUnavailable, match="NERUBA_TEST_DATABASE_URL"):
+        PostgresServer()
+
+
+def test_a_failed_initialisation_repeats_what_initdb_said(monkeypatch):
+    """
+    A full disk or a missing library is told apart without a debugger.
+    """
+    monkeypatch.setattr(postgres, "SUPERUSER", "pg_reserved")
+
+    with pytest.raises(PostgresUnavailable, match="pg_"):
+        PostgresServer()
+
+
+def test_a_port_that_is_taken_meanwhile_is_left_to_its_owner(server, monkeypatch):
+    """
+    Two test runs may start at the same moment.
+    """
+    free = next(postgres._free_ports())
+    monkeypatch.setattr(postgres, "_free_ports", lambda: iter([server.port, free]))
+
+    with PostgresServer() as other:
+        assert other.port == free
+
+
+def test_starting_and_closing_twice_changes_nothing():
+    """
+    A test may tidy up without keeping count.
+    """
+    server = PostgresServer()
+
+    server.start()
+    answered = query(server.url, "SELECT 1")
+    server.close()
+    server.close()
+
+    assert answered == [(1,)]
+    assert not server.running
