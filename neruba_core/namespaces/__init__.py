@@ -1,0 +1,1 @@
+"""The parts of the façade: each parses an embedder's values and runs verbs in one unit of work."""

@@ -1,0 +1,156 @@
+"""``neruba.projects``: the tenants, each with one wallet and one currency."""
+
+from __future__ import annotations
+
+from typing import TypedDict, Unpack
+
+from attrs import frozen
+
+from neruba_core import money, texts
+from neruba_core.audit.model import SYSTEM, Origin
+from neruba_core.choices import choice
+from neruba_core.context import Context
+from neruba_core.currencies import currency_of
+from neruba_core.identity.model import User
+from neruba_core.ledger.model import Head
+from neruba_core.money import Amount
+from neruba_core.pages import DEFAULT_LIMIT, Page
+from neruba_core.storage.port import UnitOfWork
+from neruba_core.tenancy import projects, roles, settings
+from neruba_core.tenancy.model import MetricPolicy, Project, Role
+from neruba_core.tenancy.settings import Settings
+
+
+class Changes(TypedDict, total=False):
+    """What ``Projects.update`` may change; a field that is left out stays as it is."""
+
+    name: str
+    credit_limit: Amount
+    metric_policy: MetricPolicy | str
+    max_backdate_days: int | None
+    timezone: str
+
+
+@frozen
+class Projects:
+    """Projects of the deployment."""
+
+    _context: Context
+
+    def create(
+        self,
+        *,
+        name: str,
+        external_key: str | None = None,
+        currency: str = "USD",
+        credit_limit: Amount = "0",
+        owner: str | None = None,
+        origin: Origin = SYSTEM,
+    ) -> Project:
+        """Create a project, whose *owner* (a user id) becomes its first member.
+
+        *external_key* is unique per owner, and among projects without one. *currency* is ISO 4217;
+        *credit_limit* is how far the wallet may go below zero. Raises ``TextInvalid``, ``FormatInvalid``
+        (currency), ``Amount…`` refusals, ``UserNotFound`` (owner) or ``ExternalKeyTaken``, which names
+        the project that has the key.
+        """
+        context = self._context
+        clean_name = texts.clean(name)
+        clean_key = None if external_key is None else texts.clean(external_key, most_bytes=255)
+        currency_of(currency)
+        limit_micros = money.parse_non_negative(credit_limit)
+
+        def create(work: UnitOfWork) -> Project:
+            project = projects.create_project(
+                work,
+                name=clean_name,
+                external_key=clean_key,
+                currency=currency,
+                credit_limit_micros=limit_micros,
+                owner=owner,
+                at=context.clock(),
+                ids=context.ids,
+                origin=origin,
+            )
+            # Every ledger verb counts on the head being there, so no project is ever seen without one.
+            work.ledger.add_head(Head(project.id))
+            return project
+
+        return context.write(create)
+
+    def get(self, project_id: str) -> Project:
+        """The project, archived or not. Raises ``ProjectNotFound``."""
+        return self._context.read(lambda work: projects.existing(work, project_id))
+
+    def list(self, limit: int = DEFAULT_LIMIT, cursor: str | None = None) -> Page[Project]:
+        """Every project of the deployment, newest first; *limit* 1–200.
+
+        Raises ``FormatInvalid``, ``CursorInvalid`` or ``CursorMismatch``.
+        """
+        return self._context.read(lambda work: projects.all_projects(work, limit=limit, cursor=cursor))
+
+    def list_of(self, user_id: str, limit: int = DEFAULT_LIMIT, cursor: str | None = None) -> Page[Project]:
+        """The projects that the user is a member of, newest first; *limit* 1–200.
+
+        Raises ``FormatInvalid``, ``CursorInvalid`` or ``CursorMismatch``.
+        """
+        return self._context.read(
+            lambda work: projects.projects_of(work, user_id, limit=limit, cursor=cursor)
+        )
+
+    def update(
+        self,
+        project_id: str,
+        *,
+        role: Role = Role.OWNER,
+        origin: Origin = SYSTEM,
+        **changes: Unpack[Changes],
+    ) -> Project:
+        """Change the settings that are given, all or none; *role* is what the asker is here.
+
+        ``credit_limit`` needs finance, every other field admin. ``max_backdate_days`` is 0–36,500 or
+        ``None`` for no bound. ``timezone`` is fixed once the project has usage. Raises ``Invalid``
+        refusals, ``RoleMissing``, ``ProjectNotFound``, ``ProjectArchived`` or ``ProjectInUse``.
+        """
+        context = self._context
+        parsed = _parsed(changes)
+        return context.write(
+            lambda work: settings.change_settings(
+                work, project_id, parsed, role=role, at=context.clock(), ids=context.ids, origin=origin
+            )
+        )
+
+    def archive(self, project_id: str, *, role: Role = Role.OWNER, origin: Origin = SYSTEM) -> Project:
+        """Refuse every further write to the project, for ever; reads go on. Twice is fine.
+
+        Raises ``RoleMissing`` (owner) or ``ProjectNotFound``.
+        """
+        context = self._context
+        return context.write(
+            lambda work: projects.archive(
+                work, project_id, role=role, at=context.clock(), ids=context.ids, origin=origin
+            )
+        )
+
+    def role(self, project_id: str, user: User) -> Role:
+        """What *user* is in the project; an operator is owner everywhere.
+
+        Raises ``ProjectNotFound`` for someone who is no member, just as if there were no such project.
+        """
+        return self._context.read(lambda work: roles.role_in(work, user, project_id))
+
+
+def _parsed(changes: Changes) -> Settings:
+    """Check an embedder's values. Every field at fault is refused before anything is read."""
+    parsed = Settings()
+    if "name" in changes:
+        parsed["name"] = texts.clean(changes["name"])
+    if "credit_limit" in changes:
+        parsed["credit_limit_micros"] = money.parse_non_negative(changes["credit_limit"])
+    if "metric_policy" in changes:
+        parsed["metric_policy"] = choice(MetricPolicy, changes["metric_policy"], "a metric policy")
+    if "max_backdate_days" in changes:
+        parsed["max_backdate_days"] = settings.backdate_days(changes["max_backdate_days"])
+    if "timezone" in changes:
+        parsed["timezone"] = settings.timezone(changes["timezone"])
+    return parsed

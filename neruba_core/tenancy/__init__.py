@@ -1,0 +1,1 @@
+"""Projects, the people in them, and what each role may do."""
