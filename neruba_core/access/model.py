@@ -1,0 +1,46 @@
+"""Access keys: a project's machine credentials, and the scopes that bound them."""
+
+from __future__ import annotations
+
+from enum import Enum
+
+from attrs import frozen
+
+from neruba_core.instants import Instant
+
+
+class Scope(str, Enum):
+    """What an access key may do; it can do nothing else."""
+
+    INGEST_USAGE = "ingest:usage"
+    INGEST_CHARGE = "ingest:charge"
+    READ_USAGE = "read:usage"
+    READ_BILLING = "read:billing"
+
+
+@frozen
+class AccessKey:
+    """A key without its secret: *secret_hash* is an HMAC of it, *prefix* what may be shown."""
+
+    id: str
+    project_id: str
+    name: str
+    scopes: tuple[Scope, ...]
+    prefix: str
+    secret_hash: str
+    created_at: Instant
+    expires_at: Instant | None = None
+    revoked_at: Instant | None = None
+    last_used_at: Instant | None = None
+
+    def alive(self, at: Instant) -> bool:
+        """Whether the key opens anything at *at*."""
+        return self.revoked_at is None and (self.expires_at is None or at < self.expires_at)
+
+
+@frozen
+class IssuedKey:
+    """A key and its plaintext secret, held only long enough to hand it over."""
+
+    key: AccessKey
+    secret: str

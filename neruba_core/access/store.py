@@ -1,0 +1,31 @@
+"""What access keys ask of storage."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Protocol
+
+from neruba_core.access.model import AccessKey
+from neruba_core.instants import Instant
+
+
+class AccessStore(Protocol):
+    """Access keys, found by id alone when a request arrives and by project when people list them."""
+
+    def add_key(self, key: AccessKey) -> None: ...
+
+    def key(self, key_id: str) -> AccessKey | None: ...
+
+    def keys(self, project_id: str, *, limit: int, before: str | None) -> Sequence[AccessKey]:
+        """The project's keys by descending id, below *before*."""
+
+    def replace_key(self, key: AccessKey) -> None:
+        """Overwrite revocation and expiry of the key of the same id."""
+
+    def touch_keys(self, used_at: Mapping[str, Instant]) -> None:
+        """Move ``last_used_at`` forward, by key id; never backward."""
+
+
+class HasAccess(Protocol):
+    @property
+    def access(self) -> AccessStore: ...

@@ -1,0 +1,1 @@
+"""What a project owes and why."""

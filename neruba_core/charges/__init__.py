@@ -1,0 +1,1 @@
+"""Real-time charges against a wallet."""

@@ -1,0 +1,59 @@
+"""What every part of the façade shares: how to open a unit of work, the clock, the ids, the secrets.
+
+A façade is either free, and each of its calls is a unit of work of its own, or bound to a unit that
+is already open (``Neruba.work()``, ``Neruba.join()``), and each call is a savepoint of that unit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TypeVar
+
+from attrs import field, frozen
+
+from neruba_core.errors import StorageConflict
+from neruba_core.ids import Ids
+from neruba_core.instants import Clock
+from neruba_core.storage.port import Storage, UnitOfWork
+
+T = TypeVar("T")
+
+_TRIES = 3
+
+
+@frozen
+class Context:
+    """Shared by the namespaces of one façade. *bound* is the open unit it works in, if any."""
+
+    storage: Storage
+    clock: Clock
+    ids: Ids
+    pepper: bytes = field(repr=False)
+    password_effort: str = "standard"
+    key_environment: str = "test"
+    bound: UnitOfWork | None = None
+
+    def write(self, act: Callable[[UnitOfWork], T]) -> T:
+        """Run *act* in a unit of work that has been committed when this returns.
+
+        A serialization failure or deadlock undoes the unit and runs *act* again, at most three times
+        in all; inside a bound unit it is the host's to repeat, so it is raised at once.
+        """
+        if self.bound is not None:
+            with self.bound.savepoint():
+                return act(self.bound)
+        for attempt in range(1, _TRIES + 1):
+            try:
+                with self.storage.work() as work:
+                    return act(work)
+            except StorageConflict:
+                if attempt == _TRIES:
+                    raise
+        raise AssertionError("unreachable: the last attempt returns or raises")
+
+    def read(self, act: Callable[[UnitOfWork], T]) -> T:
+        """Run *act* against one consistent moment; inside a bound unit, against that unit."""
+        if self.bound is not None:
+            return act(self.bound)
+        with self.storage.snapshot() as work:
+            return act(work)

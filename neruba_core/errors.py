@@ -1,0 +1,708 @@
+"""Every refusal Neruba can give, as one tree.
+
+A refusal is raised, never returned as a flag, and each class carries a stable dotted ``code`` that
+clients may match on for ever: codes are added, never renamed or reused. The fields of a class are
+the facts a caller needs to go on; ``str()`` says what happened, with which value, and what to do
+next, and never contains a secret. What a code means over HTTP is decided in one other place,
+``neruba_server.problems``.
+"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import attrs
+from attrs import define
+
+
+@define
+class NerubaError(Exception):
+    """The root of every refusal; catch it to catch them all."""
+
+    code: ClassVar[str] = "neruba.error"
+
+    def facts(self) -> dict[str, Any]:
+        """The typed fields of this refusal by name, as a problem document may show them."""
+        return attrs.asdict(self)
+
+
+class Retryable:
+    """Mixed into refusals that the same call may survive a little later."""
+
+    retry_after_seconds: ClassVar[int] = 1
+
+
+# --- values -----------------------------------------------------------------------------------
+
+
+@define
+class Invalid(NerubaError):
+    """A value that no state of the world could make acceptable."""
+
+    code: ClassVar[str] = "value.invalid"
+
+
+@define
+class AmountFloat(Invalid):
+    """A binary float was given where money or units are expected."""
+
+    code: ClassVar[str] = "amount.float"
+
+    def __str__(self) -> str:
+        return 'a float cannot carry money exactly; give a decimal string such as "12.50", an int or a Decimal'
+
+
+@define
+class AmountInvalid(Invalid):
+    """The text is not a plain decimal number."""
+
+    code: ClassVar[str] = "amount.invalid"
+    value: str
+
+    def __str__(self) -> str:
+        return f'{self.value!r} is not a plain decimal number such as "12.50" (no exponent, sign, space or NaN)'
+
+
+@define
+class AmountTooPrecise(Invalid):
+    """More decimal places than the field keeps."""
+
+    code: ClassVar[str] = "amount.too_precise"
+    value: str
+    places: int
+
+    def __str__(self) -> str:
+        return f"{self.value!r} has more than {self.places} decimal places; round it before sending"
+
+
+@define
+class AmountOverflow(Invalid):
+    """An amount, or the sum it would lead to, does not fit 64 bits of micro-units."""
+
+    code: ClassVar[str] = "amount.overflow"
+    limit: str = "9000000000000.000000"
+
+    def __str__(self) -> str:
+        return f"the amount, or the total it would lead to, is beyond {self.limit}"
+
+
+@define
+class AmountNotPositive(Invalid):
+    """Zero or less where an amount must move something."""
+
+    code: ClassVar[str] = "amount.not_positive"
+    value: str
+
+    def __str__(self) -> str:
+        return f"{self.value!r} must be greater than zero; corrections are voids and reversals"
+
+
+@define
+class AmountNegative(Invalid):
+    """Less than zero where zero is the least."""
+
+    code: ClassVar[str] = "amount.negative"
+    value: str
+
+    def __str__(self) -> str:
+        return f"{self.value!r} must not be negative"
+
+
+@define
+class InstantInvalid(Invalid):
+    """Not an RFC 3339 instant, or one outside the years 1970 to 9999."""
+
+    code: ClassVar[str] = "instant.invalid"
+    value: str
+
+    def __str__(self) -> str:
+        return f"{self.value!r} is not an RFC 3339 instant such as 2026-03-17T10:15:00.000Z"
+
+
+@define
+class InstantNaive(Invalid):
+    """An instant without an offset names no moment."""
+
+    code: ClassVar[str] = "instant.naive"
+    value: str
+
+    def __str__(self) -> str:
+        return f"{self.value!r} has no UTC offset; end it with Z or an offset such as +02:00"
+
+
+@define
+class InstantTooPrecise(Invalid):
+    """More than six decimals of a second."""
+
+    code: ClassVar[str] = "instant.too_precise"
+    value: str
+
+    def __str__(self) -> str:
+        return f"{self.value!r} is finer than a microsecond; send at most six decimals"
+
+
+@define
+class TextInvalid(Invalid):
+    """A string with a control character, a surrogate, or of the wrong length."""
+
+    code: ClassVar[str] = "text.invalid"
+    reason: str
+
+    def __str__(self) -> str:
+        return self.reason
+
+
+@define
+class FormatInvalid(Invalid):
+    """A string that should follow a known notation (currency, time zone, email, key) and does not."""
+
+    code: ClassVar[str] = "format.invalid"
+    expected: str
+    value: str
+
+    def __str__(self) -> str:
+        return f"{self.value!r} is not {self.expected}"
+
+
+@define
+class PropertyInvalid(Invalid):
+    """A property or metadata value outside strings, booleans and integers up to 2⁵³−1, or too many of them."""
+
+    code: ClassVar[str] = "property.invalid"
+    name: str
+    reason: str
+
+    def __str__(self) -> str:
+        return f"property {self.name!r}: {self.reason}"
+
+
+@define
+class CursorInvalid(NerubaError):
+    """A page cursor that was not issued by us."""
+
+    code: ClassVar[str] = "cursor.invalid"
+
+    def __str__(self) -> str:
+        return "the cursor cannot be read; start again without one"
+
+
+@define
+class CursorMismatch(NerubaError):
+    """A page cursor that belongs to another list or other filters."""
+
+    code: ClassVar[str] = "cursor.mismatch"
+
+    def __str__(self) -> str:
+        return "the cursor was issued for other filters; repeat the original ones or start again without it"
+
+
+# --- identity ---------------------------------------------------------------------------------
+
+
+@define
+class InvalidCredentials(NerubaError):
+    """Email and password do not belong together; unknown emails answer the same."""
+
+    code: ClassVar[str] = "auth.invalid_credentials"
+
+    def __str__(self) -> str:
+        return "email or password is wrong"
+
+
+@define
+class LoginThrottled(NerubaError):
+    """Too many failed attempts for this account or address; waits double, up to 15 minutes."""
+
+    code: ClassVar[str] = "auth.throttled"
+    wait_seconds: int
+
+    def __str__(self) -> str:
+        return f"too many failed attempts; try again in {self.wait_seconds} seconds"
+
+
+@define
+class SessionEnded(NerubaError):
+    """The access or refresh token belongs to no living session."""
+
+    code: ClassVar[str] = "auth.session_ended"
+
+    def __str__(self) -> str:
+        return "the session has ended or the token is unknown; sign in again"
+
+
+@define
+class RefreshReused(SessionEnded):
+    """A refresh token came a second time, so its whole session was ended."""
+
+    code: ClassVar[str] = "auth.refresh_reused"
+
+    def __str__(self) -> str:
+        return "this refresh token was used before; its session has been ended for safety: sign in again"
+
+
+@define
+class PasswordUnfit(Invalid):
+    """A new password that is too short, too long, or on every attacker's list."""
+
+    code: ClassVar[str] = "password.unfit"
+    reason: str
+
+    def __str__(self) -> str:
+        return f"the password {self.reason}; choose another of 12 to 1,024 bytes"
+
+
+@define
+class EmailTaken(NerubaError):
+    """A user with this email exists."""
+
+    code: ClassVar[str] = "user.email_taken"
+    email: str
+
+    def __str__(self) -> str:
+        return f"a user with email {self.email!r} exists already"
+
+
+@define
+class UserNotFound(NerubaError):
+    """No such user."""
+
+    code: ClassVar[str] = "user.not_found"
+    user: str
+
+    def __str__(self) -> str:
+        return f"no user {self.user!r}"
+
+
+@define
+class InvitationInvalid(NerubaError):
+    """An invitation token that is unknown, used or expired."""
+
+    code: ClassVar[str] = "invitation.invalid"
+
+    def __str__(self) -> str:
+        return "the invitation is unknown, used or expired; ask for a new one"
+
+
+# --- tenancy and access -----------------------------------------------------------------------
+
+
+@define
+class ProjectNotFound(NerubaError):
+    """No such project, or none that the caller may know of: the two answers are the same."""
+
+    code: ClassVar[str] = "project.not_found"
+    project_id: str
+
+    def __str__(self) -> str:
+        return f"no project {self.project_id!r}"
+
+
+@define
+class ProjectArchived(NerubaError):
+    """The project is archived and takes no more writes."""
+
+    code: ClassVar[str] = "project.archived"
+    project_id: str
+
+    def __str__(self) -> str:
+        return f"project {self.project_id!r} is archived and takes no more writes"
+
+
+@define
+class ExternalKeyTaken(NerubaError):
+    """The creator already has a project with this external key."""
+
+    code: ClassVar[str] = "project.external_key_taken"
+    external_key: str
+    project_id: str
+
+    def __str__(self) -> str:
+        return f"external key {self.external_key!r} already names project {self.project_id}"
+
+
+@define
+class ProjectInUse(NerubaError):
+    """A setting that is fixed once money or usage depends on it."""
+
+    code: ClassVar[str] = "project.in_use"
+    field: str
+
+    def __str__(self) -> str:
+        return f"{self.field} can no longer be changed: the project has usage"
+
+
+@define
+class MemberNotFound(NerubaError):
+    """The user is no member of the project."""
+
+    code: ClassVar[str] = "member.not_found"
+    user_id: str
+
+    def __str__(self) -> str:
+        return f"user {self.user_id!r} is not a member of this project"
+
+
+@define
+class MemberExists(NerubaError):
+    """The user is a member already."""
+
+    code: ClassVar[str] = "member.exists"
+    user_id: str
+
+    def __str__(self) -> str:
+        return f"user {self.user_id!r} is a member already; change the role instead"
+
+
+@define
+class LastOwner(NerubaError):
+    """A project keeps at least one owner."""
+
+    code: ClassVar[str] = "member.last_owner"
+
+    def __str__(self) -> str:
+        return "the last owner cannot leave or step down; make someone else an owner first"
+
+
+@define
+class RoleMissing(NerubaError):
+    """The caller's role does not include what this needs."""
+
+    code: ClassVar[str] = "access.role_missing"
+    needed: str
+
+    def __str__(self) -> str:
+        return f"this needs the role {self.needed!r}"
+
+
+@define
+class ScopeMissing(NerubaError):
+    """The access key was issued without the scope this needs."""
+
+    code: ClassVar[str] = "access.scope_missing"
+    needed: str
+
+    def __str__(self) -> str:
+        return f"this access key lacks the scope {self.needed!r}; issue one that has it"
+
+
+@define
+class KeyRefused(NerubaError):
+    """An access key that is malformed, unknown, revoked or expired; the caller is not told which."""
+
+    code: ClassVar[str] = "access.key_refused"
+
+    def __str__(self) -> str:
+        return "the access key is not valid"
+
+
+@define
+class AccessKeyNotFound(NerubaError):
+    """The project has no access key of this id."""
+
+    code: ClassVar[str] = "access.key_not_found"
+    key_id: str
+
+    def __str__(self) -> str:
+        return f"no access key {self.key_id!r}"
+
+
+@define
+class AccessKeyEnded(NerubaError):
+    """A revoked or expired key cannot be rotated."""
+
+    code: ClassVar[str] = "access.key_ended"
+    key_id: str
+
+    def __str__(self) -> str:
+        return f"access key {self.key_id!r} is revoked or expired; issue a new one"
+
+
+# --- idempotency ------------------------------------------------------------------------------
+
+
+@define
+class KeyMissing(NerubaError):
+    """A write that ingests or moves money came without an idempotency key."""
+
+    code: ClassVar[str] = "idempotency.key_missing"
+
+    def __str__(self) -> str:
+        return "send an Idempotency-Key: this write must be safe to retry"
+
+
+@define
+class KeyInvalid(NerubaError):
+    """An idempotency key that is not 1–255 visible ASCII characters in one header line."""
+
+    code: ClassVar[str] = "idempotency.key_invalid"
+
+    def __str__(self) -> str:
+        return "the idempotency key must be 1 to 255 visible ASCII characters, given once"
+
+
+@define
+class KeyReused(NerubaError):
+    """An idempotency key came back with a different request."""
+
+    code: ClassVar[str] = "idempotency.key_reused"
+    idempotency_key: str
+
+    def __str__(self) -> str:
+        return (
+            f"idempotency key {self.idempotency_key!r} was first used with a different request; "
+            "send the original body again or choose a new key"
+        )
+
+
+@define
+class KeyInProgress(Retryable, NerubaError):
+    """A request with the same key is still being decided."""
+
+    code: ClassVar[str] = "idempotency.in_progress"
+    idempotency_key: str
+
+    def __str__(self) -> str:
+        return f"a request with idempotency key {self.idempotency_key!r} is still in progress; retry shortly"
+
+
+# --- metering, usage and charges --------------------------------------------------------------
+
+
+@define
+class MetricExists(NerubaError):
+    """The project has a metric of this key."""
+
+    code: ClassVar[str] = "metric.exists"
+    metric_key: str
+
+    def __str__(self) -> str:
+        return f"metric {self.metric_key!r} exists already; change it with PATCH"
+
+
+@define
+class MetricNotFound(NerubaError):
+    """The project has no metric of this key."""
+
+    code: ClassVar[str] = "metric.not_found"
+    metric_key: str
+
+    def __str__(self) -> str:
+        return f"no metric {self.metric_key!r}"
+
+
+@define
+class MetricInvalid(Invalid):
+    """A metric declaration that contradicts itself."""
+
+    code: ClassVar[str] = "metric.invalid"
+    reason: str
+
+    def __str__(self) -> str:
+        return self.reason
+
+
+@define
+class TimestampInFuture(Invalid):
+    """Usage more than five minutes ahead of the clock."""
+
+    code: ClassVar[str] = "usage.timestamp_in_future"
+    timestamp: str
+
+    def __str__(self) -> str:
+        return f"timestamp {self.timestamp} is more than five minutes in the future; check the sender's clock"
+
+
+@define
+class TimestampTooOld(Invalid):
+    """Usage older than the project accepts."""
+
+    code: ClassVar[str] = "usage.timestamp_too_old"
+    timestamp: str
+    max_backdate_days: int
+
+    def __str__(self) -> str:
+        return f"timestamp {self.timestamp} is older than the {self.max_backdate_days} days this project accepts"
+
+
+@define
+class UsageConflict(NerubaError):
+    """An event id came back with other content."""
+
+    code: ClassVar[str] = "usage.event_conflict"
+    event_id: str
+
+    def __str__(self) -> str:
+        return (
+            f"event {self.event_id!r} is recorded with other content; void it and send a new event id to correct it"
+        )
+
+
+@define
+class UsageNotFound(NerubaError):
+    """The project has no usage event of this id."""
+
+    code: ClassVar[str] = "usage.not_found"
+    usage_id: str
+
+    def __str__(self) -> str:
+        return f"no usage event {self.usage_id!r}"
+
+
+@define
+class QuarantineNotFound(NerubaError):
+    """The project holds no quarantined event of this id."""
+
+    code: ClassVar[str] = "quarantine.not_found"
+    quarantine_id: str
+
+    def __str__(self) -> str:
+        return f"no quarantined event {self.quarantine_id!r}"
+
+
+@define
+class QuarantineClosed(NerubaError):
+    """The quarantined event was replayed, discarded or superseded before."""
+
+    code: ClassVar[str] = "quarantine.closed"
+    quarantine_id: str
+    state: str
+
+    def __str__(self) -> str:
+        return f"quarantined event {self.quarantine_id!r} is {self.state} already"
+
+
+@define
+class StillQuarantined(NerubaError):
+    """A replay found the same fault as before."""
+
+    code: ClassVar[str] = "quarantine.still_failing"
+    quarantine_id: str
+    reason: str
+
+    def __str__(self) -> str:
+        return f"the event would be quarantined again: {self.reason}; fix the metric first"
+
+
+@define
+class ChargeConflict(NerubaError):
+    """A charge's event id came back with other content."""
+
+    code: ClassVar[str] = "charge.event_conflict"
+    event_id: str
+
+    def __str__(self) -> str:
+        return f"charge event {self.event_id!r} is recorded with other content; reverse it and send a new event id"
+
+
+# --- ledger and wallet ------------------------------------------------------------------------
+
+
+@define
+class InsufficientCredit(NerubaError):
+    """The wallet, credit limit included, does not cover the amount."""
+
+    code: ClassVar[str] = "wallet.insufficient_credit"
+    available: str
+
+    def __str__(self) -> str:
+        return f"only {self.available} is available; grant credit or raise the credit limit, then use a new key"
+
+
+@define
+class ExpiryPassed(Invalid):
+    """Something new would have expired before it exists."""
+
+    code: ClassVar[str] = "expiry.passed"
+    expires_at: str
+
+    def __str__(self) -> str:
+        return f"{self.expires_at} has passed; give an expiry in the future or leave it out"
+
+
+@define
+class TransactionNotFound(NerubaError):
+    """The project has no ledger transaction of this id."""
+
+    code: ClassVar[str] = "transaction.not_found"
+    transaction_id: str
+
+    def __str__(self) -> str:
+        return f"no transaction {self.transaction_id!r}"
+
+
+@define
+class NotReversible(NerubaError):
+    """Only credits, debits and charges can be reversed."""
+
+    code: ClassVar[str] = "transaction.not_reversible"
+    transaction_id: str
+    type: str
+
+    def __str__(self) -> str:
+        return f"transaction {self.transaction_id} is a {self.type}; only credit, debit and charge can be reversed"
+
+
+@define
+class ReversalExceedsOriginal(NerubaError):
+    """Reversals together may not exceed what they reverse."""
+
+    code: ClassVar[str] = "reversal.exceeds_original"
+    transaction_id: str
+    left: str
+
+    def __str__(self) -> str:
+        return f"only {self.left} of transaction {self.transaction_id} is left to reverse"
+
+
+# --- storage ----------------------------------------------------------------------------------
+
+
+@define
+class StorageError(NerubaError):
+    """The store could not do its part; nothing was changed."""
+
+    code: ClassVar[str] = "storage.unavailable"
+    reason: str
+
+    def __str__(self) -> str:
+        return f"the database is not available: {self.reason}; nothing was changed"
+
+
+@define
+class StorageUnavailable(Retryable, StorageError):
+    """The database is gone, read-only, full or shutting down."""
+
+
+@define
+class StorageBusy(Retryable, StorageError):
+    """A lock was not had in time, or a conflict outlived its retries."""
+
+    code: ClassVar[str] = "storage.busy"
+
+    def __str__(self) -> str:
+        return f"the database is busy: {self.reason}; nothing was changed, try again"
+
+
+@define
+class StorageConflict(StorageBusy):
+    """A serialization failure or deadlock: the very same unit may be run again at once."""
+
+
+@define
+class SchemaOutdated(StorageError):
+    """The database's schema is not the one this release works with."""
+
+    code: ClassVar[str] = "storage.schema_outdated"
+
+    def __str__(self) -> str:
+        return f"{self.reason}; run `neruba migrate`"
+
+
+@define
+class NotJoinable(StorageError):
+    """The host's transaction cannot carry ours safely."""
+
+    code: ClassVar[str] = "storage.not_joinable"
+
+    def __str__(self) -> str:
+        return f"cannot join this transaction: {self.reason}"

@@ -1,0 +1,1 @@
+"""Doing things once, and answering again."""

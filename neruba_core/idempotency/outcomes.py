@@ -1,0 +1,88 @@
+"""What can become of one write.
+
+Outcomes are values, so that in a batch one bad item never unwinds its neighbours; a call about a
+single item raises the refusal of a ``Conflict`` or ``Rejected`` once its unit has been committed,
+because a conflict or a stored refusal is itself worth keeping.
+"""
+
+from __future__ import annotations
+
+from typing import Generic, TypeAlias, TypeVar
+
+from attrs import frozen
+
+from neruba_core.audit.model import Outcome as OutcomeName
+from neruba_core.errors import NerubaError
+
+T = TypeVar("T")
+Q = TypeVar("Q")
+
+
+@frozen
+class Accepted(Generic[T]):
+    """The effect happened now."""
+
+    value: T
+    name = OutcomeName.ACCEPTED
+
+
+@frozen
+class Replayed(Generic[T]):
+    """The same key and request came before; *value* is what happened then."""
+
+    value: T
+    name = OutcomeName.REPLAYED
+
+
+@frozen
+class Deduplicated(Generic[T]):
+    """Another key, but the same event with the same content; *value* is the original."""
+
+    value: T
+    name = OutcomeName.DEDUPED
+
+
+@frozen
+class Quarantined(Generic[Q]):
+    """A strict project could not place it; nothing is billed until support replays it."""
+
+    value: Q
+    name = OutcomeName.QUARANTINED
+
+
+@frozen
+class Conflict:
+    """The key or the event is taken by other content; *prior_id* names what took it."""
+
+    error: NerubaError
+    prior_id: str | None = None
+    name = OutcomeName.CONFLICT
+
+
+@frozen
+class Rejected:
+    """Refused, with nothing changed but the record of the attempt.
+
+    A refusal that is stored for its key keeps the *request_id* of its first answer; *replayed* tells
+    that this is such a repetition.
+    """
+
+    error: NerubaError
+    request_id: str | None = None
+    replayed: bool = False
+
+    @property
+    def name(self) -> OutcomeName:
+        return OutcomeName.REPLAYED if self.replayed else OutcomeName.REJECTED
+
+
+Refusal: TypeAlias = Conflict | Rejected
+Success: TypeAlias = Accepted[T] | Replayed[T] | Deduplicated[T]
+Written: TypeAlias = Accepted[T] | Replayed[T] | Deduplicated[T] | Conflict | Rejected
+
+
+def raised(outcome: Q | Refusal) -> Q:
+    """Return a success (or a quarantine) as it is; raise the error of a refusal."""
+    if isinstance(outcome, Conflict | Rejected):
+        raise outcome.error
+    return outcome

@@ -1,0 +1,73 @@
+"""Identifiers that sort by time and say what they name.
+
+An id is a prefix and 32 hexadecimal digits: 48 bits of milliseconds, 16 bits that count within the
+millisecond, 64 random bits. Ids of one process ascend strictly; ids of many processes cannot
+collide in practice. The count also makes the order of one batch reproducible. An id is a name, not
+a secret, and never an order of commits: a lower id can commit later.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable
+
+from attrs import define, field
+
+from neruba_core.instants import Clock, now, to_micros
+
+# One system call serves 2,048 ids; drawing eight bytes per id was the hottest line of ingest.
+_BLOCK_BYTES = 16_384
+_RANDOM_DIGITS = 16
+
+
+@define(eq=False)
+class Ids:
+    """A source of ids; *clock* and *randomness* are replaced in tests to make them repeatable."""
+
+    clock: Clock = now
+    randomness: Callable[[int], bytes] = os.urandom
+    _lock: threading.Lock = field(factory=threading.Lock, init=False, repr=False)
+    _block: str = field(default="", init=False, repr=False)
+    _position: int = field(default=0, init=False, repr=False)
+    _milliseconds: int = field(default=0, init=False, repr=False)
+    _count: int = field(default=0, init=False, repr=False)
+
+    def __attrs_post_init__(self) -> None:
+        if hasattr(os, "register_at_fork"):
+            # A forked worker must not hand out its parent's remaining randomness.
+            os.register_at_fork(after_in_child=self._forget)
+
+    def new(self, prefix: str) -> str:
+        """A new id such as ``use_0195a3…``, greater than every id this source gave before."""
+        return self.many(prefix, 1)[0]
+
+    def many(self, prefix: str, count: int) -> list[str]:
+        """*count* new ascending ids, at a fraction of the cost of single ones."""
+        made: list[str] = []
+        with self._lock:
+            self._advance()
+            for _ in range(count):
+                if self._count > 0xFFFF:
+                    # Borrow the next millisecond rather than break the order.
+                    self._milliseconds += 1
+                    self._count = 0
+                if self._position >= len(self._block):
+                    self._block = self.randomness(_BLOCK_BYTES).hex()
+                    self._position = 0
+                end = self._position + _RANDOM_DIGITS
+                made.append(f"{prefix}_{self._milliseconds:012x}{self._count:04x}{self._block[self._position : end]}")
+                self._position = end
+                self._count += 1
+        return made
+
+    def _advance(self) -> None:
+        milliseconds = to_micros(self.clock()) // 1000
+        if milliseconds > self._milliseconds:
+            self._milliseconds = milliseconds
+            self._count = 0
+
+    def _forget(self) -> None:
+        self._lock = threading.Lock()
+        self._block = ""
+        self._position = 0

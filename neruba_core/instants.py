@@ -1,0 +1,123 @@
+"""Moments in UTC, to the microsecond, and half-open periods between them.
+
+An ``Instant`` is an aware ``datetime`` in UTC. Text comes in as RFC 3339 with an offset and goes
+out as ``2026-03-17T10:15:00.000000Z``; storage keeps integer microseconds since 1970. Periods are
+half-open, ``[start, end)``, so that neighbours share a bound and nothing is counted twice.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from typing import TypeAlias
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from attrs import frozen
+
+from neruba_core.errors import FormatInvalid, InstantInvalid, InstantNaive, InstantTooPrecise
+
+Instant: TypeAlias = datetime
+Clock: TypeAlias = Callable[[], Instant]
+"""Where the time comes from; everything takes it from here, so that tests can move it."""
+
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND = timedelta(microseconds=1)
+_RFC3339 = re.compile(
+    r"\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d(?:\.(\d+))?([Zz]|[+-]\d\d:\d\d)?", re.ASCII
+)
+
+
+def now() -> Instant:
+    """The system's clock; the only place that reads it."""
+    return datetime.now(UTC)
+
+
+def parse(text: str) -> Instant:
+    """Read an RFC 3339 instant with an offset and at most six decimals of a second, as UTC.
+
+    Raises ``InstantInvalid``, ``InstantNaive`` or ``InstantTooPrecise``. A leap second is refused.
+    """
+    match = _RFC3339.fullmatch(text)
+    if match is None:
+        raise InstantInvalid(text[:40])
+    decimals, offset = match.groups()
+    if offset is None:
+        raise InstantNaive(text[:40])
+    if decimals is not None and len(decimals) > 6:
+        raise InstantTooPrecise(text[:40])
+    try:
+        return within_range(datetime.fromisoformat(text.upper()).astimezone(UTC))
+    except (ValueError, OverflowError):
+        raise InstantInvalid(text[:40]) from None
+
+
+def utc(moment: datetime) -> Instant:
+    """Take an embedder's aware ``datetime`` as UTC; a naive one raises ``InstantNaive``."""
+    if moment.tzinfo is UTC:
+        return within_range(moment)
+    if moment.utcoffset() is None:
+        raise InstantNaive(moment.isoformat())
+    try:
+        return within_range(moment.astimezone(UTC))
+    except OverflowError:
+        raise InstantInvalid(moment.isoformat()) from None
+
+
+def within_range(moment: Instant) -> Instant:
+    """Refuse what lies before 1970: no business event does, but many a broken clock."""
+    if moment < EPOCH:
+        raise InstantInvalid(moment.isoformat())
+    return moment
+
+
+def text(moment: Instant) -> str:
+    """Write a UTC *moment* as ``2026-03-17T10:15:00.000000Z``."""
+    return moment.isoformat(timespec="microseconds")[:26] + "Z"
+
+
+def to_micros(moment: Instant) -> int:
+    """Microseconds since 1970, as storage keeps them."""
+    return (moment - EPOCH) // _MICROSECOND
+
+
+def from_micros(micros: int) -> Instant:
+    """The inverse of ``to_micros``."""
+    return EPOCH + timedelta(microseconds=micros)
+
+
+@frozen
+class Period:
+    """The moments from *start* up to but not including *end*."""
+
+    start: Instant
+    end: Instant
+
+    def __contains__(self, moment: Instant) -> bool:
+        return self.start <= moment < self.end
+
+
+def zone(name: str) -> ZoneInfo:
+    """The IANA time zone *name*, or ``FormatInvalid``."""
+    try:
+        return ZoneInfo(name)
+    except (ZoneInfoNotFoundError, ValueError, OSError):
+        raise FormatInvalid("an IANA time zone such as Europe/Berlin", name[:80]) from None
+
+
+def month(name: str, zone_name: str) -> Period:
+    """The calendar month *name* (``"2026-03"``) as it passes in the zone *zone_name*."""
+    match = re.fullmatch(r"(\d{4})-(0[1-9]|1[0-2])", name, re.ASCII)
+    if match is None or not 1970 <= int(match[1]) < 9999:
+        raise FormatInvalid('a month such as "2026-03"', name[:40])
+    year, number = int(match[1]), int(match[2])
+    return Period(_month_start(year, number, zone_name), _month_start(year + number // 12, number % 12 + 1, zone_name))
+
+
+def month_of(moment: Instant, zone_name: str) -> str:
+    """The name of the calendar month in which *moment* falls, in the zone *zone_name*."""
+    return moment.astimezone(zone(zone_name)).strftime("%Y-%m")
+
+
+def _month_start(year: int, number: int, zone_name: str) -> Instant:
+    return datetime(year, number, 1, tzinfo=zone(zone_name)).astimezone(UTC)

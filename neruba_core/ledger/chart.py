@@ -1,0 +1,64 @@
+"""The chart of accounts: which accounts there are, what they mean, and where each event posts.
+
+A product default, not accounting advice. The mapping is one small table, ``Chart``; an embedder whose
+books use other names gives ``Neruba`` another one.
+"""
+
+from __future__ import annotations
+
+from enum import Enum
+
+from attrs import frozen
+
+
+class AccountClass(str, Enum):
+    """What kind of account it is, which also tells by which side it grows."""
+
+    ASSET = "asset"
+    LIABILITY = "liability"
+    INCOME = "income"
+    CONTRA_INCOME = "contra_income"
+    EXPENSE = "expense"
+
+    @property
+    def grows_by_debit(self) -> bool:
+        """Assets, expenses and contra-income grow by debit; liabilities and income by credit."""
+        return self in (AccountClass.ASSET, AccountClass.EXPENSE, AccountClass.CONTRA_INCOME)
+
+
+OVERDRAFT = "overdraft"
+"""Charged beyond the grants and not yet billed. Fixed: the guarded head repeats its balance."""
+
+WALLET = "wallet"
+"""The family of accounts ``wallet:{grantId}``: unspent credit, a lot each. Fixed, like the overdraft."""
+
+
+@frozen
+class Chart:
+    """The accounts that events post against, by name."""
+
+    charges: str = "revenue:charges"
+    promotions: str = "promotions"
+    goodwill: str = "goodwill"
+    adjustments: str = "adjustments"
+    cash: str = "cash:manual"
+    classes: tuple[tuple[str, AccountClass], ...] = (
+        (WALLET, AccountClass.LIABILITY),
+        (OVERDRAFT, AccountClass.ASSET),
+        ("cash", AccountClass.ASSET),
+        ("revenue", AccountClass.INCOME),
+        ("promotions", AccountClass.CONTRA_INCOME),
+        ("goodwill", AccountClass.CONTRA_INCOME),
+        ("adjustments", AccountClass.CONTRA_INCOME),
+    )
+
+    def class_of(self, account: str) -> AccountClass:
+        """The class of *account*, by the family before its colon."""
+        family = account.partition(":")[0]
+        for name, of_class in self.classes:
+            if name == family:
+                return of_class
+        raise KeyError(account)
+
+
+DEFAULT = Chart()

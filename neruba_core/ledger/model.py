@@ -1,0 +1,113 @@
+"""Double entry: transactions, their entries, and the one guarded head of each project."""
+
+from __future__ import annotations
+
+from enum import Enum
+
+from attrs import field, frozen
+
+from neruba_core.instants import Instant
+from neruba_core.texts import Properties
+
+
+class TransactionType(str, Enum):
+    """Why money moved."""
+
+    CREDIT = "credit"
+    DEBIT = "debit"
+    CHARGE = "charge"
+    REVERSAL = "reversal"
+
+
+@frozen
+class Head:
+    """The guarded row of a project, locked by every ledger transaction of it and by nothing else.
+
+    *version* numbers the project's transactions from 1 without gaps. *balance_micros* is what the
+    wallet accounts hold less the overdraft, expired grants included until their expiry is posted.
+    """
+
+    project_id: str
+    version: int = 0
+    balance_micros: int = 0
+    overdraft_micros: int = 0
+    held_micros: int = 0
+    receivable_micros: int = 0
+
+
+@frozen
+class Posting:
+    """One side of a movement before it is booked; exactly one of the two amounts is above zero."""
+
+    account: str
+    debit_micros: int = 0
+    credit_micros: int = 0
+
+
+@frozen
+class Entry:
+    """A booked posting. *balance_after_micros* is the account's balance, debit positive."""
+
+    project_id: str
+    version: int
+    number: int
+    transaction_id: str
+    account: str
+    debit_micros: int
+    credit_micros: int
+    balance_after_micros: int
+
+    @property
+    def id(self) -> str:
+        """Derived from the transaction's id: entries are never named apart from it."""
+        return f"ent_{self.transaction_id.removeprefix('txn_')}{self.number:02x}"
+
+    @property
+    def place(self) -> str:
+        """The entry's place in the recorded order, as text that sorts."""
+        return f"{self.version:020d}.{self.number:06d}"
+
+
+@frozen
+class Transaction:
+    """A booked transaction, and its own idempotency record.
+
+    Unique by (project, operation, idempotency key) and, among those with an event id, by (project,
+    operation, event id). *body* is the answer as it is replayed for ever. *grant_id* names the grant
+    that a credit opened; *reverses* the transaction that a reversal corrects.
+    """
+
+    project_id: str
+    version: int
+    id: str
+    type: TransactionType
+    operation: str
+    amount_micros: int
+    balance_after_micros: int
+    description: str
+    event_id: str | None
+    metadata: Properties | None = field(hash=False)
+    grant_id: str | None
+    reverses: str | None
+    idempotency_key: str
+    fingerprint: bytes
+    fingerprint_version: int
+    actor: str
+    request_id: str | None
+    effective_at: Instant
+    recorded_at: Instant
+    body: str
+
+    @property
+    def place(self) -> str:
+        """The transaction's place in the recorded order, as text that sorts."""
+        return f"{self.version:020d}"
+
+
+@frozen
+class Account:
+    """A ledger account of a project and what it holds, debit positive."""
+
+    project_id: str
+    name: str
+    balance_micros: int

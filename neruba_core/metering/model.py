@@ -1,0 +1,53 @@
+"""Metrics: what is counted, how it is aggregated, and what its events must carry."""
+
+from __future__ import annotations
+
+from enum import Enum
+
+from attrs import frozen
+
+from neruba_core.instants import Instant
+
+
+class Aggregation(str, Enum):
+    """How the events of a period become one quantity."""
+
+    SUM = "sum"
+    COUNT = "count"
+    MAX = "max"
+    MIN = "min"
+    LAST = "last"
+    UNIQUE = "unique"
+    AVG = "avg"
+
+
+class PropertyType(str, Enum):
+    """The type that a property of an event must have."""
+
+    STRING = "string"
+    INTEGER = "integer"
+    BOOLEAN = "boolean"
+
+
+@frozen
+class PropertyRule:
+    """The contract of one property of a metric's events."""
+
+    name: str
+    type: PropertyType
+    required: bool = False
+
+
+@frozen
+class Metric:
+    """A named quantity of a project. *auto_declared* tells one that usage brought in on sight."""
+
+    project_id: str
+    key: str
+    aggregation: Aggregation
+    unit: str | None
+    unique_property: str | None
+    free: bool
+    properties: tuple[PropertyRule, ...]
+    auto_declared: bool
+    created_at: Instant

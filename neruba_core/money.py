@@ -1,0 +1,108 @@
+"""Money and units as signed 64-bit micro-units.
+
+Inside, every amount is an ``int`` of micro-units (10⁻⁶ of the currency's unit, or of a metric's
+unit), so sums are exact and order never matters. At the doors, amounts are decimal text with at
+most six places in and exactly six out. A float is refused at every door: it has already lost what
+we promise to keep.
+"""
+
+from __future__ import annotations
+
+import re
+from decimal import Decimal
+from typing import TypeAlias
+
+from neruba_core.errors import (
+    AmountFloat,
+    AmountInvalid,
+    AmountNegative,
+    AmountNotPositive,
+    AmountOverflow,
+    AmountTooPrecise,
+)
+
+Amount: TypeAlias = str | int | Decimal
+"""What an embedder may give: decimal text, a whole number of units, or a ``Decimal``."""
+
+MICROS = 1_000_000
+PLACES = 6
+
+MAX_MICROS = 9_000_000_000_000 * MICROS
+"""The largest amount of one write; below 2⁶³ so that a single amount always fits."""
+
+MAX_TOTAL_MICROS = 2**63 - 1
+"""The largest balance: what a 64-bit column holds."""
+
+_PLAIN = re.compile(r"(-?)0*([0-9]+)(?:\.([0-9]+))?", re.ASCII)
+_WHOLE_DIGITS = 13
+
+
+def parse(amount: Amount) -> int:
+    """Read *amount* as micro-units.
+
+    Raises ``AmountFloat``, ``AmountInvalid`` (exponent, NaN, blank, sign other than ``-``),
+    ``AmountTooPrecise`` (a seventh place, even if zero) or ``AmountOverflow``.
+    """
+    if isinstance(amount, float):
+        raise AmountFloat
+    if isinstance(amount, bool) or not isinstance(amount, str | int | Decimal):
+        raise AmountInvalid(repr(amount)[:40])
+    text = amount if isinstance(amount, str) else _plain_text(amount)
+    match = _PLAIN.fullmatch(text)
+    if match is None:
+        raise AmountInvalid(text[:40])
+    sign, whole, fraction = match.groups()
+    if len(whole) > _WHOLE_DIGITS:
+        raise AmountOverflow
+    if fraction is None:
+        micros = int(whole) * MICROS
+    elif len(fraction) > PLACES:
+        raise AmountTooPrecise(text[:40], PLACES)
+    else:
+        micros = int(whole) * MICROS + int(fraction.ljust(PLACES, "0"))
+    if micros > MAX_MICROS:
+        raise AmountOverflow
+    return -micros if sign else micros
+
+
+def parse_positive(amount: Amount) -> int:
+    """Like ``parse``, but refuses zero and less with ``AmountNotPositive``."""
+    micros = parse(amount)
+    if micros <= 0:
+        raise AmountNotPositive(str(amount))
+    return micros
+
+
+def parse_non_negative(amount: Amount) -> int:
+    """Like ``parse``, but refuses less than zero with ``AmountNegative``."""
+    micros = parse(amount)
+    if micros < 0:
+        raise AmountNegative(str(amount))
+    return micros
+
+
+def text(micros: int) -> str:
+    """Write *micros* as decimal text with exactly six places: ``1250000000`` → ``"1250.000000"``."""
+    whole, fraction = divmod(abs(micros), MICROS)
+    return f"{'-' if micros < 0 else ''}{whole}.{fraction:06d}"
+
+
+def decimal(micros: int) -> Decimal:
+    """Give *micros* as a ``Decimal`` with exactly six places, for an embedder's own arithmetic."""
+    return Decimal(micros).scaleb(-PLACES)
+
+
+def within_total(micros: int) -> int:
+    """Return *micros*, or raise ``AmountOverflow`` where a 64-bit column could not hold it."""
+    if not -MAX_TOTAL_MICROS <= micros <= MAX_TOTAL_MICROS:
+        raise AmountOverflow
+    return micros
+
+
+def _plain_text(amount: int | Decimal) -> str:
+    if isinstance(amount, int):
+        return str(amount)
+    if not amount.is_finite():
+        raise AmountInvalid(str(amount))
+    # str(Decimal("1E+3")) is "1E+3"; "f" writes it out.
+    return format(amount, "f")

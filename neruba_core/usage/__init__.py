@@ -1,0 +1,1 @@
+"""Usage events, from ingest to totals."""

@@ -1,0 +1,124 @@
+"""Usage events: raw, immutable, and each its own idempotency record."""
+
+from __future__ import annotations
+
+from enum import Enum
+
+from attrs import field, frozen
+
+from neruba_core import money, texts
+from neruba_core.instants import Instant, utc
+from neruba_core.money import Amount
+from neruba_core.texts import Properties
+
+RENDER_VERSION = 1
+"""Which renderer of ``usage.answer`` writes an event's body; old versions are kept for ever."""
+
+
+@frozen
+class NewUsage:
+    """Usage as it was sent. ``None`` means that the sender left the field out."""
+
+    metric_key: str
+    units_micros: int
+    timestamp: Instant
+    idempotency_key: str
+    event_id: str | None = None
+    properties: Properties | None = None
+
+    @classmethod
+    def of(
+        cls,
+        *,
+        metric_key: str,
+        units: Amount,
+        timestamp: Instant,
+        idempotency_key: str,
+        event_id: str | None = None,
+        properties: Properties | None = None,
+    ) -> NewUsage:
+        """Check an embedder's values; raises ``Invalid`` refusals and ``KeyInvalid``."""
+        return cls(
+            metric_key=texts.metric_key(metric_key),
+            units_micros=money.parse_non_negative(units),
+            timestamp=utc(timestamp),
+            idempotency_key=texts.idempotency_key(idempotency_key),
+            event_id=None if event_id is None else texts.event_id(event_id),
+            properties=None if properties is None else texts.properties(properties),
+        )
+
+    @property
+    def event(self) -> str:
+        """The identity of the thing that happened: the event id, else the idempotency key."""
+        return self.idempotency_key if self.event_id is None else self.event_id
+
+
+@frozen
+class UsageEvent:
+    """A recorded event. *late* tells that its period was invoiced when it arrived."""
+
+    project_id: str
+    id: str
+    metric_key: str
+    units_micros: int
+    timestamp: Instant
+    event_id: str
+    properties: Properties | None = field(hash=False)
+    idempotency_key: str
+    fingerprint: bytes
+    fingerprint_version: int
+    received_at: Instant
+    late: bool
+    actor: str
+    request_id: str | None
+    render_version: int = RENDER_VERSION
+
+
+@frozen
+class UsageVoid:
+    """The decision that an event counts no more; the event itself stays."""
+
+    project_id: str
+    usage_id: str
+    reason: str
+    voided_at: Instant
+    actor: str
+
+
+class QuarantineState(str, Enum):
+    """Where a quarantined event stands; only ``waiting`` can still become usage."""
+
+    WAITING = "waiting"
+    REPLAYED = "replayed"
+    DISCARDED = "discarded"
+    SUPERSEDED = "superseded"
+
+
+@frozen
+class QuarantinedUsage:
+    """Usage that a strict project could not place; unique by (project, key, fingerprint)."""
+
+    project_id: str
+    id: str
+    event: NewUsage
+    fingerprint: bytes
+    reason: str
+    state: QuarantineState
+    received_at: Instant
+    actor: str
+    request_id: str | None
+
+
+@frozen
+class Totals:
+    """What one metric's unvoided events of a period come to, before any aggregation is chosen.
+
+    *sum_micros* may exceed 64 bits. *last_micros* is the units of the event with the latest
+    timestamp, of equals the highest id. All but *count* and *sum_micros* are ``None`` without events.
+    """
+
+    count: int
+    sum_micros: int
+    max_micros: int | None
+    min_micros: int | None
+    last_micros: int | None

@@ -1,0 +1,71 @@
+"""What support does with usage that a strict project could not place.
+
+A replay sends the event again under its original key and event id, so it can double nothing: if the
+sender has meanwhile resent it with success, the waiting row turns out to be superseded.
+"""
+
+from __future__ import annotations
+
+from neruba_core.audit.changes import note_change
+from neruba_core.audit.model import Origin
+from neruba_core.errors import QuarantineClosed, QuarantineNotFound, StillQuarantined
+from neruba_core.idempotency.outcomes import Accepted, Quarantined, Replayed
+from neruba_core.ids import Ids
+from neruba_core.instants import Instant
+from neruba_core.usage.model import QuarantinedUsage, QuarantineState
+from neruba_core.usage.record import Recorded, RecordingWork, Sent, record
+
+
+def replay(
+    work: RecordingWork, project_id: str, quarantine_id: str, *, at: Instant, ids: Ids, origin: Origin
+) -> Recorded:
+    """Try the event again; if it is recorded, the row is closed.
+
+    Raises ``QuarantineNotFound``, ``QuarantineClosed``, or ``StillQuarantined`` where the fault remains.
+    """
+    waiting = _waiting(work, project_id, quarantine_id)
+    (outcome,) = record(work, [Sent(project_id, waiting.event, origin)], at=at, ids=ids)
+    if isinstance(outcome, Quarantined):
+        raise StillQuarantined(quarantine_id, outcome.value.reason)
+    if isinstance(outcome, Accepted | Replayed):
+        state = QuarantineState.REPLAYED if isinstance(outcome, Accepted) else QuarantineState.SUPERSEDED
+        _close(work, waiting, state, at=at, ids=ids, origin=origin)
+    return outcome
+
+
+def discard(
+    work: RecordingWork, project_id: str, quarantine_id: str, *, at: Instant, ids: Ids, origin: Origin
+) -> QuarantinedUsage:
+    """Give the event up; it is kept, and can no longer be replayed.
+
+    Raises ``QuarantineNotFound`` or ``QuarantineClosed``.
+    """
+    waiting = _waiting(work, project_id, quarantine_id)
+    _close(work, waiting, QuarantineState.DISCARDED, at=at, ids=ids, origin=origin)
+    return waiting
+
+
+def _waiting(work: RecordingWork, project_id: str, quarantine_id: str) -> QuarantinedUsage:
+    found = work.usage.quarantined(project_id, quarantine_id)
+    if found is None:
+        raise QuarantineNotFound(quarantine_id)
+    if found.state is not QuarantineState.WAITING:
+        raise QuarantineClosed(quarantine_id, found.state.value)
+    return found
+
+
+def _close(
+    work: RecordingWork, waiting: QuarantinedUsage, state: QuarantineState, *, at: Instant, ids: Ids, origin: Origin
+) -> None:
+    if not work.usage.close_quarantined(waiting.project_id, waiting.id, state):
+        raise QuarantineClosed(waiting.id, "closed")
+    note_change(
+        work,
+        waiting.project_id,
+        f"quarantine.{state.value}",
+        waiting.id,
+        {"idempotencyKey": waiting.event.idempotency_key, "reason": waiting.reason},
+        at=at,
+        ids=ids,
+        origin=origin,
+    )

@@ -1,0 +1,323 @@
+"""Recording usage: many events at once, each judged alone.
+
+An event's own row is its idempotency record, so ingest is one bulk insert that waits on no shared
+row. What the insert reports as colliding, and what is not fit to be recorded, is then judged one by
+one: key first, then event id, then fitness. A retry is therefore recognised even when the same event
+would not be accepted any more.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import timedelta
+from typing import Protocol, TypeAlias
+
+from attrs import define, field, frozen
+
+from neruba_core import instants
+from neruba_core.audit.model import Attempt, Origin, Outcome
+from neruba_core.audit.outcomes import OutcomeNotes
+from neruba_core.audit.store import HasAudit
+from neruba_core.errors import (
+    KeyReused,
+    NerubaError,
+    ProjectArchived,
+    ProjectNotFound,
+    TimestampInFuture,
+    TimestampTooOld,
+    UsageConflict,
+)
+from neruba_core.idempotency.fingerprint import VERSION
+from neruba_core.idempotency.outcomes import (
+    Accepted,
+    Conflict,
+    Deduplicated,
+    Quarantined,
+    Rejected,
+    Replayed,
+)
+from neruba_core.ids import Ids
+from neruba_core.instants import Instant
+from neruba_core.metering.contract import miss
+from neruba_core.metering.model import Aggregation, Metric
+from neruba_core.metering.store import HasMetering
+from neruba_core.tenancy.model import MetricPolicy, Project
+from neruba_core.tenancy.store import HasTenancy
+from neruba_core.usage.answer import render
+from neruba_core.usage.fingerprint import OPERATION, content, same_content, usage_fingerprint
+from neruba_core.usage.model import NewUsage, QuarantinedUsage, QuarantineState, UsageEvent
+from neruba_core.usage.store import HasUsage
+
+AHEAD = timedelta(minutes=5)
+"""How far ahead of our clock a sender's may be."""
+
+Recorded: TypeAlias = (
+    Accepted[UsageEvent]
+    | Replayed[UsageEvent]
+    | Deduplicated[UsageEvent]
+    | Quarantined[QuarantinedUsage]
+    | Conflict
+    | Rejected
+)
+
+
+class RecordingWork(HasTenancy, HasMetering, HasUsage, HasAudit, Protocol):
+    """What recording needs of a unit of work."""
+
+
+@frozen
+class Sent:
+    """One event of one project, and the request it came in."""
+
+    project_id: str
+    new: NewUsage
+    origin: Origin
+
+
+@frozen
+class _Miss:
+    """An event that breaks the contract of a strict project."""
+
+    reason: str
+
+
+def record(work: RecordingWork, sent: Sequence[Sent], *, at: Instant, ids: Ids) -> list[Recorded]:
+    """Record each of *sent* at most once; one outcome each, in order.
+
+    ``Rejected`` holds ``ProjectNotFound``, ``ProjectArchived``, ``TimestampInFuture`` or
+    ``TimestampTooOld``; ``Conflict`` holds ``KeyReused`` or ``UsageConflict``.
+    """
+    recording = _Recording.open(work, sent, at, ids)
+    outcomes = recording.insert_new()
+    recording.judge_rest(outcomes)
+    recording.notes.write(work, ids)
+    return [outcomes[index] for index in range(len(sent))]
+
+
+@define
+class _Recording:
+    """The events of one unit while they are recorded."""
+
+    work: RecordingWork
+    sent: Sequence[Sent]
+    at: Instant
+    ids: Ids
+    projects: dict[str, Project]
+    metrics: dict[str, dict[str, Metric]]
+    notes: OutcomeNotes = field(factory=OutcomeNotes)
+
+    @classmethod
+    def open(cls, work: RecordingWork, sent: Sequence[Sent], at: Instant, ids: Ids) -> _Recording:
+        projects = work.tenancy.projects({one.project_id for one in sent})
+        return cls(work, sent, at, ids, projects, work.metering.metrics(sorted(projects)))
+
+    def insert_new(self) -> dict[int, Recorded]:
+        """Insert what is fit and new, in bulk; the outcomes of those, by index."""
+        events: dict[int, UsageEvent] = {}
+        keys: set[tuple[str, str]] = set()
+        names: set[tuple[str, str]] = set()
+        new_ids = self.ids.many("use", len(self.sent))
+        for index, one in enumerate(self.sent):
+            key, name = (one.project_id, one.new.idempotency_key), (one.project_id, one.new.event)
+            # Of equals within the unit the first goes in, the others are judged against it.
+            if key not in keys and name not in names and self._fault(one) is None:
+                keys.add(key)
+                names.add(name)
+                events[index] = self._event(one, new_ids[index])
+        self._declare_on_sight(events.values())
+        inserted = self.work.usage.insert(list(events.values())) if events else None
+        outcomes: dict[int, Recorded] = {}
+        for index, event in events.items():
+            if inserted is None or event.id in inserted:
+                outcomes[index] = Accepted(event)
+        self._count_accepted(outcomes)
+        return outcomes
+
+    def judge_rest(self, outcomes: dict[int, Recorded]) -> None:
+        """Judge one by one whatever the bulk insert left out, adding to *outcomes*."""
+        rest = [index for index in range(len(self.sent)) if index not in outcomes]
+        if not rest:
+            return
+        prior = _Prior.read(self.work, [self.sent[index] for index in rest])
+        for index in rest:
+            one = self.sent[index]
+            outcome = self._judge(one, prior)
+            if isinstance(outcome, Accepted):
+                prior.add(outcome.value)
+            outcomes[index] = outcome
+            self._note(one, outcome)
+
+    def _judge(self, one: Sent, prior: _Prior) -> Recorded:
+        if one.project_id not in self.projects:
+            return Rejected(ProjectNotFound(one.project_id))
+        known = prior.verdict(one)
+        if known is not None:
+            return known
+        fault = self._fault(one)
+        if isinstance(fault, _Miss):
+            return Quarantined(self._quarantine(one, fault.reason))
+        if fault is not None:
+            return Rejected(fault, one.origin.request_id)
+        event = self._event(one, self.ids.new("use"))
+        self._declare_on_sight([event])
+        if self.work.usage.insert([event]) is None:
+            return Accepted(event)
+        # Someone else's insert came between: it can be read now.
+        met = _Prior.read(self.work, [one]).verdict(one)
+        assert met is not None, "what collides can be read"
+        return met
+
+    def _fault(self, one: Sent) -> NerubaError | _Miss | None:
+        """Why the event cannot be recorded now, if so."""
+        project = self.projects.get(one.project_id)
+        if project is None:
+            return ProjectNotFound(one.project_id)
+        if project.archived_at is not None:
+            return ProjectArchived(project.id)
+        new = one.new
+        if new.timestamp > self.at + AHEAD:
+            return TimestampInFuture(instants.text(new.timestamp))
+        days = project.max_backdate_days
+        if days is not None and new.timestamp < self.at - timedelta(days=days):
+            return TimestampTooOld(instants.text(new.timestamp), days)
+        if project.metric_policy is MetricPolicy.OPEN:
+            return None
+        reason = miss(self.metrics.get(project.id, {}).get(new.metric_key), project.metric_policy, new.properties)
+        return None if reason is None else _Miss(reason)
+
+    def _event(self, one: Sent, usage_id: str) -> UsageEvent:
+        new = one.new
+        return UsageEvent(
+            project_id=one.project_id,
+            id=usage_id,
+            metric_key=new.metric_key,
+            units_micros=new.units_micros,
+            timestamp=new.timestamp,
+            event_id=new.event,
+            properties=new.properties,
+            idempotency_key=new.idempotency_key,
+            fingerprint=usage_fingerprint(new),
+            fingerprint_version=VERSION,
+            received_at=self.at,
+            late=False,
+            actor=one.origin.actor,
+            request_id=one.origin.request_id,
+        )
+
+    def _declare_on_sight(self, events: Iterable[UsageEvent]) -> None:
+        """An open project meets a new metric by its first event; it sums until told otherwise."""
+        unknown = {
+            (event.project_id, event.metric_key)
+            for event in events
+            if event.metric_key not in self.metrics.get(event.project_id, {})
+        }
+        if not unknown:
+            return
+        declared = [
+            Metric(project_id, key, Aggregation.SUM, None, None, False, (), True, self.at)
+            for project_id, key in sorted(unknown)
+        ]
+        self.work.metering.add_metrics(declared)
+        for metric in declared:
+            self.metrics.setdefault(metric.project_id, {})[metric.key] = metric
+
+    def _quarantine(self, one: Sent, reason: str) -> QuarantinedUsage:
+        return self.work.usage.quarantine(
+            QuarantinedUsage(
+                project_id=one.project_id,
+                id=self.ids.new("qua"),
+                event=one.new,
+                fingerprint=usage_fingerprint(one.new),
+                reason=reason,
+                state=QuarantineState.WAITING,
+                received_at=self.at,
+                actor=one.origin.actor,
+                request_id=one.origin.request_id,
+            )
+        )
+
+    def _count_accepted(self, outcomes: Mapping[int, Recorded]) -> None:
+        times: dict[str, int] = {}
+        for index in outcomes:
+            project_id = self.sent[index].project_id
+            times[project_id] = times.get(project_id, 0) + 1
+        for project_id, count in times.items():
+            self.notes.count(project_id, Outcome.ACCEPTED, count)
+
+    def _note(self, one: Sent, outcome: Recorded) -> None:
+        if one.project_id not in self.projects:
+            return
+        if isinstance(outcome, Accepted | Replayed):
+            self.notes.count(one.project_id, outcome.name)
+        else:
+            self.notes.explain(_attempt(one, outcome, self.at, self.ids))
+
+
+@define
+class _Prior:
+    """The recorded events that new ones may turn out to be."""
+
+    by_key: dict[tuple[str, str], UsageEvent] = field(factory=dict)
+    by_event: dict[tuple[str, str], UsageEvent] = field(factory=dict)
+
+    @classmethod
+    def read(cls, work: HasUsage, sent: Sequence[Sent]) -> _Prior:
+        prior = cls()
+        for project_id in sorted({one.project_id for one in sent}):
+            group = [one.new for one in sent if one.project_id == project_id]
+            for event in work.usage.by_keys(project_id, {new.idempotency_key for new in group}).values():
+                prior.add(event)
+            for event in work.usage.by_event_ids(project_id, {new.event for new in group}).values():
+                prior.add(event)
+        return prior
+
+    def add(self, event: UsageEvent) -> None:
+        self.by_key[event.project_id, event.idempotency_key] = event
+        self.by_event[event.project_id, event.event_id] = event
+
+    def verdict(self, one: Sent) -> Recorded | None:
+        """What *one* is, if its key or event is recorded: key first, then event id."""
+        new = one.new
+        event = self.by_key.get((one.project_id, new.idempotency_key))
+        if event is not None:
+            if event.fingerprint == usage_fingerprint(new):
+                return Replayed(event)
+            return Conflict(KeyReused(new.idempotency_key), event.id)
+        event = self.by_event.get((one.project_id, new.event))
+        if event is not None:
+            if same_content(new, event.fingerprint, event.event_id):
+                return Deduplicated(event)
+            return Conflict(UsageConflict(new.event), event.id)
+        return None
+
+
+def _attempt(
+    one: Sent, outcome: Deduplicated[UsageEvent] | Quarantined[QuarantinedUsage] | Conflict | Rejected, at: Instant, ids: Ids
+) -> Attempt:
+    code = message = subject_id = prior = None
+    match outcome:
+        case Deduplicated(event):
+            subject_id, prior = event.id, render(event)
+        case Quarantined(waiting):
+            code, message, subject_id = "usage.quarantined", waiting.reason, waiting.id
+        case Conflict(error, prior_id):
+            code, message, subject_id = error.code, str(error), prior_id
+        case Rejected(error):
+            code, message = error.code, str(error)
+    return Attempt(
+        project_id=one.project_id,
+        id=ids.new("att"),
+        at=at,
+        operation=OPERATION,
+        outcome=outcome.name,
+        code=code,
+        message=message,
+        request_id=one.origin.request_id,
+        access_key_id=one.origin.access_key_id,
+        idempotency_key=one.new.idempotency_key,
+        event_id=one.new.event,
+        metric_key=one.new.metric_key,
+        subject_id=subject_id,
+        content=content(one.new),
+        prior=prior,
+    )

@@ -1,0 +1,78 @@
+"""What usage asks of storage."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Protocol
+
+from neruba_core.instants import Instant
+from neruba_core.usage.model import QuarantinedUsage, QuarantineState, Totals, UsageEvent, UsageVoid
+
+
+class UsageStore(Protocol):
+    """Usage events, append-only, unique by (project, idempotency key) and by (project, event id)."""
+
+    def insert(self, events: Sequence[UsageEvent]) -> set[str] | None:
+        """Insert the events that collide with none recorded, in one bulk statement.
+
+        The events of one call never collide with each other. Waits for a competitor in flight.
+        Returns ``None`` if all went in (the common case, kept cheap), else the ids that did.
+        """
+
+    def by_keys(self, project_id: str, keys: Iterable[str]) -> dict[str, UsageEvent]:
+        """Recorded events by idempotency key."""
+
+    def by_event_ids(self, project_id: str, event_ids: Iterable[str]) -> dict[str, UsageEvent]:
+        """Recorded events by event id."""
+
+    def event(self, project_id: str, usage_id: str) -> UsageEvent | None: ...
+
+    def events(
+        self,
+        project_id: str,
+        *,
+        limit: int,
+        before: str | None,
+        metric_key: str | None = None,
+        start: Instant | None = None,
+        end: Instant | None = None,
+    ) -> Sequence[UsageEvent]:
+        """By descending id, below *before*; *start* and *end* bound ``timestamp`` as ``[start, end)``."""
+
+    def add_void(self, void: UsageVoid) -> UsageVoid | None:
+        """Insert and return None, or return the earlier void of the same event."""
+
+    def voids(self, project_id: str, usage_ids: Iterable[str]) -> dict[str, UsageVoid]:
+        """Voids by usage id."""
+
+    def totals(self, project_id: str, metric_key: str, start: Instant, end: Instant) -> Totals:
+        """Over the unvoided events with ``timestamp`` in ``[start, end)``, exact beyond 64 bits."""
+
+    def distinct(self, project_id: str, metric_key: str, property_name: str, start: Instant, end: Instant) -> int:
+        """How many different values the property has over the same events; events without it are left
+        out, and ``1``, ``"1"`` and ``True`` differ."""
+
+    def extent(self, project_id: str) -> dict[str, tuple[Instant, Instant]]:
+        """The first and last ``timestamp`` of each metric's unvoided events, by metric key."""
+
+    def counts(self, project_id: str, start: Instant, end: Instant) -> dict[str, int]:
+        """How many unvoided events each metric has with ``timestamp`` in ``[start, end)``; those with none
+        are left out."""
+
+    # --- quarantine ---------------------------------------------------------------------------
+
+    def quarantine(self, waiting: QuarantinedUsage) -> QuarantinedUsage:
+        """Insert, or return the row of the same (project, key, fingerprint) as it is."""
+
+    def quarantined(self, project_id: str, quarantine_id: str) -> QuarantinedUsage | None: ...
+
+    def quarantined_by_keys(self, project_id: str, keys: Iterable[str]) -> Sequence[QuarantinedUsage]:
+        """The waiting rows with any of these idempotency keys, by ascending id."""
+
+    def close_quarantined(self, project_id: str, quarantine_id: str, state: QuarantineState) -> bool:
+        """Compare and set: from ``waiting`` to *state*; False if it was not waiting."""
+
+
+class HasUsage(Protocol):
+    @property
+    def usage(self) -> UsageStore: ...

@@ -1,0 +1,54 @@
+"""Voiding an event: it counts no more, and stays as it was sent.
+
+A void frees nothing. The key and the event id stay taken, and a resend is answered with the original
+and told when it was voided; a correction takes a new event id.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from attrs import frozen
+
+from neruba_core import texts
+from neruba_core.audit.model import Origin
+from neruba_core.errors import ProjectArchived, ProjectNotFound, UsageNotFound
+from neruba_core.instants import Instant
+from neruba_core.tenancy.store import HasTenancy
+from neruba_core.usage.model import UsageEvent, UsageVoid
+from neruba_core.usage.store import HasUsage
+
+
+class VoidingWork(HasTenancy, HasUsage, Protocol):
+    """What voiding needs of a unit of work."""
+
+
+@frozen
+class Voided:
+    """An event and its void; *first* tells whether this call made it."""
+
+    event: UsageEvent
+    void: UsageVoid
+    first: bool
+
+
+def void(work: VoidingWork, project_id: str, usage_id: str, reason: str, *, at: Instant, origin: Origin) -> Voided:
+    """Void the event once; again gives the first void.
+
+    Raises ``ProjectNotFound``, ``ProjectArchived`` or ``UsageNotFound``.
+    """
+    project = work.tenancy.project(project_id)
+    if project is None:
+        raise ProjectNotFound(project_id)
+    event = work.usage.event(project_id, usage_id)
+    if event is None:
+        raise UsageNotFound(usage_id)
+    earlier = work.usage.voids(project_id, [usage_id]).get(usage_id)
+    if earlier is None and project.archived_at is not None:
+        raise ProjectArchived(project_id)
+    if earlier is None:
+        new = UsageVoid(project_id, usage_id, texts.clean(reason), at, origin.actor)
+        earlier = work.usage.add_void(new)
+        if earlier is None:
+            return Voided(event, new, first=True)
+    return Voided(event, earlier, first=False)

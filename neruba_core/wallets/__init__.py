@@ -1,0 +1,1 @@
+"""Credit grants, and how they are spent and given back."""

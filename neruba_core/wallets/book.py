@@ -1,0 +1,149 @@
+"""A project's money while a unit of work decides about it.
+
+A book is opened under the project's locked head, holds everything a decision looks at, and takes each
+decision's postings at once, so that the next command of the same unit sees them. What has changed is
+written to storage when all commands of the unit are decided.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import attrs
+from attrs import define, field, frozen
+
+from neruba_core.instants import Instant
+from neruba_core.ledger.chart import OVERDRAFT, WALLET, Chart
+from neruba_core.ledger.model import Head, Posting, Transaction, TransactionType
+from neruba_core.money import within_total
+from neruba_core.tenancy.model import Project
+from neruba_core.texts import Properties
+from neruba_core.wallets.model import Draw, Grant, Lot
+
+_WALLET_PREFIX = f"{WALLET}:"
+
+
+@frozen
+class Taken:
+    """One draw of a decision: above zero taken from a grant (``None``: from the overdraft), below zero
+    given back."""
+
+    grant_id: str | None
+    micros: int
+    reverses_grant_id: str | None = None
+
+
+@frozen
+class Decision:
+    """What a command comes to, before it has a version: balanced postings, the draws behind them, and
+    the grants that it opens (their accounts are among the postings)."""
+
+    transaction_id: str
+    type: TransactionType
+    amount_micros: int
+    description: str
+    postings: tuple[Posting, ...]
+    draws: tuple[Taken, ...] = ()
+    grants: tuple[Grant, ...] = ()
+    metadata: Properties | None = field(default=None, hash=False)
+    reverses: str | None = None
+
+
+@define
+class Original:
+    """A transaction that is to be reversed: what it drew and what reversals have given back so far."""
+
+    transaction: Transaction
+    draws: Sequence[Draw]
+    grants: dict[str, Grant]
+    reversed_micros: int
+    returned_micros: dict[str, int]
+
+    @property
+    def left_micros(self) -> int:
+        """What of the transaction has not been reversed yet."""
+        return self.transaction.amount_micros - self.reversed_micros
+
+
+@define
+class Book:
+    """See the module. *accounts* are debit positive; *lots* holds every grant with something in it."""
+
+    project: Project
+    chart: Chart
+    head: Head
+    accounts: dict[str, int]
+    lots: dict[str, Lot]
+    originals: dict[str, Original] = field(factory=dict)
+    changed: set[str] = field(factory=set)
+
+    @property
+    def overdraft_micros(self) -> int:
+        """What was charged beyond the grants and is not billed yet."""
+        return self.accounts.get(OVERDRAFT, 0)
+
+    def balance_micros(self, at: Instant) -> int:
+        """What the unexpired grants hold, less the overdraft."""
+        held = 0
+        for lot in self.lots.values():
+            if not lot.expired(at):
+                held += lot.remaining_micros
+        return held - self.overdraft_micros
+
+    def available_micros(self, at: Instant) -> int:
+        """What a charge may come to at most: the balance less holds, plus the credit limit."""
+        return self.balance_micros(at) - self.head.held_micros + self.project.credit_limit_micros
+
+    def post(self, decision: Decision) -> tuple[int, ...]:
+        """Take the decision in; return the balance of each posting's account after it.
+
+        Raises ``AmountOverflow``, with the book unchanged, where a balance would leave 64 bits.
+        """
+        moved: dict[str, int] = {}
+        after: list[int] = []
+        for posting in decision.postings:
+            name = posting.account
+            before = moved[name] if name in moved else self.accounts.get(name, 0)
+            moved[name] = within_total(before + posting.debit_micros - posting.credit_micros)
+            after.append(moved[name])
+        balance = self.head.balance_micros + sum(
+            posting.credit_micros - posting.debit_micros
+            for posting in decision.postings
+            if posting.account == OVERDRAFT or posting.account.startswith(_WALLET_PREFIX)
+        )
+        self.head = attrs.evolve(
+            self.head,
+            version=self.head.version + 1,
+            balance_micros=within_total(balance),
+            overdraft_micros=moved.get(OVERDRAFT, self.head.overdraft_micros),
+        )
+        self.accounts.update(moved)
+        self.changed.update(moved)
+        self._move_lots(decision, moved)
+        self._mark_reversed(decision)
+        return tuple(after)
+
+    def _move_lots(self, decision: Decision, moved: dict[str, int]) -> None:
+        opened = {grant.id: grant for grant in decision.grants}
+        for name, balance in moved.items():
+            if not name.startswith(_WALLET_PREFIX):
+                continue
+            grant_id = name.removeprefix(_WALLET_PREFIX)
+            lot = self.lots.get(grant_id)
+            grant = lot.grant if lot else opened.get(grant_id) or self._grant_of_original(decision, grant_id)
+            # A wallet account grows by credit, so what remains is the balance with its sign turned.
+            self.lots[grant_id] = Lot(grant, -balance)
+
+    def _grant_of_original(self, decision: Decision, grant_id: str) -> Grant:
+        assert decision.reverses is not None
+        return self.originals[decision.reverses].grants[grant_id]
+
+    def _mark_reversed(self, decision: Decision) -> None:
+        if decision.reverses is None:
+            return
+        original = self.originals[decision.reverses]
+        original.reversed_micros += decision.amount_micros
+        for taken in decision.draws:
+            grant_id = taken.reverses_grant_id or taken.grant_id
+            if grant_id is not None:
+                original.returned_micros[grant_id] = original.returned_micros.get(grant_id, 0) - taken.micros

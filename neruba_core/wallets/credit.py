@@ -1,0 +1,156 @@
+"""Granting credit, and taking it back.
+
+A credit opens a grant. If the wallet is overdrawn, the new grant first repays the overdraft, in the
+same transaction. Reversing a credit claws it back: from the grant's own remainder, then from other
+grants in spending order, and what is still missing becomes overdraft, here even beyond the limit,
+for the credit was never due.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from attrs import frozen
+
+from neruba_core import instants, money, texts
+from neruba_core.errors import ExpiryPassed, FormatInvalid
+from neruba_core.ids import Ids
+from neruba_core.instants import Instant, utc
+from neruba_core.ledger.chart import OVERDRAFT, Chart
+from neruba_core.ledger.model import Posting, TransactionType
+from neruba_core.ledger.posting import balanced, credit, debit
+from neruba_core.money import Amount
+from neruba_core.wallets.book import Book, Decision, Original, Taken
+from neruba_core.wallets.model import Grant, GrantKind, Lot
+from neruba_core.wallets.spending import spending_order
+
+DEFAULT_KIND = GrantKind.PROMOTIONAL
+DEFAULT_PRIORITY = 50
+MAX_PRIORITY = 1000
+
+
+@frozen
+class NewCredit:
+    """Credit as it was asked for; ``None`` means that the field was left out."""
+
+    amount_micros: int
+    description: str
+    idempotency_key: str
+    kind: GrantKind | None = None
+    priority: int | None = None
+    expires_at: Instant | None = None
+
+    @classmethod
+    def of(
+        cls,
+        *,
+        amount: Amount,
+        description: str,
+        idempotency_key: str,
+        kind: GrantKind | str | None = None,
+        priority: int | None = None,
+        expires_at: Instant | None = None,
+    ) -> NewCredit:
+        """Check an embedder's values; raises ``Invalid`` refusals and ``KeyInvalid``."""
+        return cls(
+            amount_micros=money.parse_positive(amount),
+            description=texts.clean(description),
+            idempotency_key=texts.idempotency_key(idempotency_key),
+            kind=None if kind is None else _kind(kind),
+            priority=None if priority is None else _priority(priority),
+            expires_at=None if expires_at is None else utc(expires_at),
+        )
+
+
+def decide_credit(book: Book, new: NewCredit, *, at: Instant, ids: Ids) -> Decision | ExpiryPassed:
+    """Open a grant of the credit and repay the overdraft from it first."""
+    if new.expires_at is not None and new.expires_at <= at:
+        return ExpiryPassed(instants.text(new.expires_at))
+    transaction_id = ids.new("txn")
+    grant = Grant(
+        project_id=book.project.id,
+        id=ids.new("grt"),
+        kind=new.kind or DEFAULT_KIND,
+        priority=DEFAULT_PRIORITY if new.priority is None else new.priority,
+        amount_micros=new.amount_micros,
+        effective_at=at,
+        expires_at=new.expires_at,
+        transaction_id=transaction_id,
+    )
+    repaid = min(new.amount_micros, book.overdraft_micros)
+    return Decision(
+        transaction_id=transaction_id,
+        type=TransactionType.CREDIT,
+        amount_micros=new.amount_micros,
+        description=new.description,
+        postings=balanced(
+            (
+                debit(source_of(book.chart, grant.kind), new.amount_micros),
+                credit(grant.account, new.amount_micros),
+                debit(grant.account, repaid),
+                credit(OVERDRAFT, repaid),
+            )
+        ),
+        draws=(Taken(grant.id, repaid),) if repaid else (),
+        grants=(grant,),
+    )
+
+
+def claw_back(book: Book, original: Original, micros: int, reason: str, *, at: Instant, ids: Ids) -> Decision:
+    """Take *micros* of a credit back, wherever it has gone meanwhile."""
+    grant_id = original.transaction.grant_id
+    assert grant_id is not None, "a credit opens a grant"
+    postings: list[Posting] = []
+    draws: list[Taken] = []
+    missing = micros
+    for lot in _own_first(book, grant_id, at):
+        share = min(lot.remaining_micros, missing)
+        if share:
+            postings.append(debit(lot.grant.account, share))
+            draws.append(Taken(lot.grant.id, share))
+            missing -= share
+    if missing:
+        postings.append(debit(OVERDRAFT, missing))
+        draws.append(Taken(None, missing))
+    kind = original.grants[grant_id].kind
+    return Decision(
+        transaction_id=ids.new("txn"),
+        type=TransactionType.REVERSAL,
+        amount_micros=micros,
+        description=reason,
+        postings=balanced((*postings, credit(source_of(book.chart, kind), micros))),
+        draws=tuple(draws),
+        reverses=original.transaction.id,
+    )
+
+
+def source_of(chart: Chart, kind: GrantKind) -> str:
+    """The account that a grant's credit comes from."""
+    return {
+        GrantKind.PROMOTIONAL: chart.promotions,
+        GrantKind.GOODWILL: chart.goodwill,
+        GrantKind.PAID: chart.cash,
+    }[kind]
+
+
+def _own_first(book: Book, grant_id: str, at: Instant) -> Iterator[Lot]:
+    own = book.lots.get(grant_id)
+    if own is not None:
+        # Even an expired remainder is taken: it is the very credit that was never due.
+        yield own
+    for lot in sorted(book.lots.values(), key=spending_order):
+        if lot.grant.id != grant_id and not lot.expired(at):
+            yield lot
+
+
+def _kind(kind: GrantKind | str) -> GrantKind:
+    try:
+        return GrantKind(kind)
+    except ValueError:
+        raise FormatInvalid("a kind of credit: promotional, paid or goodwill", str(kind)[:40]) from None
+
+
+def _priority(priority: int) -> int:
+    if isinstance(priority, bool) or not isinstance(priority, int) or not 0 <= priority <= MAX_PRIORITY:
+        raise FormatInvalid(f"a priority from 0 to {MAX_PRIORITY}", str(priority)[:40])
+    return priority

@@ -1,0 +1,151 @@
+"""What the settlement of money needs to know about one command.
+
+An ``Order`` carries a command's identity (scope, key, fingerprint, event) and the pure decision to be
+taken under the project's lock. It is the one shape in which credits, debits, charges and reversals
+reach the ledger, so idempotency and posting live in one place.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TypeAlias
+
+from attrs import field, frozen
+
+from neruba_core import instants, money
+from neruba_core.audit.model import Origin
+from neruba_core.errors import NerubaError
+from neruba_core.idempotency.fingerprint import Json, fingerprint
+from neruba_core.ids import Ids
+from neruba_core.instants import Instant
+from neruba_core.ledger.model import TransactionType
+from neruba_core.money import Amount
+from neruba_core import texts
+from neruba_core.texts import Properties
+from neruba_core.wallets.book import Book, Decision
+from neruba_core.wallets.credit import NewCredit, decide_credit
+from neruba_core.wallets.reverse import NewReversal, decide_reversal
+from neruba_core.wallets.spend import spend
+
+Decide: TypeAlias = Callable[[Book, Instant, Ids], "Decision | NerubaError"]
+
+CREDIT = "credit"
+DEBIT = "debit"
+REVERSE = "reverse"
+
+
+@frozen
+class Order:
+    """One command about one project's money.
+
+    *counted* tells an ingest attempt, whose outcome is counted. *keeps_refusal* tells that a 402 is
+    stored for the key, so that a late duplicate cannot suddenly succeed. *conflict* makes the error for
+    an event id that is taken by other content.
+    """
+
+    project_id: str
+    operation: str
+    path: str
+    body: Mapping[str, Json] = field(hash=False)
+    idempotency_key: str
+    origin: Origin
+    decide: Decide
+    event_id: str | None = None
+    original_id: str | None = None
+    counted: bool = False
+    keeps_refusal: bool = False
+    conflict: Callable[[str], NerubaError] | None = None
+
+    def fingerprint(self) -> bytes:
+        """The fingerprint of the request as it came."""
+        return fingerprint(self.operation, self.path, self.body)
+
+    def same_content(self, recorded: bytes, recorded_event_id: str) -> bool:
+        """Whether the request recorded with that fingerprint had this one's content, event id aside.
+
+        Its event id was either sent, or left out to default to its key.
+        """
+        return recorded in (
+            fingerprint(self.operation, self.path, {**self.body, "eventId": recorded_event_id}),
+            fingerprint(self.operation, self.path, {**self.body, "eventId": None}),
+        )
+
+
+@frozen
+class NewDebit:
+    """A manual adjustment that takes credit away."""
+
+    amount_micros: int
+    description: str
+    idempotency_key: str
+
+    @classmethod
+    def of(cls, *, amount: Amount, description: str, idempotency_key: str) -> NewDebit:
+        """Check an embedder's values; raises ``Invalid`` refusals and ``KeyInvalid``."""
+        return cls(
+            amount_micros=money.parse_positive(amount),
+            description=texts.clean(description),
+            idempotency_key=texts.idempotency_key(idempotency_key),
+        )
+
+
+def credit_order(project_id: str, new: NewCredit, origin: Origin) -> Order:
+    """Grant credit."""
+    return Order(
+        project_id=project_id,
+        operation=CREDIT,
+        path=f"/projects/{project_id}/transactions/credit",
+        body={
+            "amount": money.text(new.amount_micros),
+            "description": new.description,
+            "kind": None if new.kind is None else new.kind.value,
+            "priority": new.priority,
+            "expiresAt": None if new.expires_at is None else instants.text(new.expires_at),
+        },
+        idempotency_key=new.idempotency_key,
+        origin=origin,
+        decide=lambda book, at, ids: decide_credit(book, new, at=at, ids=ids),
+    )
+
+
+def debit_order(project_id: str, new: NewDebit, origin: Origin) -> Order:
+    """Take credit away as a manual adjustment; within the credit limit, like a charge."""
+
+    def decide(book: Book, at: Instant, ids: Ids) -> Decision | NerubaError:
+        return spend(
+            book,
+            new.amount_micros,
+            towards=book.chart.adjustments,
+            type=TransactionType.DEBIT,
+            description=new.description,
+            at=at,
+            ids=ids,
+        )
+
+    return Order(
+        project_id=project_id,
+        operation=DEBIT,
+        path=f"/projects/{project_id}/transactions/debit",
+        body={"amount": money.text(new.amount_micros), "description": new.description},
+        idempotency_key=new.idempotency_key,
+        origin=origin,
+        decide=decide,
+        keeps_refusal=True,
+    )
+
+
+def reversal_order(project_id: str, new: NewReversal, origin: Origin) -> Order:
+    """Reverse a transaction, in part or whole."""
+    return Order(
+        project_id=project_id,
+        operation=REVERSE,
+        path=f"/projects/{project_id}/transactions/{new.transaction_id}/reverse",
+        body={
+            "amount": None if new.amount_micros is None else money.text(new.amount_micros),
+            "reason": new.reason,
+        },
+        idempotency_key=new.idempotency_key,
+        origin=origin,
+        decide=lambda book, at, ids: decide_reversal(book, new, at=at, ids=ids),
+        original_id=new.transaction_id,
+    )

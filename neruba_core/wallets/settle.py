@@ -1,0 +1,348 @@
+"""Settling orders: the one place where money commands meet idempotency and the ledger.
+
+Many commands may share a unit of work. All heads are locked in project order; whoever holds a head
+sees everything that was ever booked under it, so keys can be looked up rather than raced for. Then
+the orders are decided one after the other against books in memory, each seeing what the one before
+it did, and what they came to is written in bulk. The outcome of each is a value; none unwinds another.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from typing import Protocol, TypeAlias
+
+from attrs import define, field
+
+from neruba_core.audit.model import Attempt, Outcome
+from neruba_core.audit.outcomes import OutcomeNotes
+from neruba_core.audit.store import HasAudit
+from neruba_core.errors import (
+    AmountOverflow,
+    InsufficientCredit,
+    KeyInProgress,
+    KeyReused,
+    NerubaError,
+    ProjectArchived,
+    ProjectNotFound,
+)
+from neruba_core.idempotency.fingerprint import VERSION, canonical
+from neruba_core.idempotency.model import Answer
+from neruba_core.idempotency.outcomes import Accepted, Conflict, Deduplicated, Rejected, Replayed, Written
+from neruba_core.idempotency.store import HasIdempotency
+from neruba_core.ids import Ids
+from neruba_core.instants import Instant
+from neruba_core.ledger.answer import render
+from neruba_core.ledger.chart import Chart
+from neruba_core.ledger.model import Account, Entry, Head, Transaction
+from neruba_core.ledger.store import HasLedger
+from neruba_core.tenancy.model import Project
+from neruba_core.tenancy.store import HasTenancy
+from neruba_core.wallets.book import Book, Decision, Original
+from neruba_core.wallets.model import Draw, Grant
+from neruba_core.wallets.orders import Order
+from neruba_core.wallets.store import HasWallets
+
+Settled: TypeAlias = Written[Transaction]
+
+
+class SettlementWork(HasTenancy, HasIdempotency, HasLedger, HasWallets, HasAudit, Protocol):
+    """What settling needs of a unit of work."""
+
+
+def settle(work: SettlementWork, orders: Sequence[Order], *, at: Instant, ids: Ids, chart: Chart) -> list[Settled]:
+    """Decide and book *orders* in their order; one outcome each.
+
+    A refusal is an outcome: ``Rejected`` with ``ProjectNotFound``, ``ProjectArchived``,
+    ``InsufficientCredit``, ``KeyInProgress`` (another unit in flight holds the key), ``AmountOverflow`` or
+    what the order's own decision refuses; ``Conflict`` with ``KeyReused`` or an event conflict.
+    """
+    held = work.idempotency.held_elsewhere({_name(order) for order in orders})
+    free = [order for order in orders if _name(order) not in held]
+    projects = work.tenancy.projects({order.project_id for order in orders})
+    known = [order for order in free if order.project_id in projects]
+    settlement = _open(work, projects, known, at, ids, chart)
+    outcomes: list[Settled] = []
+    for order in orders:
+        if order.project_id not in projects:
+            outcomes.append(Rejected(ProjectNotFound(order.project_id)))
+        elif _name(order) in held:
+            outcomes.append(settlement.refuse(order, KeyInProgress(order.idempotency_key)))
+        else:
+            outcomes.append(settlement.settle(order))
+    settlement.write(work)
+    return outcomes
+
+
+def _name(order: Order) -> tuple[str, str, str]:
+    return (order.project_id, order.operation, order.idempotency_key)
+
+
+def _open(
+    work: SettlementWork,
+    projects: dict[str, Project],
+    orders: Sequence[Order],
+    at: Instant,
+    ids: Ids,
+    chart: Chart,
+) -> _Settlement:
+    """Lock the heads, then read everything that the decisions look at."""
+    project_ids = sorted({order.project_id for order in orders})
+    heads = work.ledger.lock_heads(project_ids)
+    books = _books(work, projects, heads, chart)
+    settlement = _Settlement(books, at, ids)
+    by_operation: dict[tuple[str, str], list[Order]] = {}
+    for order in orders:
+        by_operation.setdefault((order.project_id, order.operation), []).append(order)
+    for (project_id, operation), group in by_operation.items():
+        keys = {order.idempotency_key for order in group}
+        for key, booked in work.ledger.transactions_by_keys(project_id, operation, keys).items():
+            settlement.by_key[project_id, operation, key] = booked
+        if any(order.keeps_refusal for order in group):
+            for key, answer in work.idempotency.answers(project_id, operation, keys).items():
+                settlement.refusals[project_id, operation, key] = answer
+        events = {order.event_id for order in group if order.event_id is not None}
+        if events:
+            for event, booked in work.ledger.transactions_by_event_ids(project_id, operation, events).items():
+                settlement.by_event[project_id, operation, event] = booked
+        _read_originals(work, books[project_id], {order.original_id for order in group if order.original_id})
+    return settlement
+
+
+def _books(
+    work: SettlementWork, projects: dict[str, Project], heads: dict[str, Head], chart: Chart
+) -> dict[str, Book]:
+    project_ids = list(heads)
+    books = {
+        project_id: Book(project=projects[project_id], chart=chart, head=head, accounts={}, lots={})
+        for project_id, head in heads.items()
+    }
+    for account in work.ledger.accounts(project_ids):
+        books[account.project_id].accounts[account.name] = account.balance_micros
+    for lot in work.wallets.open_lots(project_ids):
+        books[lot.grant.project_id].lots[lot.grant.id] = lot
+    return books
+
+
+def _read_originals(work: SettlementWork, book: Book, transaction_ids: Iterable[str]) -> None:
+    project_id = book.project.id
+    for transaction_id in sorted(transaction_ids):
+        transaction = work.ledger.transaction(project_id, transaction_id)
+        if transaction is None:
+            continue
+        reversals = work.ledger.reversals_of(project_id, transaction_id)
+        draws = work.wallets.draws_of(project_id, [transaction_id])
+        returned: dict[str, int] = {}
+        for draw in work.wallets.draws_of(project_id, [reversal.id for reversal in reversals]):
+            grant_id = draw.reverses_grant_id or draw.grant_id
+            if grant_id is not None:
+                returned[grant_id] = returned.get(grant_id, 0) - draw.micros
+        grant_ids = {draw.grant_id for draw in draws if draw.grant_id}
+        if transaction.grant_id:
+            grant_ids.add(transaction.grant_id)
+        book.originals[transaction_id] = Original(
+            transaction=transaction,
+            draws=draws,
+            grants=work.wallets.grants(project_id, grant_ids),
+            reversed_micros=sum(reversal.amount_micros for reversal in reversals),
+            returned_micros=returned,
+        )
+
+
+@define
+class _Settlement:
+    """The orders of one unit while they are decided, and what is to be written at its end."""
+
+    books: dict[str, Book]
+    at: Instant
+    ids: Ids
+    by_key: dict[tuple[str, str, str], Transaction] = field(factory=dict)
+    by_event: dict[tuple[str, str, str], Transaction] = field(factory=dict)
+    refusals: dict[tuple[str, str, str], Answer] = field(factory=dict)
+    notes: OutcomeNotes = field(factory=OutcomeNotes)
+    transactions: list[Transaction] = field(factory=list)
+    entries: list[Entry] = field(factory=list)
+    grants: list[Grant] = field(factory=list)
+    draws: list[Draw] = field(factory=list)
+    answers: list[Answer] = field(factory=list)
+
+    def settle(self, order: Order) -> Settled:
+        """Key first, then event id, then the decision."""
+        name = _name(order)
+        digest = order.fingerprint()
+        booked = self.by_key.get(name)
+        if booked is not None:
+            if booked.fingerprint != digest:
+                return self._conflict(order, KeyReused(order.idempotency_key), booked)
+            self._count(order, Outcome.REPLAYED)
+            return Replayed(booked)
+        refused = self.refusals.get(name)
+        if refused is not None:
+            if refused.fingerprint != digest:
+                return self._conflict(order, KeyReused(order.idempotency_key), None)
+            self._count(order, Outcome.REPLAYED)
+            return Rejected(_stored_refusal(refused), refused.request_id, replayed=True)
+        if order.event_id is not None:
+            original = self.by_event.get((order.project_id, order.operation, order.event_id))
+            if original is not None:
+                return self._met_event(order, order.event_id, original)
+        return self._decide(order, digest)
+
+    def refuse(self, order: Order, error: NerubaError) -> Rejected:
+        """Record a refusal; nothing else changes."""
+        if order.counted:
+            self.notes.explain(self._attempt(order, Outcome.REJECTED, error, None))
+        return Rejected(error, order.origin.request_id)
+
+    def write(self, work: SettlementWork) -> None:
+        """Write what the decisions came to, in bulk."""
+        if self.transactions:
+            books = [book for book in self.books.values() if book.changed]
+            work.ledger.append(self.transactions, self.entries)
+            if self.grants:
+                work.wallets.add_grants(self.grants)
+            if self.draws:
+                work.wallets.add_draws(self.draws)
+            work.ledger.write_accounts(
+                [
+                    Account(book.project.id, name, book.accounts[name])
+                    for book in books
+                    for name in sorted(book.changed)
+                ]
+            )
+            work.ledger.write_heads([book.head for book in books])
+        if self.answers:
+            work.idempotency.add_answers(self.answers)
+        self.notes.write(work, self.ids)
+
+    def _met_event(self, order: Order, event_id: str, original: Transaction) -> Settled:
+        if order.same_content(original.fingerprint, event_id):
+            if order.counted:
+                self.notes.explain(self._attempt(order, Outcome.DEDUPED, None, original))
+            return Deduplicated(original)
+        assert order.conflict is not None, "an order with an event id names its conflict"
+        return self._conflict(order, order.conflict(event_id), original)
+
+    def _decide(self, order: Order, digest: bytes) -> Settled:
+        book = self.books[order.project_id]
+        if book.project.archived_at is not None:
+            return self.refuse(order, ProjectArchived(order.project_id))
+        decision = order.decide(book, self.at, self.ids)
+        if isinstance(decision, NerubaError):
+            if order.keeps_refusal and isinstance(decision, InsufficientCredit):
+                self._keep_refusal(order, digest, decision)
+            return self.refuse(order, decision)
+        try:
+            balances = book.post(decision)
+        except AmountOverflow as error:
+            return self.refuse(order, error)
+        transaction = self._book(order, digest, book, decision, balances)
+        self._count(order, Outcome.ACCEPTED)
+        return Accepted(transaction)
+
+    def _book(
+        self, order: Order, digest: bytes, book: Book, decision: Decision, balances: tuple[int, ...]
+    ) -> Transaction:
+        project_id, transaction_id, version = order.project_id, decision.transaction_id, book.head.version
+        balance_after = book.balance_micros(self.at)
+        grant_id = decision.grants[0].id if decision.grants and decision.reverses is None else None
+        transaction = Transaction(
+            project_id=project_id,
+            version=version,
+            id=transaction_id,
+            type=decision.type,
+            operation=order.operation,
+            amount_micros=decision.amount_micros,
+            balance_after_micros=balance_after,
+            description=decision.description,
+            event_id=order.event_id,
+            metadata=decision.metadata,
+            grant_id=grant_id,
+            reverses=decision.reverses,
+            idempotency_key=order.idempotency_key,
+            fingerprint=digest,
+            fingerprint_version=VERSION,
+            actor=order.origin.actor,
+            request_id=order.origin.request_id,
+            effective_at=self.at,
+            recorded_at=self.at,
+            body=render(
+                project_id=project_id,
+                transaction_id=transaction_id,
+                type=decision.type,
+                amount_micros=decision.amount_micros,
+                balance_after_micros=balance_after,
+                description=decision.description,
+                event_id=order.event_id,
+                metadata=decision.metadata,
+                grant_id=grant_id,
+                reverses=decision.reverses,
+                postings=decision.postings,
+                at=self.at,
+            ),
+        )
+        self.transactions.append(transaction)
+        self.entries.extend(
+            Entry(project_id, version, number, transaction_id, p.account, p.debit_micros, p.credit_micros, balance)
+            for number, (p, balance) in enumerate(zip(decision.postings, balances, strict=True))
+        )
+        self.grants.extend(decision.grants)
+        self.draws.extend(
+            Draw(project_id, transaction_id, number, taken.grant_id, taken.micros, taken.reverses_grant_id)
+            for number, taken in enumerate(decision.draws)
+        )
+        self.by_key[_name(order)] = transaction
+        if order.event_id is not None:
+            self.by_event[project_id, order.operation, order.event_id] = transaction
+        return transaction
+
+    def _keep_refusal(self, order: Order, digest: bytes, error: InsufficientCredit) -> None:
+        answer = Answer(
+            scope_id=order.project_id,
+            operation=order.operation,
+            idempotency_key=order.idempotency_key,
+            fingerprint=digest,
+            fingerprint_version=VERSION,
+            code=error.code,
+            body=json.dumps(error.facts()),
+            subject_id=None,
+            request_id=order.origin.request_id,
+            recorded_at=self.at,
+        )
+        self.answers.append(answer)
+        self.refusals[_name(order)] = answer
+
+    def _conflict(self, order: Order, error: NerubaError, prior: Transaction | None) -> Conflict:
+        if order.counted:
+            self.notes.explain(self._attempt(order, Outcome.CONFLICT, error, prior))
+        return Conflict(error, prior.id if prior else None)
+
+    def _count(self, order: Order, outcome: Outcome) -> None:
+        if order.counted:
+            self.notes.count(order.project_id, outcome)
+
+    def _attempt(
+        self, order: Order, outcome: Outcome, error: NerubaError | None, prior: Transaction | None
+    ) -> Attempt:
+        return Attempt(
+            project_id=order.project_id,
+            id=self.ids.new("att"),
+            at=self.at,
+            operation=order.operation,
+            outcome=outcome,
+            code=error.code if error else None,
+            message=str(error) if error else None,
+            request_id=order.origin.request_id,
+            access_key_id=order.origin.access_key_id,
+            idempotency_key=order.idempotency_key,
+            event_id=order.event_id,
+            metric_key=None,
+            subject_id=prior.id if prior else None,
+            content=canonical({name: value for name, value in order.body.items() if value is not None}),
+            prior=prior.body if prior else None,
+        )
+
+
+def _stored_refusal(answer: Answer) -> InsufficientCredit:
+    assert answer.code == InsufficientCredit.code, f"no other refusal is stored: {answer.code}"
+    return InsufficientCredit(**json.loads(answer.body))
