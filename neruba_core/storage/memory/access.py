@@ -1,0 +1,55 @@
+"""Access keys in memory."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from attrs import define, evolve, field
+
+from neruba_core.access.model import AccessKey
+from neruba_core.instants import Instant
+from neruba_core.storage.memory.tables import DuplicateKey, Table, Undo
+
+
+@define(eq=False)
+class AccessTables:
+    """*project_of* tells whose a key is, since a request names the key alone."""
+
+    keys: Table[str, AccessKey] = field(factory=Table)
+    project_of: dict[str, str] = field(factory=dict)
+
+
+@define(eq=False)
+class MemoryAccess:
+    """``AccessStore`` within one unit."""
+
+    _tables: AccessTables
+    _undo: Undo
+
+    def add_key(self, key: AccessKey) -> None:
+        if key.id in self._tables.project_of:
+            raise DuplicateKey(f"access key {key.id!r} is there already")
+        self._tables.keys.add(self._undo, key.project_id, key.id, key)
+        self._undo.put(self._tables.project_of, key.id, key.project_id)
+
+    def key(self, key_id: str) -> AccessKey | None:
+        project_id = self._tables.project_of.get(key_id)
+        return None if project_id is None else self._tables.keys.get(project_id, key_id)
+
+    def keys(self, project_id: str, *, limit: int, before: str | None) -> Sequence[AccessKey]:
+        return self._tables.keys.page(project_id, limit=limit, before=before)
+
+    def replace_key(self, key: AccessKey) -> None:
+        current = self._tables.keys.get(key.project_id, key.id)
+        if current is not None:
+            # Only these two: the rest of *key* may be older than what a busy server has touched since.
+            self._replace(evolve(current, revoked_at=key.revoked_at, expires_at=key.expires_at))
+
+    def touch_keys(self, used_at: Mapping[str, Instant]) -> None:
+        for key_id, at in used_at.items():
+            current = self.key(key_id)
+            if current is not None and (current.last_used_at is None or current.last_used_at < at):
+                self._replace(evolve(current, last_used_at=at))
+
+    def _replace(self, key: AccessKey) -> None:
+        self._tables.keys.replace(self._undo, key.project_id, key.id, key)

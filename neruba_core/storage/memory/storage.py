@@ -1,0 +1,176 @@
+"""The memory store: one unit of work at a time, undone where it fails.
+
+A lock is held from the beginning of a unit to its end, whether it writes or only reads. So a snapshot is
+consistent, and every promise about two writers holds because there is never a second one. Opening a unit
+inside another on the same thread would wait for itself for ever; it is refused instead.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
+from typing import Any, NoReturn
+
+from attrs import define, field
+
+from neruba_core.errors import NotJoinable, StorageBusy
+from neruba_core.storage.memory.access import AccessTables, MemoryAccess
+from neruba_core.storage.memory.audit import AuditTables, MemoryAudit
+from neruba_core.storage.memory.idempotency import IdempotencyTables, MemoryIdempotency
+from neruba_core.storage.memory.identity import IdentityTables, MemoryIdentity
+from neruba_core.storage.memory.ledger import LedgerTables, MemoryLedger
+from neruba_core.storage.memory.metering import MemoryMetering, MeteringTables
+from neruba_core.storage.memory.tables import EVERYONE, Undo, UnitClosed
+from neruba_core.storage.memory.tenancy import MemoryTenancy, TenancyTables
+from neruba_core.storage.memory.usage import MemoryUsage, UsageTables
+from neruba_core.storage.memory.wallets import MemoryWallets, WalletTables
+
+
+@define(eq=False)
+class Tables:
+    """All that the store keeps, slice by slice."""
+
+    identity: IdentityTables = field(factory=IdentityTables)
+    tenancy: TenancyTables = field(factory=TenancyTables)
+    access: AccessTables = field(factory=AccessTables)
+    audit: AuditTables = field(factory=AuditTables)
+    idempotency: IdempotencyTables = field(factory=IdempotencyTables)
+    metering: MeteringTables = field(factory=MeteringTables)
+    usage: UsageTables = field(factory=UsageTables)
+    ledger: LedgerTables = field(factory=LedgerTables)
+    wallets: WalletTables = field(factory=WalletTables)
+
+
+class NestedUnit(RuntimeError):
+    """A unit of work was opened inside another one on the same thread."""
+
+
+class _Ended:
+    """Stands in for the stores of a unit that is over."""
+
+    def __getattr__(self, name: str) -> NoReturn:
+        raise UnitClosed(f"this unit of work is over, so {name}() has nowhere to go; open another")
+
+
+_ENDED: Any = _Ended()
+
+
+class MemoryUnit:
+    """``UnitOfWork`` over the tables; *undo* takes note of what it changes."""
+
+    def __init__(self, tables: Tables, undo: Undo) -> None:
+        self._tables = tables
+        self._undo = undo
+        self.identity = MemoryIdentity(tables.identity, undo)
+        self.tenancy = MemoryTenancy(tables.tenancy, undo)
+        self.access = MemoryAccess(tables.access, undo)
+        self.audit = MemoryAudit(tables.audit, undo)
+        self.idempotency = MemoryIdempotency(tables.idempotency, undo)
+        self.metering = MemoryMetering(tables.metering, undo)
+        self.usage = MemoryUsage(tables.usage, undo)
+        self.ledger = MemoryLedger(tables.ledger, undo)
+        self.wallets = MemoryWallets(tables.wallets, undo, self.ledger)
+
+    @contextmanager
+    def savepoint(self) -> Iterator[None]:
+        mark = self._undo.mark()
+        try:
+            yield
+        except BaseException:
+            self._undo.back_to(mark)
+            raise
+
+    def export(self, project_id: str) -> Iterator[tuple[str, Any]]:
+        tables = self._tables
+        head = tables.ledger.heads.get(project_id)
+        exported: list[tuple[str, Any]] = [
+            ("projects", tables.tenancy.projects.some(EVERYONE, [project_id]).values()),
+            ("members", tables.tenancy.members.ascending(project_id)),
+            ("invitations", tables.tenancy.invitations.ascending(project_id)),
+            ("access_keys", tables.access.keys.ascending(project_id)),
+            ("metrics", tables.metering.metrics.ascending(project_id)),
+            ("usage_events", tables.usage.events.ascending(project_id)),
+            ("usage_voids", tables.usage.voids.ascending(project_id)),
+            ("quarantined", tables.usage.quarantined.ascending(project_id)),
+            ("heads", () if head is None else (head,)),
+            ("accounts", self.ledger.held(project_id)),
+            ("transactions", tables.ledger.transactions.ascending(project_id)),
+            ("entries", tables.ledger.entries.ascending(project_id)),
+            ("grants", tables.wallets.grants.ascending(project_id)),
+            ("draws", tables.wallets.draws.ascending(project_id)),
+            ("answers", tables.idempotency.answers.ascending(project_id)),
+            ("changes", tables.audit.changes.ascending(project_id)),
+        ]
+        for table, rows in exported:
+            for row in rows:
+                yield table, row
+
+    def end(self) -> None:
+        """Make sure that nobody goes on with a unit that is over."""
+        self.identity = self.tenancy = self.access = self.audit = self.idempotency = _ENDED
+        self.metering = self.usage = self.ledger = self.wallets = _ENDED
+
+
+class MemoryStorage:
+    """``Storage`` in this process's memory, empty at first and gone with the object.
+
+    A thread waits at most *wait_seconds* for the units of others, then gets ``StorageBusy``.
+    """
+
+    def __init__(self, *, wait_seconds: float = 30.0) -> None:
+        self._tables = Tables()
+        self._wait_seconds = wait_seconds
+        self._lock = threading.Lock()
+        self._holder: int | None = None
+
+    @contextmanager
+    def work(self) -> Iterator[MemoryUnit]:
+        """A unit that reads and writes; see ``Storage.work``."""
+        undo = Undo()
+        unit = self._begin(undo)
+        try:
+            yield unit
+        except BaseException:
+            undo.back_to(0)
+            raise
+        finally:
+            self._end(unit)
+
+    @contextmanager
+    def snapshot(self) -> Iterator[MemoryUnit]:
+        """A unit that only reads; see ``Storage.snapshot``."""
+        unit = self._begin(Undo.refusing())
+        try:
+            yield unit
+        finally:
+            self._end(unit)
+
+    def join(self, connection: Any) -> AbstractContextManager[MemoryUnit]:
+        """Raises ``NotJoinable``: there is no host transaction that memory could be part of."""
+        raise NotJoinable(
+            "memory storage has no connections; use SQL storage on the database that holds your own rows"
+        )
+
+    def check(self) -> None:
+        """Memory always answers."""
+
+    def close(self) -> None:
+        """There is nothing to give back."""
+
+    def _begin(self, undo: Undo) -> MemoryUnit:
+        me = threading.get_ident()
+        if self._holder == me:
+            raise NestedUnit(
+                "a unit of work is open on this thread already and would wait for itself; "
+                "use the open one, or its savepoint()"
+            )
+        if not self._lock.acquire(timeout=self._wait_seconds):
+            raise StorageBusy(f"another unit of work took longer than {self._wait_seconds:g} s")
+        self._holder = me
+        return MemoryUnit(self._tables, undo)
+
+    def _end(self, unit: MemoryUnit) -> None:
+        unit.end()
+        self._holder = None
+        self._lock.release()
