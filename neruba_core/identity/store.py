@@ -39,14 +39,15 @@ class IdentityStore(Protocol):
 
     def rotate(self, session: Session, *, spent_refresh_hash: str) -> bool:
         """Compare and set: overwrite the session whose current refresh hash is *spent_refresh_hash*
-        and remember that hash as spent; False if another rotation came first."""
+        and remember that hash as spent; False if another rotation came first, or its end did."""
 
     def end_session(self, session_id: str, at: Instant) -> None: ...
 
     def end_sessions_of(self, user_id: str, at: Instant) -> None: ...
 
     def throttle(self, subject: str) -> Throttle | None:
-        """The throttle of *subject*, locked against other writers until the unit ends."""
+        """The throttle of *subject*. Whether there is one or not, the subject is locked until the unit
+        ends: a second unit that asks for it waits."""
 
     def save_throttle(self, throttle: Throttle) -> None: ...
 

@@ -12,7 +12,8 @@ class MeteringStore(Protocol):
     """Metrics, unique by (project, key)."""
 
     def metrics(self, project_ids: Iterable[str]) -> dict[str, dict[str, Metric]]:
-        """All metrics of the projects: project id → metric key → metric, keys ascending."""
+        """All metrics of the projects: project id → metric key → metric, keys ascending bytewise. Every
+        project asked for is there, if only with nothing in it."""
 
     def add_metrics(self, metrics: Sequence[Metric]) -> int:
         """Insert those whose key is free, in key order, and leave the others alone; how many went in.

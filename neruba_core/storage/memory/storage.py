@@ -165,10 +165,11 @@ class MemoryStorage:
                 "a unit of work is open on this thread already and would wait for itself; "
                 "use the open one, or its savepoint()"
             )
+        unit = MemoryUnit(self._tables, undo)
         if not self._lock.acquire(timeout=self._wait_seconds):
             raise StorageBusy(f"another unit of work took longer than {self._wait_seconds:g} s")
         self._holder = me
-        return MemoryUnit(self._tables, undo)
+        return unit
 
     def _end(self, unit: MemoryUnit) -> None:
         unit.end()
