@@ -502,6 +502,17 @@ class MetricInvalid(Invalid):
 
 
 @define
+class MetricFixed(NerubaError):
+    """The aggregation of a metric that was declared on purpose, which past quantities depend on."""
+
+    code: ClassVar[str] = "metric.fixed"
+    metric_key: str
+
+    def __str__(self) -> str:
+        return f"the aggregation of metric {self.metric_key!r} is fixed; declare another metric for another one"
+
+
+@define
 class TimestampInFuture(Invalid):
     """Usage more than five minutes ahead of the clock."""
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from enum import Enum
 
-from attrs import frozen
+from attrs import field, frozen
 
 from neruba_core.instants import Instant
 
@@ -27,7 +27,7 @@ class AccessKey:
     name: str
     scopes: tuple[Scope, ...]
     prefix: str
-    secret_hash: str
+    secret_hash: str = field(repr=False)
     created_at: Instant
     expires_at: Instant | None = None
     revoked_at: Instant | None = None
@@ -43,4 +43,4 @@ class IssuedKey:
     """A key and its plaintext secret, held only long enough to hand it over."""
 
     key: AccessKey
-    secret: str
+    secret: str = field(repr=False)

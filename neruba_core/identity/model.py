@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from attrs import frozen
+from attrs import field, frozen
 
 from neruba_core.instants import Instant
 
@@ -13,7 +13,7 @@ class User:
 
     id: str
     email: str
-    password_hash: str
+    password_hash: str = field(repr=False)
     operator: bool
     created_at: Instant
     disabled_at: Instant | None = None
@@ -38,8 +38,8 @@ class Tokens:
     """The secrets of a session, held only long enough to hand them over."""
 
     user: User
-    access_token: str
-    refresh_token: str
+    access_token: str = field(repr=False)
+    refresh_token: str = field(repr=False)
     expires_in_seconds: int
 
 

@@ -54,9 +54,7 @@ class AccessKeys:
             )
         )
 
-    def list(
-        self, project_id: str, limit: int = DEFAULT_LIMIT, cursor: str | None = None
-    ) -> Page[AccessKey]:
+    def list(self, project_id: str, limit: int = DEFAULT_LIMIT, cursor: str | None = None) -> Page[AccessKey]:
         """The project's keys without secrets, revoked ones included, newest first; *limit* 1–200.
 
         Raises ``ProjectNotFound``, ``FormatInvalid``, ``CursorInvalid`` or ``CursorMismatch``.
@@ -106,9 +104,7 @@ class AccessKeys:
         context = self._context
         key_id = secrets.key_id_of(secret)
         secret_hash = secrets.digest(secret, context.pepper)
-        return context.read(
-            lambda work: keys.authenticate(work, key_id, secret_hash, at=context.clock())
-        )
+        return context.read(lambda work: keys.authenticate(work, key_id, secret_hash, at=context.clock()))
 
     def touch(self, used_at: Mapping[str, Instant]) -> None:
         """Note when keys were last used, by key id; older moments than the one noted change nothing."""

@@ -22,9 +22,7 @@ class Audit:
 
     _context: Context
 
-    def changes(
-        self, project_id: str, limit: int = DEFAULT_LIMIT, cursor: str | None = None
-    ) -> Page[Change]:
+    def changes(self, project_id: str, limit: int = DEFAULT_LIMIT, cursor: str | None = None) -> Page[Change]:
         """Changes of settings, people, keys and metrics, newest first; *limit* 1–200.
 
         Raises ``FormatInvalid``, ``CursorInvalid`` or ``CursorMismatch``.

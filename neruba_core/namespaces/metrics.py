@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import TypedDict, Unpack
 
 from attrs import frozen
-from typing import TypedDict, Unpack
 
 from neruba_core import texts
 from neruba_core.audit.model import SYSTEM, Origin

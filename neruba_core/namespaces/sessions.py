@@ -10,9 +10,11 @@ from __future__ import annotations
 
 from attrs import frozen
 
+from neruba_core.audit.model import SYSTEM, Origin
 from neruba_core.context import Context
 from neruba_core.errors import NerubaError
 from neruba_core.identity import login, passwords, sessions, users
+from neruba_core.identity.login import Claim, Proof
 from neruba_core.identity.model import Session, Tokens, User
 from neruba_core.storage.port import UnitOfWork
 from neruba_core.tenancy import invitations, projects
@@ -96,7 +98,9 @@ class Sessions:
         if refusal is not None:
             raise refusal
 
-    def accept_invitation(self, token: str, password: str, address: str | None = None) -> Tokens:
+    def accept_invitation(
+        self, token: str, password: str, address: str | None = None, *, origin: Origin = SYSTEM
+    ) -> Tokens:
         """Join the project that the invitation names, and open a session.
 
         Where the invited email has no user, one is made with *password*; where it has, *password* must
@@ -104,9 +108,7 @@ class Sessions:
         ``LoginThrottled`` or ``ProjectArchived``.
         """
         context = self._context
-        invitation, user = context.read(
-            lambda work: invitations.invited(work, token, at=context.clock())
-        )
+        invitation, user = context.read(lambda work: invitations.invited(work, token, at=context.clock()))
         if user is not None:
             claim = self._claim(invitation.email, address)
             proof = self._prove(claim, password)
@@ -116,7 +118,7 @@ class Sessions:
                 proven = login.settle(work, claim, proof, at=at)
                 if isinstance(proven, NerubaError):
                     return proven
-                invitations.accept(work, token, proven, at=at, ids=context.ids)
+                invitations.accept(work, token, proven, at=at, ids=context.ids, origin=origin)
                 return self._opened(work, proven)
 
             return _unless_refused(context.write(join))
@@ -127,7 +129,7 @@ class Sessions:
             added = users.add_user(
                 work, invitation.email, password_hash, operator=False, at=at, ids=context.ids
             )
-            invitations.accept(work, token, added, at=at, ids=context.ids)
+            invitations.accept(work, token, added, at=at, ids=context.ids, origin=origin)
             return self._opened(work, added)
 
         return context.write(found)
@@ -136,11 +138,11 @@ class Sessions:
         """The projects that the user is a member of, newest first, each with the user's role."""
         return self._context.read(lambda work: projects.memberships_of(work, user_id))
 
-    def _claim(self, email: str, address: str | None) -> login.Claim:
+    def _claim(self, email: str, address: str | None) -> Claim:
         context = self._context
         return context.write(lambda work: login.claim(work, email, address, at=context.clock()))
 
-    def _prove(self, claim: login.Claim, password: str) -> login.Proof:
+    def _prove(self, claim: Claim, password: str) -> Proof:
         return login.prove(
             claim,
             password,

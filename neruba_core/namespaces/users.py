@@ -32,7 +32,10 @@ class Users:
         )
 
     def list(self, limit: int = DEFAULT_LIMIT, cursor: str | None = None) -> Page[User]:
-        """Users, newest first; *limit* 1–200. Raises ``FormatInvalid``, ``CursorInvalid``, ``CursorMismatch``."""
+        """Users, newest first; *limit* 1–200.
+
+        Raises ``FormatInvalid``, ``CursorInvalid`` or ``CursorMismatch``.
+        """
         return self._context.read(lambda work: users.page_of_users(work, limit=limit, cursor=cursor))
 
     def get(self, email: str) -> User:
@@ -50,7 +53,7 @@ class Users:
         password_hash = self._hashed(password, address)
         return context.write(
             lambda work: users.set_password(
-                work, users.user_named(work, address), password_hash, at=context.clock()
+                work, users.held_user(work, address), password_hash, at=context.clock()
             )
         )
 
@@ -62,10 +65,11 @@ class Users:
         context = self._context
         address = texts.email(email)
         return context.write(
-            lambda work: users.disable(work, users.user_named(work, address), at=context.clock())
+            lambda work: users.disable(work, users.held_user(work, address), at=context.clock())
         )
 
     def _hashed(self, password: str, email: str) -> str:
         # Outside any unit of work: hashing takes tens of milliseconds, and a lock would wait for it.
         fit = passwords.fit(password, email)
-        return passwords.hashed(fit, effort=self._context.password_effort, randomness=self._context.ids.randomness)
+        context = self._context
+        return passwords.hashed(fit, effort=context.password_effort, randomness=context.ids.randomness)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from enum import Enum
 
-from attrs import frozen
+from attrs import field, frozen
 
 from neruba_core.instants import Instant
 
@@ -51,6 +51,16 @@ class Role(str, Enum):
 
 
 @frozen
+class Member:
+    """A member as people see one: the membership and the person's email."""
+
+    user_id: str
+    email: str
+    role: Role
+    created_at: Instant
+
+
+@frozen
 class Membership:
     """A person's role in a project."""
 
@@ -73,3 +83,11 @@ class Invitation:
     created_at: Instant
     expires_at: Instant
     accepted_at: Instant | None = None
+
+
+@frozen
+class Invited:
+    """An invitation and its plaintext token, held only long enough to hand it over."""
+
+    invitation: Invitation
+    token: str = field(repr=False)
