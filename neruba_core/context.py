@@ -14,6 +14,7 @@ from attrs import field, frozen
 from neruba_core.errors import StorageConflict
 from neruba_core.ids import Ids
 from neruba_core.instants import Clock
+from neruba_core.ledger.chart import DEFAULT, Chart
 from neruba_core.storage.port import Storage, UnitOfWork
 
 T = TypeVar("T")
@@ -31,6 +32,7 @@ class Context:
     pepper: bytes = field(repr=False)
     password_effort: str = "standard"
     key_environment: str = "test"
+    chart: Chart = DEFAULT
     bound: UnitOfWork | None = None
 
     def write(self, act: Callable[[UnitOfWork], T]) -> T:

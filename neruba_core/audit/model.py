@@ -8,22 +8,12 @@ per unit of work, so that counting never makes two writers wait for each other.
 
 from __future__ import annotations
 
-from enum import Enum
-
 from attrs import frozen
 
+from neruba_core.idempotency.model import Outcome
 from neruba_core.instants import Instant
 
-
-class Outcome(str, Enum):
-    """What one ingest attempt ended as; exactly one of these, always."""
-
-    ACCEPTED = "accepted"
-    REPLAYED = "replayed"
-    DEDUPED = "deduped"
-    CONFLICT = "conflict"
-    QUARANTINED = "quarantined"
-    REJECTED = "rejected"
+__all__ = ["SYSTEM", "Attempt", "Change", "Origin", "Outcome", "Tally", "Trail"]
 
 
 @frozen

@@ -6,11 +6,15 @@ reason. The counts of a unit go in as one tally per project, so that counting co
 
 from __future__ import annotations
 
-from attrs import define, field
+from collections.abc import Sequence
 
-from neruba_core.audit.model import Attempt, Outcome, Tally
+from attrs import define, field, frozen
+
+from neruba_core.audit.model import Attempt, Origin, Outcome, Tally
 from neruba_core.audit.store import HasAudit
+from neruba_core.errors import NerubaError
 from neruba_core.ids import Ids
+from neruba_core.instants import Instant
 
 
 @define
@@ -40,3 +44,40 @@ class OutcomeNotes:
             )
         if self.attempts:
             work.audit.add_attempts(self.attempts)
+
+
+@frozen
+class Unreadable:
+    """An ingest attempt that never became a command: its body could not be read, or not be valid."""
+
+    project_id: str
+    operation: str
+    error: NerubaError
+    origin: Origin
+    idempotency_key: str | None = None
+
+
+def note_unreadable(work: HasAudit, attempts: Sequence[Unreadable], *, at: Instant, ids: Ids) -> None:
+    """Count and keep attempts that could not be read, as rejected."""
+    notes = OutcomeNotes()
+    for one in attempts:
+        notes.explain(
+            Attempt(
+                project_id=one.project_id,
+                id=ids.new("att"),
+                at=at,
+                operation=one.operation,
+                outcome=Outcome.REJECTED,
+                code=one.error.code,
+                message=str(one.error),
+                request_id=one.origin.request_id,
+                access_key_id=one.origin.access_key_id,
+                idempotency_key=one.idempotency_key,
+                event_id=None,
+                metric_key=None,
+                subject_id=None,
+                content=None,
+                prior=None,
+            )
+        )
+    notes.write(work, ids)

@@ -1,10 +1,23 @@
-"""Answers that are given again: the record that makes a repeated request harmless."""
+"""What becomes of a write, and the stored answers that make a repeated one harmless."""
 
 from __future__ import annotations
+
+from enum import Enum
 
 from attrs import frozen
 
 from neruba_core.instants import Instant
+
+
+class Outcome(str, Enum):
+    """What one ingest attempt ended as; exactly one of these, always."""
+
+    ACCEPTED = "accepted"
+    REPLAYED = "replayed"
+    DEDUPED = "deduped"
+    CONFLICT = "conflict"
+    QUARANTINED = "quarantined"
+    REJECTED = "rejected"
 
 
 @frozen

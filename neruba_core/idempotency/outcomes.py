@@ -11,8 +11,8 @@ from typing import Generic, TypeAlias, TypeVar
 
 from attrs import frozen
 
-from neruba_core.audit.model import Outcome as OutcomeName
 from neruba_core.errors import NerubaError
+from neruba_core.idempotency.model import Outcome
 
 T = TypeVar("T")
 Q = TypeVar("Q")
@@ -23,7 +23,7 @@ class Accepted(Generic[T]):
     """The effect happened now."""
 
     value: T
-    name = OutcomeName.ACCEPTED
+    name = Outcome.ACCEPTED
 
 
 @frozen
@@ -31,7 +31,7 @@ class Replayed(Generic[T]):
     """The same key and request came before; *value* is what happened then."""
 
     value: T
-    name = OutcomeName.REPLAYED
+    name = Outcome.REPLAYED
 
 
 @frozen
@@ -39,7 +39,7 @@ class Deduplicated(Generic[T]):
     """Another key, but the same event with the same content; *value* is the original."""
 
     value: T
-    name = OutcomeName.DEDUPED
+    name = Outcome.DEDUPED
 
 
 @frozen
@@ -47,7 +47,7 @@ class Quarantined(Generic[Q]):
     """A strict project could not place it; nothing is billed until support replays it."""
 
     value: Q
-    name = OutcomeName.QUARANTINED
+    name = Outcome.QUARANTINED
 
 
 @frozen
@@ -56,7 +56,7 @@ class Conflict:
 
     error: NerubaError
     prior_id: str | None = None
-    name = OutcomeName.CONFLICT
+    name = Outcome.CONFLICT
 
 
 @frozen
@@ -72,8 +72,8 @@ class Rejected:
     replayed: bool = False
 
     @property
-    def name(self) -> OutcomeName:
-        return OutcomeName.REPLAYED if self.replayed else OutcomeName.REJECTED
+    def name(self) -> Outcome:
+        return Outcome.REPLAYED if self.replayed else Outcome.REJECTED
 
 
 Refusal: TypeAlias = Conflict | Rejected

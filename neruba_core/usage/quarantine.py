@@ -24,7 +24,7 @@ def replay(
     Raises ``QuarantineNotFound``, ``QuarantineClosed``, or ``StillQuarantined`` where the fault remains.
     """
     waiting = _waiting(work, project_id, quarantine_id)
-    (outcome,) = record(work, [Sent(project_id, waiting.event, origin)], at=at, ids=ids)
+    (outcome,) = record(work, [Sent(project_id, waiting.event, origin)], at=at, ids=ids, supersede=False)
     if isinstance(outcome, Quarantined):
         raise StillQuarantined(quarantine_id, outcome.value.reason)
     if isinstance(outcome, Accepted | Replayed):

@@ -81,8 +81,12 @@ class _Miss:
     reason: str
 
 
-def record(work: RecordingWork, sent: Sequence[Sent], *, at: Instant, ids: Ids) -> list[Recorded]:
+def record(
+    work: RecordingWork, sent: Sequence[Sent], *, at: Instant, ids: Ids, supersede: bool = True
+) -> list[Recorded]:
     """Record each of *sent* at most once; one outcome each, in order.
+
+    With *supersede*, accepting an event closes what waits in quarantine under its key.
 
     ``Rejected`` holds ``ProjectNotFound``, ``ProjectArchived``, ``TimestampInFuture`` or
     ``TimestampTooOld``; ``Conflict`` holds ``KeyReused`` or ``UsageConflict``.
@@ -90,6 +94,8 @@ def record(work: RecordingWork, sent: Sequence[Sent], *, at: Instant, ids: Ids) 
     recording = _Recording.open(work, sent, at, ids)
     outcomes = recording.insert_new()
     recording.judge_rest(outcomes)
+    if supersede:
+        recording.supersede(outcomes)
     recording.notes.write(work, ids)
     return [outcomes[index] for index in range(len(sent))]
 
@@ -146,6 +152,18 @@ class _Recording:
                 prior.add(outcome.value)
             outcomes[index] = outcome
             self._note(one, outcome)
+
+    def supersede(self, outcomes: Mapping[int, Recorded]) -> None:
+        """Close what waits in the quarantine of a strict project under a key that is now recorded."""
+        keys: dict[str, set[str]] = {}
+        for outcome in outcomes.values():
+            if isinstance(outcome, Accepted):
+                event = outcome.value
+                if self.projects[event.project_id].metric_policy is MetricPolicy.STRICT:
+                    keys.setdefault(event.project_id, set()).add(event.idempotency_key)
+        for project_id in sorted(keys):
+            for waiting in self.work.usage.quarantined_by_keys(project_id, keys[project_id]):
+                self.work.usage.close_quarantined(project_id, waiting.id, QuarantineState.SUPERSEDED)
 
     def _judge(self, one: Sent, prior: _Prior) -> Recorded:
         if one.project_id not in self.projects:

@@ -1,0 +1,185 @@
+"""``neruba.usage``: recording usage and reading it back."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from attrs import frozen
+
+from neruba_core import texts
+from neruba_core.audit.model import SYSTEM, Origin
+from neruba_core.audit.outcomes import Unreadable, note_unreadable
+from neruba_core.context import Context
+from neruba_core.errors import FormatInvalid, NerubaError, UsageNotFound
+from neruba_core.idempotency.outcomes import Accepted, Deduplicated, Quarantined, Rejected, Replayed, raised
+from neruba_core.instants import Instant, Period, utc
+from neruba_core.money import Amount
+from neruba_core.pages import DEFAULT_LIMIT, Page, limited, page, place_of
+from neruba_core.tenancy.projects import existing
+from neruba_core.storage.port import UnitOfWork
+from neruba_core.texts import Properties
+from neruba_core.usage import quarantine
+from neruba_core.usage.aggregate import Quantity
+from neruba_core.usage.fingerprint import OPERATION
+from neruba_core.usage.groups import grouped
+from neruba_core.usage.model import NewUsage, QuarantinedUsage, UsageEvent, UsageVoid
+from neruba_core.usage.record import Recorded, Sent, record
+from neruba_core.usage.void import Voided, void
+
+
+@frozen
+class Usage:
+    """Reached as ``neruba.usage``; each call is one unit of work."""
+
+    _context: Context
+
+    def record(
+        self,
+        project_id: str,
+        *,
+        metric_key: str,
+        units: Amount,
+        timestamp: Instant,
+        idempotency_key: str,
+        event_id: str | None = None,
+        properties: Properties | None = None,
+        origin: Origin = SYSTEM,
+    ) -> Accepted[UsageEvent] | Replayed[UsageEvent] | Deduplicated[UsageEvent] | Quarantined[QuarantinedUsage]:
+        """Record one event at most once, for ever.
+
+        *units* is decimal text, an int or a ``Decimal``, at least zero; *timestamp* an aware
+        ``datetime`` at most five minutes ahead. Raises ``Invalid`` refusals, ``ProjectNotFound``,
+        ``ProjectArchived``, ``KeyReused`` or ``UsageConflict``; the attempt is on record even then.
+        """
+        new = NewUsage.of(
+            metric_key=metric_key,
+            units=units,
+            timestamp=timestamp,
+            idempotency_key=idempotency_key,
+            event_id=event_id,
+            properties=properties,
+        )
+        return raised(self._record(Sent(project_id, new, origin)))
+
+    def record_many(
+        self, project_id: str, events: Iterable[NewUsage | Mapping[str, Any]], *, origin: Origin = SYSTEM
+    ) -> Sequence[Recorded]:
+        """Record many events in one unit of work; one outcome each, in order, and none is raised.
+
+        An event is a ``NewUsage`` or a mapping of the arguments of ``record``. One that is not even
+        well-formed is ``Rejected`` at its place.
+        """
+        context = self._context
+        commands = [_command(project_id, event, origin) for event in events]
+
+        def run(work: UnitOfWork) -> Sequence[Recorded]:
+            at = context.clock()
+            sent = [command for command in commands if isinstance(command, Sent)]
+            recorded = iter(record(work, sent, at=at, ids=context.ids))
+            unreadable = [command for command in commands if isinstance(command, Unreadable)]
+            if unreadable:
+                existing(work, project_id)
+                note_unreadable(work, unreadable, at=at, ids=context.ids)
+            return [next(recorded) if isinstance(c, Sent) else Rejected(c.error) for c in commands]
+
+        return context.write(run)
+
+    def void(self, project_id: str, usage_id: str, *, reason: str, origin: Origin = SYSTEM) -> Voided:
+        """Let an event count no more; again gives the first void. Raises ``UsageNotFound``."""
+        at = self._context.clock()
+        return self._context.write(lambda work: void(work, project_id, usage_id, reason, at=at, origin=origin))
+
+    def voids(self, project_id: str, usage_ids: Iterable[str]) -> dict[str, UsageVoid]:
+        """The voids of the events, by usage id; events that still count are left out."""
+        return self._context.read(lambda work: work.usage.voids(project_id, usage_ids))
+
+    def get(self, project_id: str, usage_id: str) -> UsageEvent:
+        """One event. Raises ``UsageNotFound``."""
+        event = self._context.read(lambda work: work.usage.event(project_id, usage_id))
+        if event is None:
+            raise UsageNotFound(usage_id)
+        return event
+
+    def events(
+        self,
+        project_id: str,
+        *,
+        metric_key: str | None = None,
+        start: Instant | None = None,
+        end: Instant | None = None,
+        limit: int = DEFAULT_LIMIT,
+        cursor: str | None = None,
+    ) -> Page[UsageEvent]:
+        """Raw events, newest first; *start* and *end* bound the timestamp as ``[start, end)``."""
+        most = limited(limit)
+        filters = ("usage", project_id, metric_key, start, end)
+        before = place_of(cursor, *filters)
+        rows = self._context.read(
+            lambda work: work.usage.events(
+                existing(work, project_id).id,
+                limit=most + 1,
+                before=before,
+                metric_key=metric_key,
+                start=start,
+                end=end,
+            )
+        )
+        return page(rows, most, "id", *filters)
+
+    def quantities(
+        self,
+        project_id: str,
+        *,
+        start: Instant,
+        end: Instant,
+        metric_key: str | None = None,
+        group_by: str | None = None,
+    ) -> Sequence[Quantity]:
+        """Aggregated usage over ``[start, end)`` by metric, split by ``hour``, ``day`` or ``month`` of the
+        project's time zone if asked. Raises ``FormatInvalid`` for an empty or too finely split range."""
+        span = Period(utc(start), utc(end))
+        if span.start >= span.end:
+            raise FormatInvalid("a range whose start is before its end", f"{start} – {end}")
+        key = None if metric_key is None else texts.metric_key(metric_key)
+        return self._context.read(
+            lambda work: grouped(work, existing(work, project_id), span, metric_key=key, group_by=group_by)
+        )
+
+    def replay_quarantined(self, project_id: str, quarantine_id: str, *, origin: Origin = SYSTEM) -> Recorded:
+        """Try a quarantined event again under its original key. Raises ``QuarantineNotFound``,
+        ``QuarantineClosed`` or ``StillQuarantined``."""
+        context = self._context
+        at = context.clock()
+        return raised(
+            context.write(
+                lambda work: quarantine.replay(
+                    work, existing(work, project_id).id, quarantine_id, at=at, ids=context.ids, origin=origin
+                )
+            )
+        )
+
+    def discard_quarantined(
+        self, project_id: str, quarantine_id: str, *, origin: Origin = SYSTEM
+    ) -> QuarantinedUsage:
+        """Give a quarantined event up. Raises ``QuarantineNotFound`` or ``QuarantineClosed``."""
+        context = self._context
+        at = context.clock()
+        return context.write(
+            lambda work: quarantine.discard(
+                work, existing(work, project_id).id, quarantine_id, at=at, ids=context.ids, origin=origin
+            )
+        )
+
+    def _record(self, sent: Sent) -> Recorded:
+        context = self._context
+        return context.write(lambda work: record(work, [sent], at=context.clock(), ids=context.ids)[0])
+
+
+def _command(project_id: str, event: NewUsage | Mapping[str, Any], origin: Origin) -> Sent | Unreadable:
+    if isinstance(event, NewUsage):
+        return Sent(project_id, event, origin)
+    try:
+        return Sent(project_id, NewUsage.of(**event), origin)
+    except NerubaError as error:
+        return Unreadable(project_id, OPERATION, error, origin)
