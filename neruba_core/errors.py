@@ -49,7 +49,9 @@ class AmountFloat(Invalid):
     code: ClassVar[str] = "amount.float"
 
     def __str__(self) -> str:
-        return 'a float cannot carry money exactly; give a decimal string such as "12.50", an int or a Decimal'
+        return (
+            'a float cannot carry money exactly; give a decimal string such as "12.50", an int or a Decimal'
+        )
 
 
 @define
@@ -60,7 +62,9 @@ class AmountInvalid(Invalid):
     value: str
 
     def __str__(self) -> str:
-        return f'{self.value!r} is not a plain decimal number such as "12.50" (no exponent, sign, space or NaN)'
+        return (
+            f'{self.value!r} is not a plain decimal number such as "12.50" (no exponent, sign, space or NaN)'
+        )
 
 
 @define
@@ -166,7 +170,7 @@ class FormatInvalid(Invalid):
 
 @define
 class PropertyInvalid(Invalid):
-    """A property or metadata value outside strings, booleans and integers up to 2⁵³−1, or too many of them."""
+    """A property that is no string, boolean or integer up to 2⁵³−1, or one too many."""
 
     code: ClassVar[str] = "property.invalid"
     name: str
@@ -509,7 +513,9 @@ class MetricFixed(NerubaError):
     metric_key: str
 
     def __str__(self) -> str:
-        return f"the aggregation of metric {self.metric_key!r} is fixed; declare another metric for another one"
+        return (
+            f"the aggregation of metric {self.metric_key!r} is fixed; declare another metric for another one"
+        )
 
 
 @define
@@ -532,7 +538,9 @@ class TimestampTooOld(Invalid):
     max_backdate_days: int
 
     def __str__(self) -> str:
-        return f"timestamp {self.timestamp} is older than the {self.max_backdate_days} days this project accepts"
+        return (
+            f"timestamp {self.timestamp} is older than the {self.max_backdate_days} days this project accepts"
+        )
 
 
 @define
@@ -544,7 +552,8 @@ class UsageConflict(NerubaError):
 
     def __str__(self) -> str:
         return (
-            f"event {self.event_id!r} is recorded with other content; void it and send a new event id to correct it"
+            f"event {self.event_id!r} is recorded with other content; "
+            "to correct it, void it and send a new event id"
         )
 
 
@@ -602,7 +611,10 @@ class ChargeConflict(NerubaError):
     event_id: str
 
     def __str__(self) -> str:
-        return f"charge event {self.event_id!r} is recorded with other content; reverse it and send a new event id"
+        return (
+            f"charge event {self.event_id!r} is recorded with other content; "
+            "to correct it, reverse it and send a new event id"
+        )
 
 
 # --- ledger and wallet ------------------------------------------------------------------------
@@ -616,7 +628,9 @@ class InsufficientCredit(NerubaError):
     available: str
 
     def __str__(self) -> str:
-        return f"only {self.available} is available; grant credit or raise the credit limit, then use a new key"
+        return (
+            f"only {self.available} is available; grant credit or raise the credit limit, then use a new key"
+        )
 
 
 @define
@@ -650,7 +664,10 @@ class NotReversible(NerubaError):
     type: str
 
     def __str__(self) -> str:
-        return f"transaction {self.transaction_id} is a {self.type}; only credit, debit and charge can be reversed"
+        return (
+            f"transaction {self.transaction_id} is a {self.type}; "
+            "only credits, debits and charges can be reversed"
+        )
 
 
 @define

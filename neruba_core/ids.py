@@ -56,7 +56,9 @@ class Ids:
                     self._block = self.randomness(_BLOCK_BYTES).hex()
                     self._position = 0
                 end = self._position + _RANDOM_DIGITS
-                made.append(f"{prefix}_{self._milliseconds:012x}{self._count:04x}{self._block[self._position : end]}")
+                made.append(
+                    f"{prefix}_{self._milliseconds:012x}{self._count:04x}{self._block[self._position : end]}"
+                )
                 self._position = end
                 self._count += 1
         return made

@@ -23,9 +23,7 @@ Clock: TypeAlias = Callable[[], Instant]
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
-_RFC3339 = re.compile(
-    r"\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d(?:\.(\d+))?([Zz]|[+-]\d\d:\d\d)?", re.ASCII
-)
+_RFC3339 = re.compile(r"\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d(?:\.(\d+))?([Zz]|[+-]\d\d:\d\d)?", re.ASCII)
 
 
 def now() -> Instant:
@@ -111,7 +109,9 @@ def month(name: str, zone_name: str) -> Period:
     if match is None or not 1970 <= int(match[1]) < 9999:
         raise FormatInvalid('a month such as "2026-03"', name[:40])
     year, number = int(match[1]), int(match[2])
-    return Period(_month_start(year, number, zone_name), _month_start(year + number // 12, number % 12 + 1, zone_name))
+    return Period(
+        _month_start(year, number, zone_name), _month_start(year + number // 12, number % 12 + 1, zone_name)
+    )
 
 
 def month_of(moment: Instant, zone_name: str) -> str:

@@ -15,7 +15,7 @@ from typing import Generic, TypeVar
 
 from attrs import frozen
 
-from neruba_core.errors import CursorInvalid, CursorMismatch
+from neruba_core.errors import CursorInvalid, CursorMismatch, FormatInvalid
 
 T = TypeVar("T")
 
@@ -62,3 +62,10 @@ def _encode(place: str, filters: tuple[object, ...]) -> str:
 
 def _digest(filters: tuple[object, ...]) -> str:
     return hashlib.sha256(repr(filters).encode("utf-8", "surrogatepass")).hexdigest()[:16]
+
+
+def limited(limit: int) -> int:
+    """Return *limit* if it is from 1 to 200, or raise ``FormatInvalid``."""
+    if isinstance(limit, bool) or not isinstance(limit, int) or not 1 <= limit <= MAX_LIMIT:
+        raise FormatInvalid(f"a limit from 1 to {MAX_LIMIT}", str(limit)[:40])
+    return limit

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from enum import Enum
+from enum import StrEnum
 
 from attrs import field, frozen
 
 from neruba_core.instants import Instant
 
 
-class Scope(str, Enum):
+class Scope(StrEnum):
     """What an access key may do; it can do nothing else."""
 
     INGEST_USAGE = "ingest:usage"

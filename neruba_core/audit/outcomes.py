@@ -40,7 +40,10 @@ class OutcomeNotes:
             by_project.setdefault(project_id, {})[outcome.value] = times
         if by_project:
             work.audit.add_tallies(
-                [Tally(project_id, ids.new("tly"), **counts) for project_id, counts in sorted(by_project.items())]
+                [
+                    Tally(project_id, ids.new("tly"), **counts)
+                    for project_id, counts in sorted(by_project.items())
+                ]
             )
         if self.attempts:
             work.audit.add_attempts(self.attempts)

@@ -78,7 +78,9 @@ def overview(work: OverviewWork, project: Project, *, at: Instant, period: str |
         usage=lines,
         accrued_micros=sum(line.amount_micros or 0 for line in lines),
         estimated_total_micros=sum(line.amount_micros or 0 for line in lines),
-        recent_transactions=tuple(work.ledger.transactions(project.id, limit=RECENT_TRANSACTIONS, before=None)),
+        recent_transactions=tuple(
+            work.ledger.transactions(project.id, limit=RECENT_TRANSACTIONS, before=None)
+        ),
         ingest=work.audit.totals(project.id),
         ledger=proof(work, project.id, at=at),
     )

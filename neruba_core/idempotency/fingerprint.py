@@ -16,7 +16,7 @@ from typing import TypeAlias, Union
 
 VERSION = 1
 
-Json: TypeAlias = Union[str, int, bool, None, "Mapping[str, Json]", "list[Json]", "tuple[Json, ...]"]
+Json: TypeAlias = Union[str, int, bool, "Mapping[str, Json]", "list[Json]", "tuple[Json, ...]", None]
 
 __all__ = ["VERSION", "Json", "canonical", "fingerprint", "quoted"]
 
@@ -24,7 +24,9 @@ __all__ = ["VERSION", "Json", "canonical", "fingerprint", "quoted"]
 def fingerprint(operation: str, path: str, body: Mapping[str, Json]) -> bytes:
     """The fingerprint of a request: 32 bytes. *body* holds canonical values; ``None`` means absent."""
     present = {name: value for name, value in body.items() if value is not None}
-    return hashlib.sha256(canonical({"body": present, "operation": operation, "path": path}).encode()).digest()
+    return hashlib.sha256(
+        canonical({"body": present, "operation": operation, "path": path}).encode()
+    ).digest()
 
 
 def canonical(value: Json) -> str:

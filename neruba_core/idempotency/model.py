@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from enum import Enum
+from enum import StrEnum
 
 from attrs import frozen
 
 from neruba_core.instants import Instant
 
 
-class Outcome(str, Enum):
+class Outcome(StrEnum):
     """What one ingest attempt ended as; exactly one of these, always."""
 
     ACCEPTED = "accepted"

@@ -81,8 +81,8 @@ Success: TypeAlias = Accepted[T] | Replayed[T] | Deduplicated[T]
 Written: TypeAlias = Accepted[T] | Replayed[T] | Deduplicated[T] | Conflict | Rejected
 
 
-def raised(outcome: Q | Refusal) -> Q:
-    """Return a success (or a quarantine) as it is; raise the error of a refusal."""
+def raised(outcome: Written[T]) -> Success[T]:
+    """Return a success as it is; raise the error of a refusal."""
     if isinstance(outcome, Conflict | Rejected):
         raise outcome.error
     return outcome

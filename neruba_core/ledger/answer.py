@@ -10,8 +10,8 @@ import json
 from collections.abc import Sequence
 
 from neruba_core import instants, money
-from neruba_core.ledger.model import Posting, TransactionType
 from neruba_core.instants import Instant
+from neruba_core.ledger.model import Posting, TransactionType
 from neruba_core.texts import Properties
 
 _dumps = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode

@@ -6,12 +6,12 @@ books use other names gives ``Neruba`` another one.
 
 from __future__ import annotations
 
-from enum import Enum
+from enum import StrEnum
 
 from attrs import frozen
 
 
-class AccountClass(str, Enum):
+class AccountClass(StrEnum):
     """What kind of account it is, which also tells by which side it grows."""
 
     ASSET = "asset"

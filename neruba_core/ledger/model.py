@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from enum import Enum
+from enum import StrEnum
 
 from attrs import field, frozen
 
@@ -10,7 +10,7 @@ from neruba_core.instants import Instant
 from neruba_core.texts import Properties
 
 
-class TransactionType(str, Enum):
+class TransactionType(StrEnum):
     """Why money moved."""
 
     CREDIT = "credit"

@@ -26,7 +26,11 @@ def balanced(postings: Iterable[Posting]) -> tuple[Posting, ...]:
     kept = tuple(posting for posting in postings if posting.debit_micros or posting.credit_micros)
     imbalance = 0
     for posting in kept:
-        if posting.debit_micros < 0 or posting.credit_micros < 0 or (posting.debit_micros and posting.credit_micros):
+        if (
+            posting.debit_micros < 0
+            or posting.credit_micros < 0
+            or (posting.debit_micros and posting.credit_micros)
+        ):
             raise AssertionError(f"a posting has one side, above zero: {posting}")
         imbalance += posting.debit_micros - posting.credit_micros
     if imbalance or not kept:

@@ -33,7 +33,9 @@ class LedgerStore(Protocol):
     def append(self, transactions: Sequence[Transaction], entries: Sequence[Entry]) -> None:
         """Insert, in bulk. A version or key that is taken fails the unit: it cannot happen under the head."""
 
-    def transactions_by_keys(self, project_id: str, operation: str, keys: Iterable[str]) -> dict[str, Transaction]:
+    def transactions_by_keys(
+        self, project_id: str, operation: str, keys: Iterable[str]
+    ) -> dict[str, Transaction]:
         """Booked transactions by idempotency key."""
 
     def transactions_by_event_ids(

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from enum import Enum
+from enum import StrEnum
 
 from attrs import frozen
 
 from neruba_core.instants import Instant
 
 
-class Aggregation(str, Enum):
+class Aggregation(StrEnum):
     """How the events of a period become one quantity."""
 
     SUM = "sum"
@@ -21,7 +21,7 @@ class Aggregation(str, Enum):
     AVG = "avg"
 
 
-class PropertyType(str, Enum):
+class PropertyType(StrEnum):
     """The type that a property of an event must have."""
 
     STRING = "string"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 from attrs import frozen
 
@@ -12,7 +12,14 @@ from neruba_core.audit.model import SYSTEM, Origin
 from neruba_core.audit.outcomes import Unreadable, note_unreadable
 from neruba_core.context import Context
 from neruba_core.errors import FormatInvalid, NerubaError, UsageNotFound
-from neruba_core.idempotency.outcomes import Accepted, Deduplicated, Quarantined, Rejected, Replayed, raised
+from neruba_core.idempotency.outcomes import (
+    Accepted,
+    Conflict,
+    Deduplicated,
+    Quarantined,
+    Rejected,
+    Replayed,
+)
 from neruba_core.instants import Instant, Period, utc
 from neruba_core.money import Amount
 from neruba_core.pages import DEFAULT_LIMIT, Page, limited, page, place_of
@@ -26,6 +33,11 @@ from neruba_core.usage.groups import grouped
 from neruba_core.usage.model import NewUsage, QuarantinedUsage, UsageEvent, UsageVoid
 from neruba_core.usage.record import Recorded, Sent, record
 from neruba_core.usage.void import Voided, void
+
+
+Given: TypeAlias = (
+    Accepted[UsageEvent] | Replayed[UsageEvent] | Deduplicated[UsageEvent] | Quarantined[QuarantinedUsage]
+)
 
 
 @frozen
@@ -45,7 +57,7 @@ class Usage:
         event_id: str | None = None,
         properties: Properties | None = None,
         origin: Origin = SYSTEM,
-    ) -> Accepted[UsageEvent] | Replayed[UsageEvent] | Deduplicated[UsageEvent] | Quarantined[QuarantinedUsage]:
+    ) -> Given:
         """Record one event at most once, for ever.
 
         *units* is decimal text, an int or a ``Decimal``, at least zero; *timestamp* an aware
@@ -60,7 +72,7 @@ class Usage:
             event_id=event_id,
             properties=properties,
         )
-        return raised(self._record(Sent(project_id, new, origin)))
+        return _unless_refused(self._record(Sent(project_id, new, origin)))
 
     def record_many(
         self, project_id: str, events: Iterable[NewUsage | Mapping[str, Any]], *, origin: Origin = SYSTEM
@@ -146,12 +158,12 @@ class Usage:
             lambda work: grouped(work, existing(work, project_id), span, metric_key=key, group_by=group_by)
         )
 
-    def replay_quarantined(self, project_id: str, quarantine_id: str, *, origin: Origin = SYSTEM) -> Recorded:
+    def replay_quarantined(self, project_id: str, quarantine_id: str, *, origin: Origin = SYSTEM) -> Given:
         """Try a quarantined event again under its original key. Raises ``QuarantineNotFound``,
         ``QuarantineClosed`` or ``StillQuarantined``."""
         context = self._context
         at = context.clock()
-        return raised(
+        return _unless_refused(
             context.write(
                 lambda work: quarantine.replay(
                     work, existing(work, project_id).id, quarantine_id, at=at, ids=context.ids, origin=origin
@@ -183,3 +195,9 @@ def _command(project_id: str, event: NewUsage | Mapping[str, Any], origin: Origi
         return Sent(project_id, NewUsage.of(**event), origin)
     except NerubaError as error:
         return Unreadable(project_id, OPERATION, error, origin)
+
+
+def _unless_refused(outcome: Recorded) -> Given:
+    if isinstance(outcome, Conflict | Rejected):
+        raise outcome.error
+    return outcome

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from enum import Enum
+from enum import StrEnum
 
 from attrs import field, frozen
 
 from neruba_core.instants import Instant
 
 
-class MetricPolicy(str, Enum):
+class MetricPolicy(StrEnum):
     """What happens to usage that no declared metric covers."""
 
     OPEN = "open"
@@ -36,7 +36,7 @@ class Project:
     archived_at: Instant | None = None
 
 
-class Role(str, Enum):
+class Role(StrEnum):
     """What a member may do. Owner includes all; every role includes viewer; admin is not finance."""
 
     OWNER = "owner"

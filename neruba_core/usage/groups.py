@@ -51,12 +51,16 @@ def _next_bound(moment: Instant, group_by: str, zone_name: str) -> Instant:
     match group_by:
         case "hour":
             # Zones differ from UTC by whole quarters of an hour, so the hour is found in local time.
-            return moment + _HOUR - timedelta(
-                minutes=local.minute, seconds=local.second, microseconds=local.microsecond
+            return (
+                moment
+                + _HOUR
+                - timedelta(minutes=local.minute, seconds=local.second, microseconds=local.microsecond)
             )
         case "day":
             tomorrow = local.date() + timedelta(days=1)
-            return datetime(tomorrow.year, tomorrow.month, tomorrow.day, tzinfo=zone(zone_name)).astimezone(UTC)
+            return datetime(tomorrow.year, tomorrow.month, tomorrow.day, tzinfo=zone(zone_name)).astimezone(
+                UTC
+            )
         case "month":
             return month(month_of(moment, zone_name), zone_name).end
         case _:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from enum import Enum
+from enum import StrEnum
 
 from attrs import field, frozen
 
@@ -85,7 +85,7 @@ class UsageVoid:
     actor: str
 
 
-class QuarantineState(str, Enum):
+class QuarantineState(StrEnum):
     """Where a quarantined event stands; only ``waiting`` can still become usage."""
 
     WAITING = "waiting"

@@ -55,7 +55,13 @@ def _waiting(work: RecordingWork, project_id: str, quarantine_id: str) -> Quaran
 
 
 def _close(
-    work: RecordingWork, waiting: QuarantinedUsage, state: QuarantineState, *, at: Instant, ids: Ids, origin: Origin
+    work: RecordingWork,
+    waiting: QuarantinedUsage,
+    state: QuarantineState,
+    *,
+    at: Instant,
+    ids: Ids,
+    origin: Origin,
 ) -> None:
     if not work.usage.close_quarantined(waiting.project_id, waiting.id, state):
         raise QuarantineClosed(waiting.id, "closed")

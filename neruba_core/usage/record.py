@@ -200,7 +200,9 @@ class _Recording:
             return TimestampTooOld(instants.text(new.timestamp), days)
         if project.metric_policy is MetricPolicy.OPEN:
             return None
-        reason = miss(self.metrics.get(project.id, {}).get(new.metric_key), project.metric_policy, new.properties)
+        reason = miss(
+            self.metrics.get(project.id, {}).get(new.metric_key), project.metric_policy, new.properties
+        )
         return None if reason is None else _Miss(reason)
 
     def _event(self, one: Sent, usage_id: str) -> UsageEvent:
@@ -310,7 +312,10 @@ class _Prior:
 
 
 def _attempt(
-    one: Sent, outcome: Deduplicated[UsageEvent] | Quarantined[QuarantinedUsage] | Conflict | Rejected, at: Instant, ids: Ids
+    one: Sent,
+    outcome: Deduplicated[UsageEvent] | Quarantined[QuarantinedUsage] | Conflict | Rejected,
+    at: Instant,
+    ids: Ids,
 ) -> Attempt:
     code = message = subject_id = prior = None
     match outcome:

@@ -48,7 +48,9 @@ class UsageStore(Protocol):
     def totals(self, project_id: str, metric_key: str, start: Instant, end: Instant) -> Totals:
         """Over the unvoided events with ``timestamp`` in ``[start, end)``, exact beyond 64 bits."""
 
-    def distinct(self, project_id: str, metric_key: str, property_name: str, start: Instant, end: Instant) -> int:
+    def distinct(
+        self, project_id: str, metric_key: str, property_name: str, start: Instant, end: Instant
+    ) -> int:
         """How many different values the property has over the same events; events without it are left
         out, and ``1``, ``"1"`` and ``True`` differ."""
 

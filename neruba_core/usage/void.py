@@ -32,7 +32,9 @@ class Voided:
     first: bool
 
 
-def void(work: VoidingWork, project_id: str, usage_id: str, reason: str, *, at: Instant, origin: Origin) -> Voided:
+def void(
+    work: VoidingWork, project_id: str, usage_id: str, reason: str, *, at: Instant, origin: Origin
+) -> Voided:
     """Void the event once; again gives the first void.
 
     Raises ``ProjectNotFound``, ``ProjectArchived`` or ``UsageNotFound``.

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from enum import Enum
+from enum import StrEnum
 
 from attrs import frozen
 
 from neruba_core.instants import Instant
 
 
-class GrantKind(str, Enum):
+class GrantKind(StrEnum):
     """Where a grant's credit came from; it decides the account against it and the spending order."""
 
     PROMOTIONAL = "promotional"

@@ -12,7 +12,7 @@ from typing import TypeAlias
 
 from attrs import field, frozen
 
-from neruba_core import instants, money
+from neruba_core import instants, money, texts
 from neruba_core.audit.model import Origin
 from neruba_core.errors import NerubaError
 from neruba_core.idempotency.fingerprint import Json, fingerprint
@@ -20,8 +20,6 @@ from neruba_core.ids import Ids
 from neruba_core.instants import Instant
 from neruba_core.ledger.model import TransactionType
 from neruba_core.money import Amount
-from neruba_core import texts
-from neruba_core.texts import Properties
 from neruba_core.wallets.book import Book, Decision
 from neruba_core.wallets.credit import NewCredit, decide_credit
 from neruba_core.wallets.reverse import NewReversal, decide_reversal

@@ -50,7 +50,9 @@ class SettlementWork(HasTenancy, HasIdempotency, HasLedger, HasWallets, HasAudit
     """What settling needs of a unit of work."""
 
 
-def settle(work: SettlementWork, orders: Sequence[Order], *, at: Instant, ids: Ids, chart: Chart) -> list[Settled]:
+def settle(
+    work: SettlementWork, orders: Sequence[Order], *, at: Instant, ids: Ids, chart: Chart
+) -> list[Settled]:
     """Decide and book *orders* in their order; one outcome each.
 
     A refusal is an outcome: ``Rejected`` with ``ProjectNotFound``, ``ProjectArchived``,
@@ -283,7 +285,16 @@ class _Settlement:
         )
         self.transactions.append(transaction)
         self.entries.extend(
-            Entry(project_id, version, number, transaction_id, p.account, p.debit_micros, p.credit_micros, balance)
+            Entry(
+                project_id,
+                version,
+                number,
+                transaction_id,
+                p.account,
+                p.debit_micros,
+                p.credit_micros,
+                balance,
+            )
             for number, (p, balance) in enumerate(zip(decision.postings, balances, strict=True))
         )
         self.grants.extend(decision.grants)

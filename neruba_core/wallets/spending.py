@@ -32,7 +32,13 @@ class Take:
 def spending_order(lot: Lot) -> Rank:
     """The sort key of a lot: lower is spent first."""
     grant = lot.grant
-    return (grant.priority, grant.expires_at or _NEVER, grant.kind is GrantKind.PAID, grant.effective_at, grant.id)
+    return (
+        grant.priority,
+        grant.expires_at or _NEVER,
+        grant.kind is GrantKind.PAID,
+        grant.effective_at,
+        grant.id,
+    )
 
 
 def takes(lots: Iterable[Lot], due_micros: int, *, at: Instant) -> Iterator[Take]:

@@ -83,22 +83,29 @@ class WalletView:
 
 
 def wallet(
-    work: WalletWork, project: Project, *, at: Instant, as_of: Instant | None = None, known_at: Instant | None = None
+    work: WalletWork,
+    project: Project,
+    *,
+    at: Instant,
+    as_of: Instant | None = None,
+    known_at: Instant | None = None,
 ) -> WalletView:
     """The wallet of *project* at *at*, or as of an earlier instant as it was known at *known_at*."""
     if as_of is None and known_at is None:
         head = work.ledger.head(project.id)
         assert head is not None, "every project has a head"
-        return _view(project, work.wallets.open_lots([project.id]), head.overdraft_micros, head.held_micros, at)
+        return _view(
+            project, work.wallets.open_lots([project.id]), head.overdraft_micros, head.held_micros, at
+        )
     balances = work.ledger.balances(project.id, as_of=as_of, known_at=known_at)
-    lots = [
-        Lot(grant, -balances.get(grant.account, 0)) for grant in work.wallets.grants_of(project.id)
-    ]
+    lots = [Lot(grant, -balances.get(grant.account, 0)) for grant in work.wallets.grants_of(project.id)]
     return _view(project, lots, balances.get(OVERDRAFT, 0), 0, as_of or at)
 
 
 def _view(project: Project, lots: Iterable[Lot], overdraft: int, held: int, at: Instant) -> WalletView:
-    spendable = sorted((lot for lot in lots if lot.remaining_micros and not lot.expired(at)), key=spending_order)
+    spendable = sorted(
+        (lot for lot in lots if lot.remaining_micros and not lot.expired(at)), key=spending_order
+    )
     balance = sum(lot.remaining_micros for lot in spendable) - overdraft
     return WalletView(
         currency=project.currency,
