@@ -1,0 +1,126 @@
+"""Access keys: table, queries and row mapping.
+
+The table is global, since a request names a key and not its project.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from attrs import frozen
+from sqlalchemy import Index, PrimaryKeyConstraint, Table, select
+from sqlalchemy import update as changing
+
+from neruba_core.access.model import AccessKey, Scope
+from neruba_core.instants import Instant
+from neruba_core.storage.sql.bulk import Bulk, insert
+from neruba_core.storage.sql.codec import (
+    dump_enums,
+    instant,
+    instant_or_none,
+    load_enums,
+    micros,
+    micros_or_none,
+)
+from neruba_core.storage.sql.columns import METADATA, tenant, text, whole
+from neruba_core.storage.sql.statements import Statements, below
+
+ACCESS_KEYS = Table(
+    "neruba_access_keys",
+    METADATA,
+    text("id"),
+    text("project_id"),
+    text("name"),
+    text("scopes"),
+    text("prefix"),
+    text("secret_hash"),
+    whole("created_at"),
+    whole("expires_at", optional=True),
+    whole("revoked_at", optional=True),
+    whole("last_used_at", optional=True),
+    PrimaryKeyConstraint("id", name="neruba_access_keys_pk"),
+    tenant("neruba_access_keys"),
+    Index("neruba_access_keys_project_ix", "project_id", "id"),
+)
+
+_ADD = insert(ACCESS_KEYS)
+_TOUCH = Bulk(
+    ("id", "last_used_at"),
+    # Two servers touch many keys at once: locking them in one order keeps them out of a circle.
+    "UPDATE neruba_access_keys k SET last_used_at = due.used_at FROM ("
+    "SELECT t.id, v.used_at FROM neruba_access_keys t "
+    "JOIN unnest(%b::text[], %b::int8[]) v(id, used_at) ON t.id = v.id "
+    "ORDER BY t.id FOR NO KEY UPDATE OF t) due "
+    "WHERE k.id = due.id AND (k.last_used_at IS NULL OR k.last_used_at < due.used_at)",
+    "UPDATE neruba_access_keys SET last_used_at = ?2 "
+    "WHERE id = ?1 AND (last_used_at IS NULL OR last_used_at < ?2)",
+)
+
+
+@frozen
+class SqlAccess:
+    """``AccessStore`` within one unit."""
+
+    _statements: Statements
+
+    def add_key(self, key: AccessKey) -> None:
+        self._statements.write(_ADD, [_key_row(key)])
+
+    def key(self, key_id: str) -> AccessKey | None:
+        row = self._statements.row(select(ACCESS_KEYS).where(ACCESS_KEYS.c.id == key_id))
+        return None if row is None else _key(row)
+
+    def keys(self, project_id: str, *, limit: int, before: str | None) -> Sequence[AccessKey]:
+        query = (
+            select(ACCESS_KEYS)
+            .where(ACCESS_KEYS.c.project_id == project_id, *below(ACCESS_KEYS.c.id, before))
+            .order_by(ACCESS_KEYS.c.id.desc())
+            .limit(limit)
+        )
+        return [_key(row) for row in self._statements.rows(query)]
+
+    def replace_key(self, key: AccessKey) -> None:
+        query = (
+            changing(ACCESS_KEYS)
+            .where(ACCESS_KEYS.c.project_id == key.project_id, ACCESS_KEYS.c.id == key.id)
+            .values(revoked_at=micros_or_none(key.revoked_at), expires_at=micros_or_none(key.expires_at))
+        )
+        self._statements.change(query)
+
+    def touch_keys(self, used_at: Mapping[str, Instant]) -> None:
+        self._statements.write(_TOUCH, [(key_id, micros(at)) for key_id, at in sorted(used_at.items())])
+
+    def export(self, project_id: str) -> Iterator[tuple[str, Any]]:
+        """The project's rows of this table."""
+        query = select(ACCESS_KEYS).where(ACCESS_KEYS.c.project_id == project_id)
+        yield from (("access_keys", _key(row)) for row in self._statements.rows(query))
+
+
+def _key_row(key: AccessKey) -> tuple[Any, ...]:
+    return (
+        key.id,
+        key.project_id,
+        key.name,
+        dump_enums(key.scopes),
+        key.prefix,
+        key.secret_hash,
+        micros(key.created_at),
+        micros_or_none(key.expires_at),
+        micros_or_none(key.revoked_at),
+        micros_or_none(key.last_used_at),
+    )
+
+
+def _key(row: Any) -> AccessKey:
+    key_id, project_id, name, scopes, prefix, secret_hash, created_at, *times = row
+    return AccessKey(
+        key_id,
+        project_id,
+        name,
+        load_enums(Scope, scopes),
+        prefix,
+        secret_hash,
+        instant(created_at),
+        *map(instant_or_none, times),
+    )

@@ -1,0 +1,168 @@
+"""Statements on one connection, inside one transaction, with failures in our words.
+
+A unit in which anything failed is over: on PostgreSQL the server refuses whatever follows and turns the
+final COMMIT into a silent rollback, on SQLite some failures (a full disk) end the transaction, after which
+each statement would commit by itself. Both would be lies, so ``Statements`` remembers the failure and
+refuses to go on. Only a savepoint around the failure makes the unit whole again.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from types import TracebackType
+from typing import Any
+
+from attrs import define, field
+from sqlalchemy import (
+    ARRAY,
+    ColumnElement,
+    Connection,
+    Executable,
+    Row,
+    Text,
+    any_,
+    exc,
+    func,
+    literal,
+    select,
+)
+from sqlalchemy.sql.elements import SQLCoreOperations
+
+from neruba_core.errors import CursorInvalid
+from neruba_core.storage.sql.bulk import Bulk
+from neruba_core.storage.sql.failures import UnitOver, in_our_words
+
+_TEXTS = ARRAY(Text)
+
+
+@define(eq=False)
+class Statements:
+    """Runs statements for the stores of one unit."""
+
+    connection: Connection
+    postgresql: bool
+    _over: str | None = field(default=None, init=False)
+    _depth: int = field(default=0, init=False)
+
+    # Entered around each statement: cheaper than a generator, and there are many statements.
+
+    def __enter__(self) -> None:
+        self.need_whole()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None
+    ) -> None:
+        if error is None:
+            return
+        self._over = "a statement of this unit failed"
+        if isinstance(error, Exception):
+            refusal = in_our_words(error)
+            if refusal is not None:
+                raise refusal from error
+
+    def need_whole(self) -> None:
+        """Refuse to go on in a unit that has failed or ended."""
+        if self._over is not None:
+            raise UnitOver(self._over)
+
+    def end(self) -> None:
+        """Refuse all that comes now: stores that outlive their unit would write into the next one."""
+        self._over = "this unit of work has ended"
+
+    # --- running ------------------------------------------------------------------------------
+
+    def rows(self, query: Executable) -> Sequence[Row[Any]]:
+        """All rows of a query."""
+        with self:
+            return self.connection.execute(query).all()
+
+    def row(self, query: Executable) -> Row[Any] | None:
+        """The first row of a query, if there is one."""
+        with self:
+            return self.connection.execute(query).first()
+
+    def change(self, query: Executable) -> int:
+        """Run an UPDATE or DELETE; how many rows it met."""
+        with self:
+            return self.connection.execute(query).rowcount
+
+    def write(self, bulk: Bulk, rows: Sequence[tuple[Any, ...]]) -> int:
+        """Write the rows with one statement; how many were written."""
+        if not rows:
+            return 0
+        with self:
+            if self.postgresql:
+                arrays = tuple(map(list, zip(*rows, strict=True)))
+                return self.connection.exec_driver_sql(bulk.postgresql, arrays).rowcount
+            return self.connection.exec_driver_sql(bulk.sqlite, list(rows)).rowcount
+
+    def driver_rows(self, query: str, parameters: tuple[Any, ...] = ()) -> Sequence[Row[Any]]:
+        """All rows of a query in the driver's own words."""
+        with self:
+            return self.connection.exec_driver_sql(query, parameters).all()
+
+    def command(self, command: str) -> None:
+        """Run a statement that returns nothing and takes nothing."""
+        with self:
+            self.connection.exec_driver_sql(command)
+
+    # --- savepoints ---------------------------------------------------------------------------
+
+    @contextmanager
+    def savepoint(self) -> Iterator[None]:
+        """A block that is undone alone when an exception leaves it."""
+        self._depth += 1
+        name = f"neruba_{self._depth}"
+        try:
+            self.command(f"SAVEPOINT {name}")
+            try:
+                yield
+                # A failure that was caught inside is one all the same.
+                self.need_whole()
+            except BaseException:
+                self._undo(name)
+                raise
+            self.command(f"RELEASE SAVEPOINT {name}")
+        finally:
+            self._depth -= 1
+
+    def _undo(self, name: str) -> None:
+        try:
+            self.connection.exec_driver_sql(f"ROLLBACK TO SAVEPOINT {name}")
+            self.connection.exec_driver_sql(f"RELEASE SAVEPOINT {name}")
+        except exc.SQLAlchemyError:
+            # The whole transaction is gone, and the savepoint with it. What led here is the better news.
+            self._over = "the database ended the transaction"
+        else:
+            self._over = None
+
+    # --- conditions ---------------------------------------------------------------------------
+
+    def among(self, column: SQLCoreOperations[str], values: Iterable[str]) -> ColumnElement[bool]:
+        """*column* is one of *values*, however many, as one parameter: the statement stays the same."""
+        if self.postgresql:
+            return column == any_(literal(list(values), _TEXTS))
+        each = func.json_each(json.dumps(list(values))).table_valued("value")
+        return column.in_(select(each.c.value))
+
+
+def below(column: SQLCoreOperations[str], place: str | None) -> list[ColumnElement[bool]]:
+    """The condition of a page that goes on below *place*, if it does."""
+    if place is None:
+        return []
+    if "\0" in place:
+        # A cursor made up by its sender: PostgreSQL knows no text with such a character.
+        raise CursorInvalid
+    return [column < place]
+
+
+def within(column: SQLCoreOperations[int], start: int | None, end: int | None) -> list[ColumnElement[bool]]:
+    """The conditions of ``[start, end)``, as far as it has bounds."""
+    bounds = []
+    if start is not None:
+        bounds.append(column >= start)
+    if end is not None:
+        bounds.append(column < end)
+    return bounds

@@ -1,0 +1,193 @@
+"""Units of work over a database.
+
+A unit is one database transaction: on SQLite it holds the write lock from its first moment, on PostgreSQL
+it is READ COMMITTED and waits only where a store promises a lock. It has committed when ``work()`` returns,
+or it has left nothing. A connection found dead at the beginning of a unit is replaced once, so a restarted
+server is noticed by nobody; one that dies later ends the unit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, nullcontext, suppress
+from typing import Any
+
+from sqlalchemy import URL, Connection, Engine, exc
+
+from neruba_core.errors import StorageUnavailable
+from neruba_core.storage.sql import engine as engines
+from neruba_core.storage.sql import migrations
+from neruba_core.storage.sql.engine import Limits
+from neruba_core.storage.sql.failures import FateUnknown, in_our_words
+from neruba_core.storage.sql.join import joined
+from neruba_core.storage.sql.statements import Statements
+from neruba_core.storage.sql.turns import Turns, turns_of
+from neruba_core.storage.sql.work import SqlWork
+
+
+class SqlStorage:
+    """``Storage`` in the database at a URL, or in that of a host's engine.
+
+    A host's engine shares its pool with us, except on SQLite files: there we open connections of our own,
+    since ours need settings (foreign keys, full flushing) that the host may not want on its own.
+    """
+
+    def __init__(self, url_or_engine: str | URL | Engine, *, limits: Limits | None = None, pool_size: int = 10):
+        self._limits = limits or Limits()
+        self._own = not isinstance(url_or_engine, Engine)
+        if isinstance(url_or_engine, Engine):
+            if engines.file_of(url_or_engine) is not None:
+                url_or_engine, self._own = url_or_engine.url, True
+            else:
+                engines.normalised(url_or_engine.url)
+                self._engine = url_or_engine.execution_options(isolation_level="AUTOCOMMIT")
+        if not isinstance(url_or_engine, Engine):
+            self._engine = engines.create(url_or_engine, limits=self._limits, pool_size=pool_size)
+        self._postgresql = self._engine.dialect.name == "postgresql"
+        self._boundaries = engines.boundaries(self._engine, self._limits)
+        file = engines.file_of(self._engine)
+        # In memory there is one connection for all, so even readers take turns.
+        self._shared = not self._postgresql and file is None
+        self._turns: Turns | None = None
+        if not self._postgresql:
+            self._turns = turns_of(file or self._engine.pool)
+
+    @property
+    def engine(self) -> Engine:
+        """The engine that we work with, for a host that wants to share an in-memory database."""
+        return self._engine
+
+    @contextmanager
+    def work(self) -> Iterator[SqlWork]:
+        """A unit that reads and writes."""
+        with self._turn(True), self._connected(self._boundaries.begin) as connection:
+            statements = Statements(connection, self._postgresql)
+            try:
+                yield SqlWork(statements)
+                statements.need_whole()
+            except BaseException:
+                self._roll_back(connection)
+                raise
+            finally:
+                statements.end()
+            self._commit(connection)
+
+    @contextmanager
+    def snapshot(self) -> Iterator[SqlWork]:
+        """A unit that only reads, from one consistent moment."""
+        with self._turn(self._shared), self._connected(self._boundaries.begin_snapshot) as connection:
+            statements = Statements(connection, self._postgresql)
+            try:
+                yield SqlWork(statements)
+            finally:
+                statements.end()
+                self._end_snapshot(connection)
+
+    @contextmanager
+    def join(self, connection: Any) -> Iterator[SqlWork]:
+        """A unit inside the host's open transaction on *connection* (a SQLAlchemy ``Connection``).
+
+        Our writes commit and roll back with the host's. What the unit has locked, a project's head above
+        all, stays locked until the host's transaction ends.
+        """
+        with joined(connection) as statements:
+            try:
+                with statements.savepoint():
+                    yield SqlWork(statements)
+            finally:
+                statements.end()
+
+    def check(self) -> None:
+        """Prove that the store answers, can be written to and has our schema."""
+        with self._turn(True), self._connected(self._boundaries.begin) as connection:
+            try:
+                with Statements(connection, self._postgresql):
+                    if self._postgresql and connection.exec_driver_sql("SHOW transaction_read_only").scalar_one() == "on":
+                        raise StorageUnavailable("the database is read-only")
+                    migrations.check(connection)
+            finally:
+                self._roll_back(connection)
+
+    def upgrade(self, to: int | None = None) -> None:
+        """Bring the schema up to date, or to version *to*; several processes may do so at once."""
+        begin = ("BEGIN",) if self._postgresql else self._boundaries.begin
+        with self._turn(True), self._connected(begin) as connection:
+            try:
+                with Statements(connection, self._postgresql):
+                    migrations.upgrade(connection, to)
+            except BaseException:
+                self._roll_back(connection)
+                raise
+            self._commit(connection)
+
+    def close(self) -> None:
+        """Give back connections; safe to call twice."""
+        if self._own:
+            self._engine.dispose()
+
+    # --- transactions -------------------------------------------------------------------------
+
+    def _turn(self, needed: bool) -> Any:
+        if self._turns is None or not needed:
+            return nullcontext()
+        return self._turns.turn(self._limits.busy_seconds)
+
+    @contextmanager
+    def _connected(self, begin: tuple[str, ...]) -> Iterator[Connection]:
+        connection = self._begun(begin)
+        try:
+            yield connection
+        finally:
+            with suppress(exc.SQLAlchemyError):
+                connection.close()
+
+    def _begun(self, begin: tuple[str, ...], *, again: bool = True) -> Connection:
+        with ExitStack() as undo:
+            try:
+                connection = self._engine.connect()
+                undo.callback(self._discard, connection)
+                for command in begin:
+                    connection.exec_driver_sql(command)
+            except exc.SQLAlchemyError as error:
+                if again and isinstance(error, exc.DBAPIError) and error.connection_invalidated:
+                    # It died while it lay in the pool, and nothing has been done yet.
+                    return self._begun(begin, again=False)
+                raise in_our_words(error) or error from error
+            undo.pop_all()
+            return connection
+
+    def _commit(self, connection: Connection) -> None:
+        try:
+            connection.exec_driver_sql("COMMIT")
+        except exc.SQLAlchemyError as error:
+            refusal = in_our_words(error)
+            self._roll_back(connection)
+            if self._postgresql and isinstance(error, exc.DBAPIError) and error.connection_invalidated:
+                raise FateUnknown("the connection was lost during the commit") from error
+            raise refusal or error from error
+
+    def _roll_back(self, connection: Connection) -> None:
+        try:
+            # SQLite may have rolled back by itself, and a lost connection has for certain.
+            if connection.invalidated:
+                return
+            if self._postgresql or connection.connection.driver_connection.in_transaction:  # type: ignore[union-attr]
+                connection.exec_driver_sql("ROLLBACK")
+        except exc.SQLAlchemyError:
+            self._discard(connection)
+
+    def _end_snapshot(self, connection: Connection) -> None:
+        try:
+            if not connection.invalidated:
+                for command in self._boundaries.end_snapshot:
+                    connection.exec_driver_sql(command)
+        except exc.SQLAlchemyError:
+            self._discard(connection)
+
+    def _discard(self, connection: Connection) -> None:
+        """Close a connection of which nobody knows the state, rather than hand it out again."""
+        with suppress(exc.SQLAlchemyError):
+            # That of a database in memory is the database.
+            if not self._shared:
+                connection.invalidate()
+            connection.close()

@@ -1,0 +1,253 @@
+"""Projects, memberships and invitations: tables, queries and row mapping."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+from attrs import frozen
+from sqlalchemy import CheckConstraint, Index, PrimaryKeyConstraint, Table, UniqueConstraint, delete, select
+from sqlalchemy import text as sql
+from sqlalchemy import update as changing
+
+from neruba_core.instants import Instant
+from neruba_core.storage.sql.bulk import insert, insert_new, upsert
+from neruba_core.storage.sql.codec import instant, instant_or_none, micros, micros_or_none
+from neruba_core.storage.sql.columns import METADATA, one_of, reference, small, tenant, text, whole
+from neruba_core.storage.sql.statements import Statements, below
+from neruba_core.tenancy.model import Invitation, Membership, MetricPolicy, Project, Role
+
+PROJECTS = Table(
+    "neruba_projects",
+    METADATA,
+    text("id"),
+    text("name"),
+    text("external_key", optional=True),
+    text("currency"),
+    whole("credit_limit_micros"),
+    text("metric_policy"),
+    small("max_backdate_days", optional=True),
+    text("timezone"),
+    text("created_by"),
+    whole("created_at"),
+    whole("archived_at", optional=True),
+    PrimaryKeyConstraint("id", name="neruba_projects_pk"),
+    CheckConstraint("credit_limit_micros >= 0", name="neruba_projects_credit_limit_ck"),
+    CheckConstraint("max_backdate_days >= 0", name="neruba_projects_max_backdate_ck"),
+    one_of("metric_policy", MetricPolicy, "neruba_projects_metric_policy_ck"),
+    # The one unique key of a project that is not its own: external keys belong to their creator.
+    Index(
+        "neruba_projects_external_key_uq",
+        "created_by",
+        "external_key",
+        unique=True,
+        postgresql_where=sql("external_key IS NOT NULL"),
+        sqlite_where=sql("external_key IS NOT NULL"),
+    ),
+)
+
+MEMBERSHIPS = Table(
+    "neruba_members",
+    METADATA,
+    text("project_id"),
+    text("user_id"),
+    text("role"),
+    whole("created_at"),
+    PrimaryKeyConstraint("project_id", "user_id", name="neruba_members_pk"),
+    tenant("neruba_members"),
+    reference("neruba_members_user_fk", ["user_id"], "neruba_users", ["id"]),
+    one_of("role", Role, "neruba_members_role_ck"),
+    Index("neruba_members_user_ix", "user_id", "project_id"),
+)
+
+INVITATIONS = Table(
+    "neruba_invitations",
+    METADATA,
+    text("project_id"),
+    text("id"),
+    text("email"),
+    text("role"),
+    text("token_hash"),
+    text("invited_by"),
+    whole("created_at"),
+    whole("expires_at"),
+    whole("accepted_at", optional=True),
+    PrimaryKeyConstraint("project_id", "id", name="neruba_invitations_pk"),
+    UniqueConstraint("project_id", "token_hash", name="neruba_invitations_token_uq"),
+    tenant("neruba_invitations"),
+    one_of("role", Role, "neruba_invitations_role_ck"),
+    # An invitation is accepted by its token alone. 256 random bits need no global uniqueness.
+    Index("neruba_invitations_token_ix", "token_hash"),
+)
+
+_ADD_PROJECT = insert_new(PROJECTS, "created_by", "external_key", where=" WHERE external_key IS NOT NULL")
+_PUT_MEMBER = upsert(MEMBERSHIPS, "role")
+_ADD_INVITATION = insert(INVITATIONS)
+
+
+@frozen
+class SqlTenancy:
+    """``TenancyStore`` within one unit."""
+
+    _statements: Statements
+
+    def add_project(self, project: Project) -> Project | None:
+        if self._statements.write(_ADD_PROJECT, [_project_row(project)]) == 1:
+            return None
+        query = select(PROJECTS).where(
+            PROJECTS.c.created_by == project.created_by, PROJECTS.c.external_key == project.external_key
+        )
+        row = self._statements.row(query)
+        assert row is not None
+        return _project(row)
+
+    def project(self, project_id: str) -> Project | None:
+        row = self._statements.row(select(PROJECTS).where(PROJECTS.c.id == project_id))
+        return None if row is None else _project(row)
+
+    def projects(self, project_ids: Iterable[str]) -> dict[str, Project]:
+        query = select(PROJECTS).where(self._statements.among(PROJECTS.c.id, project_ids))
+        return {row[0]: _project(row) for row in self._statements.rows(query)}
+
+    def all_projects(self, *, limit: int, before: str | None) -> Sequence[Project]:
+        query = select(PROJECTS).where(*below(PROJECTS.c.id, before)).order_by(PROJECTS.c.id.desc()).limit(limit)
+        return [_project(row) for row in self._statements.rows(query)]
+
+    def projects_of(self, user_id: str, *, limit: int, before: str | None) -> Sequence[Project]:
+        query = (
+            select(PROJECTS)
+            .join(MEMBERSHIPS, MEMBERSHIPS.c.project_id == PROJECTS.c.id)
+            .where(MEMBERSHIPS.c.user_id == user_id, *below(MEMBERSHIPS.c.project_id, before))
+            .order_by(MEMBERSHIPS.c.project_id.desc())
+            .limit(limit)
+        )
+        return [_project(row) for row in self._statements.rows(query)]
+
+    def lock_project(self, project_id: str) -> Project | None:
+        # NO KEY: rows that refer to the project may be inserted meanwhile.
+        query = select(PROJECTS).where(PROJECTS.c.id == project_id).with_for_update(key_share=True)
+        row = self._statements.row(query)
+        return None if row is None else _project(row)
+
+    def replace_project(self, project: Project) -> None:
+        names = [column.name for column in PROJECTS.columns]
+        values = dict(zip(names[1:], _project_row(project)[1:], strict=True))
+        self._statements.change(changing(PROJECTS).where(PROJECTS.c.id == project.id).values(values))
+
+    # --- members ------------------------------------------------------------------------------
+
+    def membership(self, project_id: str, user_id: str) -> Membership | None:
+        row = self._statements.row(select(MEMBERSHIPS).where(*_member(project_id, user_id)))
+        return None if row is None else _membership(row)
+
+    def memberships_of(self, user_id: str) -> Sequence[Membership]:
+        query = select(MEMBERSHIPS).where(MEMBERSHIPS.c.user_id == user_id).order_by(MEMBERSHIPS.c.project_id)
+        return [_membership(row) for row in self._statements.rows(query)]
+
+    def members(self, project_id: str) -> Sequence[Membership]:
+        query = select(MEMBERSHIPS).where(MEMBERSHIPS.c.project_id == project_id).order_by(MEMBERSHIPS.c.user_id)
+        return [_membership(row) for row in self._statements.rows(query)]
+
+    def put_member(self, membership: Membership) -> None:
+        row = (membership.project_id, membership.user_id, membership.role.value, micros(membership.created_at))
+        self._statements.write(_PUT_MEMBER, [row])
+
+    def remove_member(self, project_id: str, user_id: str) -> None:
+        self._statements.change(delete(MEMBERSHIPS).where(*_member(project_id, user_id)))
+
+    # --- invitations --------------------------------------------------------------------------
+
+    def add_invitation(self, invitation: Invitation) -> None:
+        self._statements.write(_ADD_INVITATION, [_invitation_row(invitation)])
+
+    def invitation_by_token(self, token_hash: str) -> Invitation | None:
+        row = self._statements.row(select(INVITATIONS).where(INVITATIONS.c.token_hash == token_hash))
+        return None if row is None else _invitation(row)
+
+    def invitations(self, project_id: str) -> Sequence[Invitation]:
+        query = select(INVITATIONS).where(INVITATIONS.c.project_id == project_id).order_by(INVITATIONS.c.id)
+        return [_invitation(row) for row in self._statements.rows(query)]
+
+    def accept_invitation(self, invitation: Invitation, at: Instant) -> bool:
+        query = (
+            changing(INVITATIONS)
+            .where(INVITATIONS.c.project_id == invitation.project_id, INVITATIONS.c.id == invitation.id)
+            .where(INVITATIONS.c.accepted_at.is_(None))
+            .values(accepted_at=micros(at))
+        )
+        return self._statements.change(query) == 1
+
+    def export(self, project_id: str) -> Iterator[tuple[str, Any]]:
+        """The project's rows of these tables."""
+        project = self.project(project_id)
+        if project is not None:
+            yield "projects", project
+        yield from (("members", membership) for membership in self.members(project_id))
+        yield from (("invitations", invitation) for invitation in self.invitations(project_id))
+
+
+def _member(project_id: str, user_id: str) -> tuple[Any, ...]:
+    return MEMBERSHIPS.c.project_id == project_id, MEMBERSHIPS.c.user_id == user_id
+
+
+def _project_row(project: Project) -> tuple[Any, ...]:
+    return (
+        project.id,
+        project.name,
+        project.external_key,
+        project.currency,
+        project.credit_limit_micros,
+        project.metric_policy.value,
+        project.max_backdate_days,
+        project.timezone,
+        project.created_by,
+        micros(project.created_at),
+        micros_or_none(project.archived_at),
+    )
+
+
+def _project(row: Any) -> Project:
+    *plain, policy, max_backdate_days, timezone, created_by, created_at, archived_at = row
+    return Project(
+        *plain,
+        MetricPolicy(policy),
+        max_backdate_days,
+        timezone,
+        created_by,
+        instant(created_at),
+        instant_or_none(archived_at),
+    )
+
+
+def _membership(row: Any) -> Membership:
+    project_id, user_id, role, created_at = row
+    return Membership(project_id, user_id, Role(role), instant(created_at))
+
+
+def _invitation_row(invitation: Invitation) -> tuple[Any, ...]:
+    return (
+        invitation.project_id,
+        invitation.id,
+        invitation.email,
+        invitation.role.value,
+        invitation.token_hash,
+        invitation.invited_by,
+        micros(invitation.created_at),
+        micros(invitation.expires_at),
+        micros_or_none(invitation.accepted_at),
+    )
+
+
+def _invitation(row: Any) -> Invitation:
+    project_id, invitation_id, email, role, token_hash, invited_by, created_at, expires_at, accepted_at = row
+    return Invitation(
+        project_id,
+        invitation_id,
+        email,
+        Role(role),
+        token_hash,
+        invited_by,
+        instant(created_at),
+        instant(expires_at),
+        instant_or_none(accepted_at),
+    )

@@ -1,0 +1,165 @@
+"""Grants and draws: tables, queries and row mapping. What remains of a grant is its account's balance."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+from attrs import frozen
+from sqlalchemy import CheckConstraint, ColumnElement, PrimaryKeyConstraint, Table, func, select
+
+from neruba_core.storage.sql.bulk import insert
+from neruba_core.storage.sql.codec import instant, instant_or_none, micros, micros_or_none
+from neruba_core.storage.sql.columns import METADATA, one_of, reference, small, tenant, text, whole
+from neruba_core.storage.sql.ledger import ACCOUNTS, WALLET
+from neruba_core.storage.sql.statements import Statements
+from neruba_core.wallets.model import Draw, Grant, GrantKind, Lot
+
+GRANTS = Table(
+    "neruba_grants",
+    METADATA,
+    text("project_id"),
+    text("id"),
+    text("kind"),
+    small("priority"),
+    whole("amount_micros"),
+    whole("effective_at"),
+    whole("expires_at", optional=True),
+    text("transaction_id"),
+    PrimaryKeyConstraint("project_id", "id", name="neruba_grants_pk"),
+    tenant("neruba_grants"),
+    reference(
+        "neruba_grants_transaction_fk",
+        ["project_id", "transaction_id"],
+        "neruba_transactions",
+        ["project_id", "id"],
+        deferred=True,
+    ),
+    one_of("kind", GrantKind, "neruba_grants_kind_ck"),
+    CheckConstraint("amount_micros > 0", name="neruba_grants_amount_ck"),
+)
+
+DRAWS = Table(
+    "neruba_draws",
+    METADATA,
+    text("project_id"),
+    text("transaction_id"),
+    small("number"),
+    text("grant_id", optional=True),
+    whole("micros"),
+    text("reverses_grant_id", optional=True),
+    PrimaryKeyConstraint("project_id", "transaction_id", "number", name="neruba_draws_pk"),
+    reference(
+        "neruba_draws_transaction_fk",
+        ["project_id", "transaction_id"],
+        "neruba_transactions",
+        ["project_id", "id"],
+        deferred=True,
+    ),
+    reference(
+        "neruba_draws_grant_fk",
+        ["project_id", "grant_id"],
+        "neruba_grants",
+        ["project_id", "id"],
+        deferred=True,
+    ),
+    reference(
+        "neruba_draws_reverses_grant_fk",
+        ["project_id", "reverses_grant_id"],
+        "neruba_grants",
+        ["project_id", "id"],
+        deferred=True,
+    ),
+    CheckConstraint("micros <> 0", name="neruba_draws_micros_ck"),
+)
+
+_ADD_GRANTS = insert(GRANTS)
+_ADD_DRAWS = insert(DRAWS)
+
+
+@frozen
+class SqlWallets:
+    """``WalletStore`` within one unit."""
+
+    _statements: Statements
+
+    def add_grants(self, grants: Sequence[Grant]) -> None:
+        rows = [
+            (
+                g.project_id,
+                g.id,
+                g.kind.value,
+                g.priority,
+                g.amount_micros,
+                micros(g.effective_at),
+                micros_or_none(g.expires_at),
+                g.transaction_id,
+            )
+            for g in grants
+        ]
+        self._statements.write(_ADD_GRANTS, rows)
+
+    def add_draws(self, draws: Sequence[Draw]) -> None:
+        rows = [
+            (d.project_id, d.transaction_id, d.number, d.grant_id, d.micros, d.reverses_grant_id) for d in draws
+        ]
+        self._statements.write(_ADD_DRAWS, rows)
+
+    def grants(self, project_id: str, grant_ids: Iterable[str]) -> dict[str, Grant]:
+        found = self._grants(project_id, self._statements.among(GRANTS.c.id, grant_ids))
+        return {grant.id: grant for grant in found}
+
+    def grants_of(self, project_id: str) -> Sequence[Grant]:
+        return self._grants(project_id)
+
+    def _grants(self, project_id: str, *conditions: ColumnElement[bool]) -> list[Grant]:
+        query = select(GRANTS).where(GRANTS.c.project_id == project_id, *conditions).order_by(GRANTS.c.id)
+        return [_grant(row) for row in self._statements.rows(query)]
+
+    def open_lots(self, project_ids: Sequence[str]) -> Sequence[Lot]:
+        # From the few accounts that hold anything to their grants, never over all grants.
+        of_account = func.substr(ACCOUNTS.c.name, len(WALLET) + 1)
+        query = (
+            select(ACCOUNTS.c.balance_micros, *GRANTS.c)
+            .join(GRANTS, (GRANTS.c.project_id == ACCOUNTS.c.project_id) & (GRANTS.c.id == of_account))
+            .where(
+                self._statements.among(ACCOUNTS.c.project_id, project_ids),
+                ~ACCOUNTS.c.emptied,
+                # The names that begin with "wallet:", as a range that the index knows.
+                ACCOUNTS.c.name >= WALLET,
+                ACCOUNTS.c.name < "wallet;",
+            )
+        )
+        # Accounts are kept debit positive, and credit that we owe is a credit.
+        return [Lot(_grant(row[1:]), -row[0]) for row in self._statements.rows(query)]
+
+    def draws_of(self, project_id: str, transaction_ids: Iterable[str]) -> Sequence[Draw]:
+        among = self._statements.among(DRAWS.c.transaction_id, transaction_ids)
+        return self._draws(project_id, among)
+
+    def _draws(self, project_id: str, *conditions: ColumnElement[bool]) -> list[Draw]:
+        query = (
+            select(DRAWS)
+            .where(DRAWS.c.project_id == project_id, *conditions)
+            .order_by(DRAWS.c.transaction_id, DRAWS.c.number)
+        )
+        return [Draw(*row) for row in self._statements.rows(query)]
+
+    def export(self, project_id: str) -> Iterator[tuple[str, Any]]:
+        """The project's rows of these tables."""
+        yield from (("grants", grant) for grant in self._grants(project_id))
+        yield from (("draws", draw) for draw in self._draws(project_id))
+
+
+def _grant(row: Any) -> Grant:
+    project_id, grant_id, kind, priority, amount_micros, effective_at, expires_at, transaction_id = row
+    return Grant(
+        project_id,
+        grant_id,
+        GrantKind(kind),
+        priority,
+        amount_micros,
+        instant(effective_at),
+        instant_or_none(expires_at),
+        transaction_id,
+    )
