@@ -84,7 +84,7 @@ TALLIES = Table(
     ),
     PrimaryKeyConstraint("project_id", "id", name="neruba_tallies_pk"),
     tenant("neruba_tallies"),
-    CheckConstraint(" AND ".join(f"{outcome} >= 0" for outcome in _OUTCOMES), name="neruba_tallies_counts_ck"),
+    CheckConstraint(" AND ".join(f"{name} >= 0" for name in _OUTCOMES), name="neruba_tallies_counts_ck"),
 )
 
 TRAIL = Table(

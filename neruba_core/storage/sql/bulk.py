@@ -71,9 +71,10 @@ def update(table: Table, *changed: str) -> Bulk:
     same = " AND ".join(f"t.{name} = v.{name}" for name in key)
     bound = ", ".join(f"{name} = ?{place}" for place, name in enumerate(changed, 1))
     found = " AND ".join(f"{name} = ?{place}" for place, name in enumerate(key, len(changed) + 1))
+    given = f"unnest({_arrays(columns)}) v({', '.join(names)})"
     return Bulk(
         names,
-        f"UPDATE {table.name} t SET {settings} FROM unnest({_arrays(columns)}) v({', '.join(names)}) WHERE {same}",
+        f"UPDATE {table.name} t SET {settings} FROM {given} WHERE {same}",
         f"UPDATE {table.name} SET {bound} WHERE {found}",
     )
 

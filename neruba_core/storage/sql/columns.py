@@ -82,7 +82,7 @@ def tenant(table: str, *, column: str = "project_id") -> ForeignKeyConstraint:
 def reference(
     name: str, columns: list[str], target: str, target_columns: list[str], *, deferred: bool = False
 ) -> ForeignKeyConstraint:
-    """A foreign key; a *deferred* one is checked at the end of the unit, so that rows may come in any order."""
+    """A foreign key; a *deferred* one is checked when the unit commits, so rows may come in any order."""
     return ForeignKeyConstraint(
         columns,
         [f"{target}.{column}" for column in target_columns],

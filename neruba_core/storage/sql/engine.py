@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 import sqlite3
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 
 from attrs import frozen
@@ -18,11 +19,12 @@ from sqlalchemy import URL, Engine, StaticPool, create_engine, event, exc, make_
 from sqlalchemy.pool import ConnectionPoolEntry
 
 _CONNECT_SECONDS = 5
+_DRIVERS = {"psycopg", "pysqlite"}
 
 
 @frozen
 class Limits:
-    """How long a unit may wait, in seconds: for a lock, for one statement, for its caller, for a connection."""
+    """How many seconds a unit may wait: for a lock, a statement, its caller, and for its turn."""
 
     lock_seconds: float = 2
     statement_seconds: float = 5
@@ -81,6 +83,13 @@ def create(url: str | URL, *, limits: Limits, pool_size: int) -> Engine:
     return _postgresql(parsed, limits, pool_size)
 
 
+def shared(host: Engine) -> Engine:
+    """The host's *engine*, pool and all, as we use it."""
+    if host.dialect.driver not in _DRIVERS:
+        raise ValueError(f"the driver {host.dialect.driver} is not supported; use psycopg 3 or sqlite3")
+    return host.execution_options(isolation_level="AUTOCOMMIT")
+
+
 def file_of(engine: Engine) -> str | None:
     """The path of the SQLite file behind *engine*; None where there is none."""
     if engine.dialect.name != "sqlite":
@@ -133,12 +142,10 @@ def _sqlite(url: URL, limits: Limits, pool_size: int) -> Engine:
 
 def _prepare_sqlite(connection: sqlite3.Connection, _: ConnectionPoolEntry) -> None:
     cursor = connection.cursor()
-    try:
+    # A read-only file, or one that others are just opening, keeps the mode that it has.
+    with suppress(sqlite3.OperationalError):
         # Readers and the writer do not wait for each other, and a commit is on disk when it returns.
         cursor.execute("PRAGMA journal_mode = WAL")
-    except sqlite3.OperationalError:
-        # A read-only file, or one that is just being opened by others: it keeps the mode it has.
-        pass
     cursor.execute("PRAGMA synchronous = FULL")
     cursor.execute("PRAGMA foreign_keys = ON")
     # Or an INSERT OR REPLACE would delete rows past the triggers that forbid it.

@@ -91,5 +91,16 @@ def _answer_row(answer: Answer) -> tuple[Any, ...]:
 
 
 def _answer(row: Any) -> Answer:
-    *rest, recorded_at = row
-    return Answer(*rest, instant(recorded_at))
+    scope_id, operation, key, fingerprint, version, code, body, subject_id, request_id, recorded_at = row
+    return Answer(
+        scope_id,
+        operation,
+        key,
+        bytes(fingerprint),
+        version,
+        code,
+        body,
+        subject_id,
+        request_id,
+        instant(recorded_at),
+    )

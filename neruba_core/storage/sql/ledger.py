@@ -281,9 +281,7 @@ class SqlLedger:
         return 0 if row is None else int(row[0])
 
     def projects_changed_since(self, versions: dict[str, int]) -> Sequence[str]:
-        rows = self._statements.rows(
-            select(HEADS.c.project_id, HEADS.c.version).order_by(HEADS.c.project_id)
-        )
+        rows = self._statements.rows(select(HEADS.c.project_id, HEADS.c.version).order_by(HEADS.c.project_id))
         return [project_id for project_id, version in rows if version != versions.get(project_id, 0)]
 
     # --- entries ------------------------------------------------------------------------------
@@ -310,9 +308,7 @@ class SqlLedger:
             query = query.where(table.account == account)
         if before is not None:
             version, number = (_number(part) for part in _parts(before))
-            query = query.where(
-                table.version <= version, or_(table.version < version, table.number < number)
-            )
+            query = query.where(table.version <= version, or_(table.version < version, table.number < number))
         query = query.order_by(table.version.desc(), table.number.desc()).limit(limit)
         return [Entry(*row) for row in self._statements.rows(query)]
 
@@ -395,14 +391,19 @@ def _transaction_row(transaction: Transaction) -> tuple[Any, ...]:
 
 
 def _transaction(row: Any) -> Transaction:
-    project_id, version, transaction_id, type_, *plain, metadata, grant_id, reverses, key = row[:13]
-    fingerprint, fingerprint_version, actor, request_id, effective_at, recorded_at, body = row[13:]
+    project_id, version, transaction_id, type_, operation, amount, balance_after, description = row[:8]
+    event_id, metadata, grant_id, reverses, key, fingerprint, fingerprint_version = row[8:15]
+    actor, request_id, effective_at, recorded_at, body = row[15:]
     return Transaction(
         project_id,
         version,
         transaction_id,
         TransactionType(type_),
-        *plain,
+        operation,
+        amount,
+        balance_after,
+        description,
+        event_id,
         load_properties(metadata),
         grant_id,
         reverses,

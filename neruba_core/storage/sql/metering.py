@@ -105,4 +105,5 @@ def _dump_rules(rules: Iterable[PropertyRule]) -> str:
 
 
 def _load_rules(kept: str) -> tuple[PropertyRule, ...]:
-    return tuple(PropertyRule(name, PropertyType(kind), required) for name, kind, required in json.loads(kept))
+    rules = json.loads(kept)
+    return tuple(PropertyRule(name, PropertyType(kind), required) for name, kind, required in rules)

@@ -20,7 +20,6 @@ from sqlalchemy import (
     ColumnElement,
     Connection,
     Executable,
-    Row,
     Text,
     any_,
     exc,
@@ -73,13 +72,13 @@ class Statements:
 
     # --- running ------------------------------------------------------------------------------
 
-    def rows(self, query: Executable) -> Sequence[Row[Any]]:
+    def rows(self, query: Executable) -> Sequence[Any]:
         """All rows of a query."""
         with self:
             return self.connection.execute(query).all()
 
-    def row(self, query: Executable) -> Row[Any] | None:
-        """The first row of a query, if there is one."""
+    def row(self, query: Executable) -> Any:
+        """The first row of a query, or None."""
         with self:
             return self.connection.execute(query).first()
 
@@ -98,7 +97,7 @@ class Statements:
                 return self.connection.exec_driver_sql(bulk.postgresql, arrays).rowcount
             return self.connection.exec_driver_sql(bulk.sqlite, list(rows)).rowcount
 
-    def driver_rows(self, query: str, parameters: tuple[Any, ...] = ()) -> Sequence[Row[Any]]:
+    def driver_rows(self, query: str, parameters: tuple[Any, ...] = ()) -> Sequence[Any]:
         """All rows of a query in the driver's own words."""
         with self:
             return self.connection.exec_driver_sql(query, parameters).all()

@@ -32,17 +32,18 @@ class SqlStorage:
     since ours need settings (foreign keys, full flushing) that the host may not want on its own.
     """
 
-    def __init__(self, url_or_engine: str | URL | Engine, *, limits: Limits | None = None, pool_size: int = 10):
+    def __init__(
+        self, url_or_engine: str | URL | Engine, *, limits: Limits | None = None, pool_size: int = 10
+    ) -> None:
         self._limits = limits or Limits()
+        if isinstance(url_or_engine, Engine) and engines.file_of(url_or_engine) is not None:
+            url_or_engine = url_or_engine.url
         self._own = not isinstance(url_or_engine, Engine)
-        if isinstance(url_or_engine, Engine):
-            if engines.file_of(url_or_engine) is not None:
-                url_or_engine, self._own = url_or_engine.url, True
-            else:
-                engines.normalised(url_or_engine.url)
-                self._engine = url_or_engine.execution_options(isolation_level="AUTOCOMMIT")
-        if not isinstance(url_or_engine, Engine):
-            self._engine = engines.create(url_or_engine, limits=self._limits, pool_size=pool_size)
+        self._engine: Engine = (
+            engines.shared(url_or_engine)
+            if isinstance(url_or_engine, Engine)
+            else engines.create(url_or_engine, limits=self._limits, pool_size=pool_size)
+        )
         self._postgresql = self._engine.dialect.name == "postgresql"
         self._boundaries = engines.boundaries(self._engine, self._limits)
         file = engines.file_of(self._engine)
@@ -102,9 +103,9 @@ class SqlStorage:
         with self._turn(True), self._connected(self._boundaries.begin) as connection:
             try:
                 with Statements(connection, self._postgresql):
-                    if self._postgresql and connection.exec_driver_sql("SHOW transaction_read_only").scalar_one() == "on":
-                        raise StorageUnavailable("the database is read-only")
                     migrations.check(connection)
+                    if self._postgresql:
+                        _need_writable(connection)
             finally:
                 self._roll_back(connection)
 
@@ -191,3 +192,9 @@ class SqlStorage:
             if not self._shared:
                 connection.invalidate()
             connection.close()
+
+
+def _need_writable(connection: Connection) -> None:
+    """A standby answers, but takes no writes."""
+    if connection.exec_driver_sql("SHOW transaction_read_only").scalar_one() == "on":
+        raise StorageUnavailable("the database is read-only")

@@ -110,8 +110,8 @@ class SqlTenancy:
         return {row[0]: _project(row) for row in self._statements.rows(query)}
 
     def all_projects(self, *, limit: int, before: str | None) -> Sequence[Project]:
-        query = select(PROJECTS).where(*below(PROJECTS.c.id, before)).order_by(PROJECTS.c.id.desc()).limit(limit)
-        return [_project(row) for row in self._statements.rows(query)]
+        query = select(PROJECTS).where(*below(PROJECTS.c.id, before)).order_by(PROJECTS.c.id.desc())
+        return [_project(row) for row in self._statements.rows(query.limit(limit))]
 
     def projects_of(self, user_id: str, *, limit: int, before: str | None) -> Sequence[Project]:
         query = (
@@ -145,12 +145,13 @@ class SqlTenancy:
         return [_membership(row) for row in self._statements.rows(query)]
 
     def members(self, project_id: str) -> Sequence[Membership]:
-        query = select(MEMBERSHIPS).where(MEMBERSHIPS.c.project_id == project_id).order_by(MEMBERSHIPS.c.user_id)
-        return [_membership(row) for row in self._statements.rows(query)]
+        query = select(MEMBERSHIPS).where(MEMBERSHIPS.c.project_id == project_id)
+        rows = self._statements.rows(query.order_by(MEMBERSHIPS.c.user_id))
+        return [_membership(row) for row in rows]
 
     def put_member(self, membership: Membership) -> None:
-        row = (membership.project_id, membership.user_id, membership.role.value, micros(membership.created_at))
-        self._statements.write(_PUT_MEMBER, [row])
+        key = membership.project_id, membership.user_id
+        self._statements.write(_PUT_MEMBER, [(*key, membership.role.value, micros(membership.created_at))])
 
     def remove_member(self, project_id: str, user_id: str) -> None:
         self._statements.change(delete(MEMBERSHIPS).where(*_member(project_id, user_id)))
@@ -207,9 +208,14 @@ def _project_row(project: Project) -> tuple[Any, ...]:
 
 
 def _project(row: Any) -> Project:
-    *plain, policy, max_backdate_days, timezone, created_by, created_at, archived_at = row
+    project_id, name, external_key, currency, credit_limit, policy, max_backdate_days, *rest = row
+    timezone, created_by, created_at, archived_at = rest
     return Project(
-        *plain,
+        project_id,
+        name,
+        external_key,
+        currency,
+        credit_limit,
         MetricPolicy(policy),
         max_backdate_days,
         timezone,

@@ -34,7 +34,7 @@ from sqlalchemy import update as changing
 from sqlalchemy.dialects.postgresql import JSONB
 
 from neruba_core.instants import Instant
-from neruba_core.storage.sql.bulk import columns_of, insert, insert_new
+from neruba_core.storage.sql.bulk import columns_of, insert_new
 from neruba_core.storage.sql.codec import (
     dump_properties,
     instant,
@@ -180,14 +180,12 @@ class SqlUsage:
         ids = defaultdict(list)
         for event in events:
             ids[event.project_id].append(event.id)
-        query = select(EVENTS.c.id)
-        return {
-            row[0]
-            for project_id, of_project in ids.items()
-            for row in self._statements.rows(
-                query.where(EVENTS.c.project_id == project_id, self._statements.among(EVENTS.c.id, of_project))
-            )
-        }
+        there: set[str] = set()
+        for project_id, of_project in ids.items():
+            among = self._statements.among(EVENTS.c.id, of_project)
+            query = select(EVENTS.c.id).where(EVENTS.c.project_id == project_id, among)
+            there.update(row[0] for row in self._statements.rows(query))
+        return there
 
     def by_keys(self, project_id: str, keys: Iterable[str]) -> dict[str, UsageEvent]:
         found = self._find(project_id, self._statements.among(EVENTS.c.idempotency_key, keys))

@@ -101,7 +101,8 @@ class SqlWallets:
 
     def add_draws(self, draws: Sequence[Draw]) -> None:
         rows = [
-            (d.project_id, d.transaction_id, d.number, d.grant_id, d.micros, d.reverses_grant_id) for d in draws
+            (d.project_id, d.transaction_id, d.number, d.grant_id, d.micros, d.reverses_grant_id)
+            for d in draws
         ]
         self._statements.write(_ADD_DRAWS, rows)
 

@@ -195,7 +195,8 @@ def upgrade(op: Operations) -> None:
         sa.PrimaryKeyConstraint("project_id", "id", name="neruba_tallies_pk"),
         sa.ForeignKeyConstraint(["project_id"], ["neruba_projects.id"], name="neruba_tallies_project_fk"),
         sa.CheckConstraint(
-            "accepted >= 0 AND replayed >= 0 AND deduped >= 0 AND conflict >= 0 AND quarantined >= 0 AND rejected >= 0",
+            "accepted >= 0 AND replayed >= 0 AND deduped >= 0 "
+            "AND conflict >= 0 AND quarantined >= 0 AND rejected >= 0",
             name="neruba_tallies_counts_ck",
         ),
     )
