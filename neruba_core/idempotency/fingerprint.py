@@ -9,8 +9,9 @@ field left out is another one than the same field sent with its default.
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Mapping
+
+# RFC 8785 escapes exactly what the standard library's encoder escapes when it may leave non-ASCII be.
 from json.encoder import encode_basestring as quoted
 from typing import TypeAlias, Union
 
@@ -31,33 +32,21 @@ def fingerprint(operation: str, path: str, body: Mapping[str, Json]) -> bytes:
 
 def canonical(value: Json) -> str:
     """RFC 8785 text of strings, booleans, safe integers, nulls, arrays and objects (no floats)."""
-    if _sorts_plainly(value):
-        return _dumps(value)
-    return _dumps_by_utf16(value)
-
-
-# RFC 8785 escapes exactly what ensure_ascii=False escapes.
-_dumps = json.JSONEncoder(ensure_ascii=False, sort_keys=True, separators=(",", ":"), allow_nan=False).encode
-_dumps_unsorted = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode
-
-
-def _sorts_plainly(value: Json) -> bool:
-    """Code point order, which ``json`` sorts by, is UTF-16 order as long as names are ASCII."""
+    if isinstance(value, str):
+        return quoted(value)
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, int):
+        return int.__repr__(value)
     if isinstance(value, Mapping):
-        return all(name.isascii() and _sorts_plainly(inner) for name, inner in value.items())
-    if isinstance(value, list | tuple):
-        return all(_sorts_plainly(inner) for inner in value)
-    return True
+        return f"{{{','.join([f'{quoted(name)}:{canonical(value[name])}' for name in _sorted(value)])}}}"
+    return f"[{','.join([canonical(inner) for inner in value])}]"
 
 
-def _dumps_by_utf16(value: Json) -> str:
-    return _dumps_unsorted(_by_utf16(value))
-
-
-def _by_utf16(value: Json) -> Json:
-    if isinstance(value, Mapping):
-        names = sorted(value, key=lambda name: name.encode("utf-16-be"))
-        return {name: _by_utf16(value[name]) for name in names}
-    if isinstance(value, list | tuple):
-        return [_by_utf16(inner) for inner in value]
-    return value
+def _sorted(names: Mapping[str, Json]) -> list[str]:
+    """The names in UTF-16 order, which is code point order as long as they are ASCII."""
+    if "".join(names).isascii():
+        return sorted(names)
+    return sorted(names, key=lambda name: name.encode("utf-16-be", "surrogatepass"))

@@ -6,15 +6,13 @@ gets the same bytes whatever this module looks like by then.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 
 from neruba_core import instants, money
+from neruba_core.idempotency.fingerprint import canonical, quoted
 from neruba_core.instants import Instant
 from neruba_core.ledger.model import Posting, TransactionType
 from neruba_core.texts import Properties
-
-_dumps = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 
 
 def render(
@@ -34,22 +32,18 @@ def render(
 ) -> str:
     """The JSON text of a transaction, as ``GET …/transactions/{id}`` shows it."""
     text = money.text
-    return _dumps(
-        {
-            "id": transaction_id,
-            "projectId": project_id,
-            "type": type.value,
-            "amount": text(amount_micros),
-            "balanceAfter": text(balance_after_micros),
-            "description": description,
-            "eventId": event_id,
-            "metadata": None if metadata is None else dict(metadata),
-            "grantId": grant_id,
-            "reverses": reverses,
-            "entries": [
-                {"account": p.account, "debit": text(p.debit_micros), "credit": text(p.credit_micros)}
-                for p in postings
-            ],
-            "createdAt": instants.text(at),
-        }
+    entries = ",".join(
+        [
+            f'{{"account":{quoted(posting.account)},'
+            f'"debit":"{text(posting.debit_micros)}","credit":"{text(posting.credit_micros)}"}}'
+            for posting in postings
+        ]
+    )
+    # Written out by hand: this is the widest text that a charge makes, and half its rendering time.
+    return (
+        f'{{"id":"{transaction_id}","projectId":"{project_id}","type":"{type.value}",'
+        f'"amount":"{text(amount_micros)}","balanceAfter":"{text(balance_after_micros)}",'
+        f'"description":{quoted(description)},"eventId":{canonical(event_id)},"metadata":{canonical(metadata)},'
+        f'"grantId":{canonical(grant_id)},"reverses":{canonical(reverses)},'
+        f'"entries":[{entries}],"createdAt":"{instants.text(at)}"}}'
     )

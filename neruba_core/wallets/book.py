@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import attrs
 from attrs import define, field, frozen
 
 from neruba_core.instants import Instant
@@ -111,11 +110,14 @@ class Book:
             for posting in decision.postings
             if posting.account == OVERDRAFT or posting.account.startswith(_WALLET_PREFIX)
         )
-        self.head = attrs.evolve(
-            self.head,
-            version=self.head.version + 1,
+        head = self.head
+        self.head = Head(
+            project_id=head.project_id,
+            version=head.version + 1,
             balance_micros=within_total(balance),
-            overdraft_micros=moved.get(OVERDRAFT, self.head.overdraft_micros),
+            overdraft_micros=moved.get(OVERDRAFT, head.overdraft_micros),
+            held_micros=head.held_micros,
+            receivable_micros=head.receivable_micros,
         )
         self.accounts.update(moved)
         self.changed.update(moved)
