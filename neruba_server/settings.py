@@ -1,0 +1,260 @@
+"""What a deployment decides, read once and then fixed.
+
+A setting comes from its ``NERUBA_…`` variable, or else from the table ``[neruba]`` of the file given as
+``--config``, or else from its default. A value that cannot be used stops the start with one line that
+names where it came from. Secrets are shown by nothing here: not by ``repr``, not by an error.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import attrs
+import typed_settings as ts
+from attrs import field, frozen
+from typed_settings.exceptions import ConfigFileLoadError, InvalidOptionsError
+from typed_settings.loaders import DictLoader, Loader
+
+from neruba_core import Neruba
+
+PREFIX = "NERUBA_"
+SECTION = "neruba"
+DEFAULT_DATABASE = "sqlite:///neruba.db"
+
+# An HMAC key shorter than this can be searched for by someone who has the table and one key of their own.
+PEPPER_FEWEST_BYTES = 16
+
+
+class BadSetting(Exception):
+    """A setting that cannot be used; *name* is the variable, option or line of the file to mend."""
+
+    def __init__(self, name: str, problem: str) -> None:
+        super().__init__(f"{name} {problem}")
+        self.name = name
+        self.problem = problem
+
+
+def _text(value: object) -> str:
+    if not isinstance(value, str) or not value.strip():
+        raise ValueError("must not be empty")
+    return value.strip()
+
+
+def _database_url(value: object) -> str:
+    url = _text(value)
+    # Never quoted back: it may hold a password.
+    scheme = url.partition("://")[0].partition("+")[0]
+    if "://" not in url or scheme not in {"sqlite", "postgresql", "postgres"}:
+        raise ValueError("is no database URL; use sqlite:///file.db or postgresql://user@host/name")
+    return url
+
+
+def _whole(value: object, fewest: int, most: int) -> int:
+    try:
+        if isinstance(value, bool) or not isinstance(value, str | int):
+            raise ValueError
+        number = int(value)
+    except ValueError:
+        number = fewest - 1
+    if not fewest <= number <= most:
+        raise ValueError(f"is {value!r}, but must be a whole number from {fewest} to {most}")
+    return number
+
+
+def _port(value: object) -> int:
+    return _whole(value, 0, 65535)
+
+
+def _workers(value: object) -> int:
+    return _whole(value, 1, 256)
+
+
+def _minutes(value: object) -> int:
+    return _whole(value, 1, 24 * 60)
+
+
+def _word(value: object, *words: str) -> str:
+    if value not in words:
+        raise ValueError(f"is {value!r}, but must be {' or '.join(words)}")
+    return str(value)
+
+
+def _environment(value: object) -> str:
+    return _word(value, "development", "production")
+
+
+def _log_format(value: object) -> str:
+    return _word(value, "console", "json")
+
+
+_SWITCH = dict.fromkeys(("1", "true", "yes", "on"), True) | dict.fromkeys(("0", "false", "no", "off"), False)
+
+
+def _switch(value: object) -> bool:
+    found = _SWITCH.get(str(value).strip().lower())
+    if found is None:
+        raise ValueError(f"is {value!r}, but must be true or false")
+    return found
+
+
+def _secret(value: object) -> str:
+    if not isinstance(value, str):
+        raise ValueError("must be text")
+    if value and len(value.encode("utf-8", "surrogateescape")) < PEPPER_FEWEST_BYTES:
+        raise ValueError(
+            f"is shorter than {PEPPER_FEWEST_BYTES} bytes; `openssl rand -hex 32` makes a good one"
+        )
+    return value
+
+
+def _path(value: object) -> Path | None:
+    return None if value in (None, "") else Path(str(value))
+
+
+def _networks(value: object) -> tuple[str, ...]:
+    parts = value.split(",") if isinstance(value, str) else value
+    if not isinstance(parts, list | tuple):
+        raise ValueError(f"is {value!r}, but must be networks such as 10.0.0.0/8, separated by commas")
+    return tuple(_network(str(part).strip()) for part in parts if str(part).strip())
+
+
+def _network(text: str) -> str:
+    try:
+        return str(ipaddress.ip_network(text, strict=False))
+    except ValueError:
+        raise ValueError(f"holds {text!r}, which is no address or network such as 10.0.0.0/8") from None
+
+
+@frozen
+class Settings:
+    """The settings of one server. Its defaults suit a developer's machine."""
+
+    database_url: str = field(default=DEFAULT_DATABASE, converter=_database_url, repr=False)
+    """``sqlite:///file.db`` or ``postgresql://user:password@host/name``."""
+    host: str = field(default="127.0.0.1", converter=_text)
+    """The address to listen on; ``0.0.0.0`` for every one."""
+    port: int = field(default=8080, converter=_port)
+    """The port to listen on; 0 takes a free one."""
+    workers: int = field(default=1, converter=_workers)
+    """How many processes share the port; more than one needs PostgreSQL."""
+    environment: str = field(default="development", converter=_environment)
+    """``production`` refuses to start with a default or missing secret, and issues ``live`` keys."""
+    expose_docs: bool = field(default=False, converter=_switch)
+    """Whether ``/openapi.json`` and ``/docs`` answer."""
+    key_pepper: str = field(default="", converter=_secret, repr=False)
+    """Keys the hashes of access keys. Keep it for as long as issued keys should work."""
+    key_pepper_file: Path | None = field(default=None, converter=_path)
+    """A file that holds the pepper, instead of the setting itself."""
+    access_token_minutes: int = field(default=30, converter=_minutes)
+    """How long an access token lives between refreshes."""
+    operators_only_create_projects: bool = field(default=False, converter=_switch)
+    """Whether ``POST /projects`` is for operators only."""
+    log_format: str = field(default="console", converter=_log_format)
+    """``json`` writes one object a line."""
+    trusted_proxies: tuple[str, ...] = field(default=(), converter=_networks)
+    """Networks whose ``X-Forwarded-For`` is believed; addresses are networks of one."""
+
+    @property
+    def production(self) -> bool:
+        """Whether real money depends on this deployment."""
+        return self.environment == "production"
+
+    @property
+    def on_sqlite(self) -> bool:
+        """Whether the database is a file of this machine, which one process writes."""
+        return self.database_url.startswith("sqlite")
+
+    @property
+    def database(self) -> str:
+        """The database's URL as it may be printed: without a password or options."""
+        if self.on_sqlite:
+            return self.database_url.partition("?")[0]
+        url = urlsplit(self.database_url)
+        user = f"{url.username}@" if url.username else ""
+        port = f":{url.port}" if url.port else ""
+        return f"{url.scheme}://{user}{url.hostname or ''}{port}{url.path}"
+
+
+def load(config: Path | str | None = None, **options: object) -> Settings:
+    """The settings of this process: *options* of the command line, then variables, then *config*.
+
+    An option that is ``None`` was not given. Raises ``BadSetting``.
+    """
+    given = {name: value for name, value in options.items() if value is not None}
+    return _with_secrets(_loaded(config, given))
+
+
+def open_neruba(settings: Settings, *, migrate: bool) -> Neruba:
+    """The engine that *settings* describe. Raises what ``Neruba.open`` raises."""
+    options: dict[str, Any] = {"key_environment": "live" if settings.production else "test"}
+    if settings.key_pepper:
+        options["pepper"] = settings.key_pepper.encode("utf-8", "surrogateescape")
+    return Neruba.open(settings.database_url, migrate=migrate, **options)
+
+
+def _loaded(config: Path | str | None, given: Mapping[str, object]) -> Settings:
+    def judge(settings_dict: dict[str, Any], settings_cls: type, options: Any) -> dict[str, Any]:
+        # Here and not in typed-settings' own conversion, whose message would quote a secret.
+        for name, value in settings_dict.items():
+            _read(name, value, _option(name) if name in given else _source(name, config))
+        return settings_dict
+
+    if config is not None and not Path(config).is_file():
+        raise BadSetting(str(config), "is no file")
+    loaders: list[Loader] = [
+        ts.FileLoader(formats={"*": ts.TomlFormat(SECTION)}, files=[] if config is None else [f"!{config}"]),
+        ts.EnvLoader(prefix=PREFIX),
+        DictLoader(dict(given)),
+    ]
+    try:
+        return ts.load_settings(Settings, loaders, processors=[judge])
+    except ConfigFileLoadError as error:
+        raise BadSetting(str(config), f"cannot be read: {error}") from None
+    except InvalidOptionsError as error:
+        unknown = str(error).rpartition(": ")[2]
+        raise BadSetting(str(config), f"holds what is no setting: {unknown}") from None
+
+
+def _read(name: str, value: object, source: str) -> Any:
+    converter: Callable[[object], Any] = attrs.fields_dict(Settings)[name].converter  # type: ignore[assignment]
+    try:
+        return converter(value)
+    except ValueError as error:
+        raise BadSetting(source, str(error)) from None
+
+
+def _source(name: str, config: Path | str | None) -> str:
+    """Where the value in force came from: variables win over the file."""
+    variable = f"{PREFIX}{name.upper()}"
+    return variable if variable in os.environ or config is None else f"{config}: {name}"
+
+
+def _option(name: str) -> str:
+    return "--database" if name == "database_url" else f"--{name.replace('_', '-')}"
+
+
+def _with_secrets(settings: Settings) -> Settings:
+    file = settings.key_pepper_file
+    if file is not None:
+        name = f"{PREFIX}KEY_PEPPER_FILE"
+        if settings.key_pepper:
+            raise BadSetting(name, f"and {PREFIX}KEY_PEPPER are both set; keep one of them")
+        try:
+            pepper = file.read_text().strip()
+        except (OSError, UnicodeDecodeError):
+            raise BadSetting(name, f"names {str(file)!r}, which cannot be read") from None
+        if not pepper:
+            raise BadSetting(name, f"names {str(file)!r}, which is empty")
+        settings = attrs.evolve(settings, key_pepper=_read("key_pepper", pepper, name))
+    if settings.production and not settings.key_pepper:
+        raise BadSetting(
+            f"{PREFIX}KEY_PEPPER",
+            "is missing, and production does not start without it; "
+            f"set it, or {PREFIX}KEY_PEPPER_FILE, to a secret such as `openssl rand -hex 32` prints",
+        )
+    return settings
