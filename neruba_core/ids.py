@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import threading
+import weakref
 from collections.abc import Callable
 
 from attrs import define, field
@@ -34,9 +35,7 @@ class Ids:
     _count: int = field(default=0, init=False, repr=False)
 
     def __attrs_post_init__(self) -> None:
-        if hasattr(os, "register_at_fork"):
-            # A forked worker must not hand out its parent's remaining randomness.
-            os.register_at_fork(after_in_child=self._forget)
+        _SOURCES.add(self)
 
     def new(self, prefix: str) -> str:
         """A new id such as ``use_0195a3…``, greater than every id this source gave before."""
@@ -73,3 +72,17 @@ class Ids:
         self._lock = threading.Lock()
         self._block = ""
         self._position = 0
+
+
+# Weakly: what is registered for a fork stays registered for ever, and tests make thousands of sources.
+_SOURCES: weakref.WeakSet[Ids] = weakref.WeakSet()
+
+
+def _forget_all() -> None:
+    # A forked worker must not hand out its parent's remaining randomness.
+    for source in _SOURCES:
+        source._forget()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget_all)

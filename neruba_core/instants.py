@@ -16,6 +16,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 from attrs import frozen
 
 from neruba_core.errors import FormatInvalid, InstantInvalid, InstantNaive, InstantTooPrecise
+from neruba_core.texts import shown
 
 Instant: TypeAlias = datetime
 Clock: TypeAlias = Callable[[], Instant]
@@ -38,7 +39,7 @@ def parse(text: str) -> Instant:
     """
     match = _RFC3339.fullmatch(text)
     if match is None:
-        raise InstantInvalid(text[:40])
+        raise InstantInvalid(shown(text))
     decimals, offset = match.groups()
     if offset is None:
         raise InstantNaive(text[:40])
@@ -52,6 +53,8 @@ def parse(text: str) -> Instant:
 
 def utc(moment: datetime) -> Instant:
     """Take an embedder's aware ``datetime`` as UTC; a naive one raises ``InstantNaive``."""
+    if not isinstance(moment, datetime):
+        raise InstantInvalid(ascii(moment)[:40])
     if moment.tzinfo is UTC:
         return within_range(moment)
     if moment.utcoffset() is None:
@@ -60,6 +63,11 @@ def utc(moment: datetime) -> Instant:
         return within_range(moment.astimezone(UTC))
     except OverflowError:
         raise InstantInvalid(moment.isoformat()) from None
+
+
+def maybe_utc(moment: datetime | None) -> Instant | None:
+    """Like ``utc``, for a bound that may be left out."""
+    return None if moment is None else utc(moment)
 
 
 def within_range(moment: Instant) -> Instant:
@@ -106,8 +114,9 @@ def zone(name: str) -> ZoneInfo:
 def month(name: str, zone_name: str) -> Period:
     """The calendar month *name* (``"2026-03"``) as it passes in the zone *zone_name*."""
     match = re.fullmatch(r"(\d{4})-(0[1-9]|1[0-2])", name, re.ASCII)
-    if match is None or not 1970 <= int(match[1]) < 9999:
-        raise FormatInvalid('a month such as "2026-03"', name[:40])
+    # The first moment of 1970 in UTC falls in December 1969 west of it.
+    if match is None or not 1969 <= int(match[1]) < 9999:
+        raise FormatInvalid('a month such as "2026-03"', shown(name))
     year, number = int(match[1]), int(match[2])
     return Period(
         _month_start(year, number, zone_name), _month_start(year + number // 12, number % 12 + 1, zone_name)

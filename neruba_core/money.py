@@ -20,6 +20,7 @@ from neruba_core.errors import (
     AmountOverflow,
     AmountTooPrecise,
 )
+from neruba_core.texts import shown
 
 Amount: TypeAlias = str | int | Decimal
 """What an embedder may give: decimal text, a whole number of units, or a ``Decimal``."""
@@ -33,7 +34,8 @@ MAX_MICROS = 9_000_000_000_000 * MICROS
 MAX_TOTAL_MICROS = 2**63 - 1
 """The largest balance: what a 64-bit column holds."""
 
-_PLAIN = re.compile(r"(-?)0*([0-9]+)(?:\.([0-9]+))?", re.ASCII)
+# Possessive, so that a megabyte of digits costs no more than reading it.
+_PLAIN = re.compile(r"(-?)([0-9]++)(?:\.([0-9]++))?", re.ASCII)
 _WHOLE_DIGITS = 13
 
 
@@ -46,12 +48,13 @@ def parse(amount: Amount) -> int:
     if isinstance(amount, float):
         raise AmountFloat
     if isinstance(amount, bool) or not isinstance(amount, str | int | Decimal):
-        raise AmountInvalid(repr(amount)[:40])
+        raise AmountInvalid(ascii(amount)[:40])
     text = amount if isinstance(amount, str) else _plain_text(amount)
     match = _PLAIN.fullmatch(text)
     if match is None:
-        raise AmountInvalid(text[:40])
+        raise AmountInvalid(shown(text))
     sign, whole, fraction = match.groups()
+    whole = whole.lstrip("0") or "0"
     if len(whole) > _WHOLE_DIGITS:
         raise AmountOverflow
     if fraction is None:
@@ -95,14 +98,25 @@ def decimal(micros: int) -> Decimal:
 def within_total(micros: int) -> int:
     """Return *micros*, or raise ``AmountOverflow`` where a 64-bit column could not hold it."""
     if not -MAX_TOTAL_MICROS <= micros <= MAX_TOTAL_MICROS:
-        raise AmountOverflow
+        raise AmountOverflow(text(MAX_TOTAL_MICROS))
     return micros
 
 
 def _plain_text(amount: int | Decimal) -> str:
+    # What is out of range is refused before it is written out: Decimal("1E+999999999") has a gigabyte of digits.
     if isinstance(amount, int):
+        if abs(amount) > MAX_MICROS // MICROS:
+            raise AmountOverflow
         return str(amount)
     if not amount.is_finite():
-        raise AmountInvalid(str(amount))
+        raise AmountInvalid(str(amount)[:40])
+    _, digits, exponent = amount.as_tuple()
+    assert isinstance(exponent, int), "a finite decimal has a whole exponent"
+    if exponent < -PLACES:
+        raise AmountTooPrecise(str(amount)[:40], PLACES)
+    if any(digits) and len(digits) + exponent > _WHOLE_DIGITS:
+        raise AmountOverflow
+    if not any(digits):
+        return "0"
     # str(Decimal("1E+3")) is "1E+3"; "f" writes it out.
     return format(amount, "f")

@@ -47,7 +47,9 @@ def place_of(cursor: str | None, *filters: object) -> str | None:
         return None
     try:
         place, digest = json.loads(base64.urlsafe_b64decode(cursor.encode("ascii")))
-        if not isinstance(place, str) or not isinstance(digest, str) or not place.isascii():
+        if not isinstance(place, str) or not isinstance(digest, str):
+            raise CursorInvalid
+        if not (place.isascii() and place.isprintable()):
             raise CursorInvalid
     except (ValueError, TypeError, binascii.Error, UnicodeError, RecursionError):
         raise CursorInvalid from None

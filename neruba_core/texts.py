@@ -29,6 +29,11 @@ _METRIC_KEY = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:-]{0,127}", re.ASCII)
 _EMAIL = re.compile(r"[^@\s\"(),:;<>\[\\\]]{1,64}@[A-Za-z0-9](?:[A-Za-z0-9.-]{0,251}[A-Za-z0-9])?")
 
 
+def shown(text: str, *, most: int = 40) -> str:
+    """The beginning of *text*, fit to be shown in a refusal whatever it holds: lone surrogates are escaped."""
+    return text[:most].encode("utf-8", "backslashreplace").decode()
+
+
 def clean(text: str, *, most_bytes: int = MAX_TEXT_BYTES) -> str:
     """Return *text* if it is 1 to *most_bytes* bytes of UTF-8 without control characters."""
     if not isinstance(text, str):
@@ -57,12 +62,14 @@ def event_id(text: str) -> str:
 def metric_key(key: str) -> str:
     """Return *key* if it can name a metric: letters, digits and ``_ . : -``, at most 128."""
     if not isinstance(key, str) or _METRIC_KEY.fullmatch(key) is None:
-        raise FormatInvalid("a metric key of letters, digits and _ . : - (at most 128)", str(key)[:80])
+        raise FormatInvalid("a metric key of letters, digits and _ . : - (at most 128)", ascii(key)[:80])
     return key
 
 
 def email(address: str) -> str:
     """Return *address* in the form it is compared by (NFC, lower case), or raise ``FormatInvalid``."""
+    if not isinstance(address, str):
+        raise FormatInvalid("an email address", ascii(address)[:80])
     plain = unicodedata.normalize("NFC", address).lower()
     if _CONTROL.search(plain) or _EMAIL.fullmatch(plain) is None or len(plain.encode()) > 254:
         raise FormatInvalid("an email address", ascii(address)[:80])
@@ -70,7 +77,9 @@ def email(address: str) -> str:
 
 
 def properties(values: Properties) -> Properties:
-    """Return *values* if each is a string, a boolean or a safe integer and all stay within the limits."""
+    """Return a copy of *values* if each is a string, a boolean or a safe integer, all within the limits."""
+    if not isinstance(values, Mapping):
+        raise PropertyInvalid("*", f"expected names and values, not {type(values).__name__}")
     if len(values) > MAX_PROPERTIES:
         raise PropertyInvalid("*", f"more than {MAX_PROPERTIES} of them")
     for name, value in values.items():
@@ -85,9 +94,10 @@ def properties(values: Properties) -> Properties:
                 raise PropertyInvalid(ascii(name), "beyond 2^53-1, where JSON numbers stop being exact")
         except TextInvalid as error:
             raise PropertyInvalid(ascii(name), error.reason) from None
-    if values and len(json.dumps(dict(values), ensure_ascii=False).encode()) > MAX_PROPERTIES_BYTES:
+    kept = dict(values)
+    if kept and len(json.dumps(kept, ensure_ascii=False).encode()) > MAX_PROPERTIES_BYTES:
         raise PropertyInvalid("*", f"more than {MAX_PROPERTIES_BYTES} bytes in all")
-    return values
+    return kept
 
 
 def clean_value(text: str) -> str:
