@@ -11,7 +11,7 @@ from neruba_core import texts
 from neruba_core.audit.model import SYSTEM, Origin
 from neruba_core.audit.outcomes import Unreadable, note_unreadable
 from neruba_core.context import Context
-from neruba_core.errors import FormatInvalid, NerubaError, UsageNotFound
+from neruba_core.errors import FormatInvalid, KeyInvalid, NerubaError, UsageNotFound
 from neruba_core.idempotency.outcomes import (
     Accepted,
     Conflict,
@@ -20,11 +20,11 @@ from neruba_core.idempotency.outcomes import (
     Rejected,
     Replayed,
 )
-from neruba_core.instants import Instant, Period, utc
+from neruba_core.instants import Instant, Period, maybe_utc, utc
 from neruba_core.money import Amount
 from neruba_core.pages import DEFAULT_LIMIT, Page, limited, page, place_of
-from neruba_core.tenancy.projects import existing
 from neruba_core.storage.port import UnitOfWork
+from neruba_core.tenancy.projects import existing
 from neruba_core.texts import Properties
 from neruba_core.usage import quarantine
 from neruba_core.usage.aggregate import Quantity
@@ -33,7 +33,6 @@ from neruba_core.usage.groups import grouped
 from neruba_core.usage.model import NewUsage, QuarantinedUsage, UsageEvent, UsageVoid
 from neruba_core.usage.record import Recorded, Sent, record
 from neruba_core.usage.void import Voided, void
-
 
 Given: TypeAlias = (
     Accepted[UsageEvent] | Replayed[UsageEvent] | Deduplicated[UsageEvent] | Quarantined[QuarantinedUsage]
@@ -90,17 +89,21 @@ class Usage:
             sent = [command for command in commands if isinstance(command, Sent)]
             recorded = iter(record(work, sent, at=at, ids=context.ids))
             unreadable = [command for command in commands if isinstance(command, Unreadable)]
-            if unreadable:
-                existing(work, project_id)
+            if unreadable and work.tenancy.project(project_id) is not None:
                 note_unreadable(work, unreadable, at=at, ids=context.ids)
             return [next(recorded) if isinstance(c, Sent) else Rejected(c.error) for c in commands]
 
         return context.write(run)
 
     def void(self, project_id: str, usage_id: str, *, reason: str, origin: Origin = SYSTEM) -> Voided:
-        """Let an event count no more; again gives the first void. Raises ``UsageNotFound``."""
+        """Let an event count no more; again gives the first void.
+
+        Raises ``TextInvalid``, ``ProjectNotFound``, ``ProjectArchived`` or ``UsageNotFound``.
+        """
         at = self._context.clock()
-        return self._context.write(lambda work: void(work, project_id, usage_id, reason, at=at, origin=origin))
+        return self._context.write(
+            lambda work: void(work, project_id, usage_id, reason, at=at, origin=origin)
+        )
 
     def voids(self, project_id: str, usage_ids: Iterable[str]) -> dict[str, UsageVoid]:
         """The voids of the events, by usage id; events that still count are left out."""
@@ -125,6 +128,7 @@ class Usage:
     ) -> Page[UsageEvent]:
         """Raw events, newest first; *start* and *end* bound the timestamp as ``[start, end)``."""
         most = limited(limit)
+        start, end = maybe_utc(start), maybe_utc(end)
         filters = ("usage", project_id, metric_key, start, end)
         before = place_of(cursor, *filters)
         rows = self._context.read(
@@ -191,10 +195,23 @@ class Usage:
 def _command(project_id: str, event: NewUsage | Mapping[str, Any], origin: Origin) -> Sent | Unreadable:
     if isinstance(event, NewUsage):
         return Sent(project_id, event, origin)
+    key = event.get("idempotency_key")
     try:
         return Sent(project_id, NewUsage.of(**event), origin)
     except NerubaError as error:
-        return Unreadable(project_id, OPERATION, error, origin)
+        return Unreadable(project_id, OPERATION, error, origin, _shown_key(key))
+    except TypeError as error:
+        # An argument too many or too few harms its neighbours no more than a bad value does.
+        refusal = FormatInvalid("the arguments of usage.record", str(error))
+        return Unreadable(project_id, OPERATION, refusal, origin, _shown_key(key))
+
+
+def _shown_key(key: object) -> str | None:
+    """The idempotency key of an event that could not be read, if at least that is one."""
+    try:
+        return texts.idempotency_key(key)  # type: ignore[arg-type]
+    except KeyInvalid:
+        return None
 
 
 def _unless_refused(outcome: Recorded) -> Given:

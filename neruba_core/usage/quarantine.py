@@ -9,9 +9,10 @@ from __future__ import annotations
 from neruba_core.audit.changes import note_change
 from neruba_core.audit.model import Origin
 from neruba_core.errors import QuarantineClosed, QuarantineNotFound, StillQuarantined
-from neruba_core.idempotency.outcomes import Accepted, Quarantined, Replayed
+from neruba_core.idempotency.outcomes import Accepted, Deduplicated, Quarantined, Replayed
 from neruba_core.ids import Ids
 from neruba_core.instants import Instant
+from neruba_core.tenancy.projects import writable
 from neruba_core.usage.model import QuarantinedUsage, QuarantineState
 from neruba_core.usage.record import Recorded, RecordingWork, Sent, record
 
@@ -27,7 +28,8 @@ def replay(
     (outcome,) = record(work, [Sent(project_id, waiting.event, origin)], at=at, ids=ids, supersede=False)
     if isinstance(outcome, Quarantined):
         raise StillQuarantined(quarantine_id, outcome.value.reason)
-    if isinstance(outcome, Accepted | Replayed):
+    if isinstance(outcome, Accepted | Replayed | Deduplicated):
+        # What was recorded meanwhile, under this key or another, can never be recorded from here.
         state = QuarantineState.REPLAYED if isinstance(outcome, Accepted) else QuarantineState.SUPERSEDED
         _close(work, waiting, state, at=at, ids=ids, origin=origin)
     return outcome
@@ -38,8 +40,9 @@ def discard(
 ) -> QuarantinedUsage:
     """Give the event up; it is kept, and can no longer be replayed.
 
-    Raises ``QuarantineNotFound`` or ``QuarantineClosed``.
+    Raises ``ProjectNotFound``, ``ProjectArchived``, ``QuarantineNotFound`` or ``QuarantineClosed``.
     """
+    writable(work, project_id)
     waiting = _waiting(work, project_id, quarantine_id)
     _close(work, waiting, QuarantineState.DISCARDED, at=at, ids=ids, origin=origin)
     return waiting

@@ -123,10 +123,11 @@ class _Recording:
         keys: set[tuple[str, str]] = set()
         names: set[tuple[str, str]] = set()
         new_ids = self.ids.many("use", len(self.sent))
+        met = self._met_already()
         for index, one in enumerate(self.sent):
             key, name = (one.project_id, one.new.idempotency_key), (one.project_id, one.new.event)
             # Of equals within the unit the first goes in, the others are judged against it.
-            if key not in keys and name not in names and self._fault(one) is None:
+            if index not in met and key not in keys and name not in names and self._fault(one) is None:
                 keys.add(key)
                 names.add(name)
                 events[index] = self._event(one, new_ids[index])
@@ -138,6 +139,19 @@ class _Recording:
                 outcomes[index] = Accepted(event)
         self._count_accepted(outcomes)
         return outcomes
+
+    def _met_already(self) -> set[int]:
+        """Which events of unknown metrics are recorded before, whatever came of it: a conflict, say, must
+        not declare the metric that it names. Events of known metrics need no such look."""
+        unknown = [
+            index
+            for index, one in enumerate(self.sent)
+            if one.new.metric_key not in self.metrics.get(one.project_id, {})
+        ]
+        if not unknown:
+            return set()
+        prior = _Prior.read(self.work, [self.sent[index] for index in unknown])
+        return {index for index in unknown if prior.verdict(self.sent[index]) is not None}
 
     def judge_rest(self, outcomes: dict[int, Recorded]) -> None:
         """Judge one by one whatever the bulk insert left out, adding to *outcomes*."""

@@ -37,8 +37,9 @@ def void(
 ) -> Voided:
     """Void the event once; again gives the first void.
 
-    Raises ``ProjectNotFound``, ``ProjectArchived`` or ``UsageNotFound``.
+    Raises ``TextInvalid``, ``ProjectNotFound``, ``ProjectArchived`` or ``UsageNotFound``.
     """
+    clean_reason = texts.clean(reason)
     project = work.tenancy.project(project_id)
     if project is None:
         raise ProjectNotFound(project_id)
@@ -49,7 +50,7 @@ def void(
     if earlier is None and project.archived_at is not None:
         raise ProjectArchived(project_id)
     if earlier is None:
-        new = UsageVoid(project_id, usage_id, texts.clean(reason), at, origin.actor)
+        new = UsageVoid(project_id, usage_id, clean_reason, at, origin.actor)
         earlier = work.usage.add_void(new)
         if earlier is None:
             return Voided(event, new, first=True)
