@@ -6,7 +6,7 @@ from attrs import frozen
 
 from neruba_core.context import Context
 from neruba_core.errors import TransactionNotFound
-from neruba_core.instants import Instant
+from neruba_core.instants import Instant, maybe_utc
 from neruba_core.ledger.model import Entry, Transaction, TransactionType
 from neruba_core.ledger.sweep import Sweep, sweep
 from neruba_core.ledger.trial_balance import TrialBalance, trial_balance
@@ -33,6 +33,7 @@ class Ledger:
     ) -> Page[Transaction]:
         """Newest first; *start* and *end* bound the effective time as ``[start, end)``."""
         most = limited(limit)
+        start, end = maybe_utc(start), maybe_utc(end)
         filters = ("transactions", project_id, type, start, end)
         before = place_of(cursor, *filters)
         rows = self._context.read(
@@ -52,7 +53,12 @@ class Ledger:
         return found
 
     def entries(
-        self, project_id: str, *, account: str | None = None, limit: int = DEFAULT_LIMIT, cursor: str | None = None
+        self,
+        project_id: str,
+        *,
+        account: str | None = None,
+        limit: int = DEFAULT_LIMIT,
+        cursor: str | None = None,
     ) -> Page[Entry]:
         """Entries with their account's running balance, newest first."""
         most = limited(limit)
@@ -69,11 +75,14 @@ class Ledger:
         self, project_id: str, *, as_of: Instant | None = None, known_at: Instant | None = None
     ) -> TrialBalance:
         """Every account that holds anything, now or as of an instant."""
+        as_of, known_at = maybe_utc(as_of), maybe_utc(known_at)
 
         def read(work: UnitOfWork) -> TrialBalance:
             project = existing(work, project_id)
             if as_of is None and known_at is None:
-                kept = {account.name: account.balance_micros for account in work.ledger.accounts([project.id])}
+                kept = {
+                    account.name: account.balance_micros for account in work.ledger.accounts([project.id])
+                }
                 return trial_balance(kept, self._context.chart)
             derived = work.ledger.balances(project.id, as_of=as_of, known_at=known_at)
             return trial_balance(derived, self._context.chart)

@@ -7,7 +7,7 @@ from attrs import frozen
 from neruba_core.audit.model import SYSTEM, Origin
 from neruba_core.context import Context
 from neruba_core.idempotency.outcomes import Success, raised
-from neruba_core.instants import Instant
+from neruba_core.instants import Instant, maybe_utc
 from neruba_core.ledger.model import Transaction
 from neruba_core.money import Amount
 from neruba_core.tenancy.projects import existing
@@ -54,7 +54,13 @@ class Wallets:
         return self._settle(credit_order(project_id, new, origin))
 
     def debit(
-        self, project_id: str, *, amount: Amount, description: str, idempotency_key: str, origin: Origin = SYSTEM
+        self,
+        project_id: str,
+        *,
+        amount: Amount,
+        description: str,
+        idempotency_key: str,
+        origin: Origin = SYSTEM,
     ) -> Success[Transaction]:
         """Take credit away as a manual adjustment. Raises as ``neruba.charges.charge`` does."""
         new = NewDebit.of(amount=amount, description=description, idempotency_key=idempotency_key)
@@ -84,6 +90,7 @@ class Wallets:
     ) -> WalletView:
         """The wallet now, or as of an instant (as it was known at another). Raises ``ProjectNotFound``."""
         at = self._context.clock()
+        as_of, known_at = maybe_utc(as_of), maybe_utc(known_at)
         return self._context.read(
             lambda work: wallet(work, existing(work, project_id), at=at, as_of=as_of, known_at=known_at)
         )

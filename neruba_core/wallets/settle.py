@@ -60,10 +60,11 @@ def settle(
     what the order's own decision refuses; ``Conflict`` with ``KeyReused`` or an event conflict.
     """
     held = work.idempotency.held_elsewhere({_name(order) for order in orders})
-    free = [order for order in orders if _name(order) not in held]
-    projects = work.tenancy.projects({order.project_id for order in orders})
-    known = [order for order in free if order.project_id in projects]
-    settlement = _open(work, projects, known, at, ids, chart)
+    heads = work.ledger.lock_heads(sorted({order.project_id for order in orders}))
+    # Only now, so that nobody is judged by a credit limit from before the wait for the lock.
+    projects = work.tenancy.projects(heads)
+    free = [order for order in orders if order.project_id in heads and _name(order) not in held]
+    settlement = _open(work, _books(work, projects, heads, chart), free, at, ids)
     outcomes: list[Settled] = []
     for order in orders:
         if order.project_id not in projects:
@@ -81,17 +82,9 @@ def _name(order: Order) -> tuple[str, str, str]:
 
 
 def _open(
-    work: SettlementWork,
-    projects: dict[str, Project],
-    orders: Sequence[Order],
-    at: Instant,
-    ids: Ids,
-    chart: Chart,
+    work: SettlementWork, books: dict[str, Book], orders: Sequence[Order], at: Instant, ids: Ids
 ) -> _Settlement:
-    """Lock the heads, then read everything that the decisions look at."""
-    project_ids = sorted({order.project_id for order in orders})
-    heads = work.ledger.lock_heads(project_ids)
-    books = _books(work, projects, heads, chart)
+    """Read, under the locked heads, everything that the decisions look at."""
     settlement = _Settlement(books, at, ids)
     by_operation: dict[tuple[str, str], list[Order]] = {}
     for order in orders:
