@@ -12,7 +12,7 @@ from typing import TypeAlias
 
 from neruba_core.audit.outcomes import Unreadable, note_unreadable
 from neruba_core.context import Context
-from neruba_core.errors import NerubaError
+from neruba_core.errors import StorageError
 from neruba_core.idempotency.outcomes import Rejected
 from neruba_core.storage.port import UnitOfWork
 from neruba_core.usage.record import Recorded, Sent, record
@@ -33,7 +33,7 @@ def execute(context: Context, commands: Sequence[Command], note: Note) -> list[V
     """
     try:
         return list(_execute(context, commands, note))
-    except NerubaError:
+    except StorageError:
         raise
     except Exception as defect:
         if len(commands) == 1:

@@ -103,13 +103,20 @@ class Neruba:
 
         storage = SqlStorage(url)
         if migrate:
-            storage.migrate()
+            storage.upgrade()
         storage.check()
         return cls(storage, **options)
 
     @contextmanager
     def work(self) -> Iterator[Neruba]:
-        """Several calls as one unit of work: all of them are committed on a clean exit, or none."""
+        """Several calls as one unit of work: all of them are committed on a clean exit, or none.
+
+        Inside another unit it is a part of that one, undone alone when an exception leaves it.
+        """
+        if self._context.bound is not None:
+            with self._context.bound.savepoint():
+                yield self
+            return
         with self._context.storage.work() as work:
             yield self._within(work)
 

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 
 from attrs import frozen
 
+from neruba_core import texts
 from neruba_core.errors import KeyInProgress, KeyReused
 from neruba_core.idempotency.fingerprint import VERSION, Json, fingerprint
 from neruba_core.idempotency.model import Answer
@@ -50,12 +51,12 @@ def once(
 ) -> Given:
     """Run *act* unless the key has an answer; without a key, just run it.
 
-    Raises ``KeyReused`` for another request under the key and ``KeyInProgress`` while another unit
+    Raises ``KeyInvalid``, ``KeyReused`` for another request under the key and ``KeyInProgress`` while another unit
     in flight holds it.
     """
     if idempotency_key is None:
         return Given(act().body, replayed=False)
-    name = (scope_id, operation, idempotency_key)
+    name = (scope_id, operation, texts.idempotency_key(idempotency_key))
     if work.idempotency.held_elsewhere([name]):
         raise KeyInProgress(idempotency_key)
     digest = fingerprint(operation, path, body)
