@@ -69,11 +69,12 @@ def test_an_unknown_email_costs_as_much_work(stage, monkeypatch):
     """
     verified = []
     matches = passwords.matches
-    monkeypatch.setattr(
-        passwords,
-        "matches",
-        lambda kept, password, *, effort: verified.append(effort) or matches(kept, password, effort=effort),
-    )
+
+    def counted(kept, password, *, effort):
+        verified.append(effort)
+        return matches(kept, password, effort=effort)
+
+    monkeypatch.setattr(passwords, "matches", counted)
     stage.user()
 
     fail(stage, email="ada@example.com")
@@ -244,7 +245,7 @@ def test_a_login_renews_a_hash_of_other_costs(stage):
     after = stage.users.get("ada@example.com")
     assert "m=8,t=1" in before.password_hash
     assert "m=19456,t=2" in after.password_hash
-    assert dearer.login("ada@example.com", PASSWORD)
+    assert dearer.login("ada@example.com", PASSWORD).user == after
 
 
 def test_argon2_never_runs_inside_a_unit_of_work(stage, monkeypatch):
@@ -264,14 +265,16 @@ def test_argon2_never_runs_inside_a_unit_of_work(stage, monkeypatch):
 
     monkeypatch.setattr(Context, "write", watched(write))
     monkeypatch.setattr(Context, "read", watched(read))
-    for name in ("matches", "hashed"):
-        original = getattr(passwords, name)
-        monkeypatch.setattr(
-            passwords,
-            name,
-            lambda *args, _original=original, **kw: inside.append(running.locked()) or _original(*args, **kw),
-        )
 
+    def observed(hashing):
+        def call(*args, **kwargs):
+            inside.append(running.locked())
+            return hashing(*args, **kwargs)
+
+        return call
+
+    monkeypatch.setattr(passwords, "matches", observed(passwords.matches))
+    monkeypatch.setattr(passwords, "hashed", observed(passwords.hashed))
     ada = stage.user()
     stage.sessions.login("ada@example.com", PASSWORD)
     fail(stage)
