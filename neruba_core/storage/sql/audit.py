@@ -59,6 +59,7 @@ ATTEMPTS = Table(
     text("idempotency_key", optional=True),
     text("event_id", optional=True),
     text("metric_key", optional=True),
+    text("subject_id", optional=True),
     text("content", optional=True),
     text("prior", optional=True),
     PrimaryKeyConstraint("project_id", "id", name="neruba_attempts_pk"),
@@ -151,6 +152,7 @@ class SqlAudit:
                 a.idempotency_key,
                 a.event_id,
                 a.metric_key,
+                a.subject_id,
                 a.content,
                 a.prior,
             )

@@ -8,20 +8,11 @@ above it, and passes as it is.
 from __future__ import annotations
 
 import sqlite3
-from typing import ClassVar
 
 from attrs import define
 from sqlalchemy import exc
 
-from neruba_core.errors import NerubaError, SchemaOutdated, StorageBusy, StorageUnavailable
-
-
-@define
-class Conflicted(StorageBusy):
-    """Two units waited for each other in a circle, or could not be put in an order: running the whole
-    unit once more is likely to succeed."""
-
-    rerun: ClassVar[bool] = True
+from neruba_core.errors import NerubaError, SchemaOutdated, StorageBusy, StorageConflict, StorageUnavailable
 
 
 @define
@@ -117,7 +108,7 @@ def _of_sqlite(error: sqlite3.Error) -> NerubaError | None:
 
 def _of_postgresql(sqlstate: str) -> NerubaError | None:
     if sqlstate in _POSTGRESQL_CONFLICT:
-        return Conflicted(_POSTGRESQL_CONFLICT[sqlstate])
+        return StorageConflict(_POSTGRESQL_CONFLICT[sqlstate])
     if sqlstate in _POSTGRESQL_BUSY:
         return StorageBusy(_POSTGRESQL_BUSY[sqlstate])
     if sqlstate in _POSTGRESQL_SCHEMA:

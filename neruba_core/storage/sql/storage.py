@@ -109,7 +109,7 @@ class SqlStorage:
             finally:
                 self._roll_back(connection)
 
-    def upgrade(self, to: int | None = None) -> None:
+    def migrate(self, to: int | None = None) -> None:
         """Bring the schema up to date, or to version *to*; several processes may do so at once."""
         begin = ("BEGIN",) if self._postgresql else self._boundaries.begin
         with self._turn(True), self._connected(begin) as connection:

@@ -172,6 +172,7 @@ def upgrade(op: Operations) -> None:
         kinds.text("idempotency_key", null=True),
         kinds.text("event_id", null=True),
         kinds.text("metric_key", null=True),
+        kinds.text("subject_id", null=True),
         kinds.text("content", null=True),
         kinds.text("prior", null=True),
         sa.PrimaryKeyConstraint("project_id", "id", name="neruba_attempts_pk"),
