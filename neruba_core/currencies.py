@@ -2,7 +2,7 @@
 
 The exponent is the number of decimals of the minor unit: an amount due in EUR is rounded to 2, in JPY
 to 0, in KWD to 3. Everything before the amount due stays in micro-units. Codes without a minor unit
-(precious metals, baskets, test codes) bill nobody and are left out. As of amendment 179 of the list.
+(precious metals, baskets, test codes) bill nobody and are left out.
 """
 
 from __future__ import annotations
