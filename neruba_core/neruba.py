@@ -103,7 +103,7 @@ class Neruba:
 
         storage = SqlStorage(url)
         if migrate:
-            storage.upgrade()
+            storage.migrate()
         storage.check()
         return cls(storage, **options)
 

@@ -54,7 +54,7 @@ def fresh(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Callable[[
 
 def _database(name: str, url: str, bare: Callable[[], Any]) -> Database:
     storage = SqlStorage(url)
-    storage.upgrade()
+    storage.migrate()
     return Database(name, url, Neruba(storage), storage, bare)
 
 
