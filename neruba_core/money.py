@@ -103,7 +103,8 @@ def within_total(micros: int) -> int:
 
 
 def _plain_text(amount: int | Decimal) -> str:
-    # What is out of range is refused before it is written out: Decimal("1E+999999999") has a gigabyte of digits.
+    # What is out of range is refused before it is written out: Decimal("1E+999999999") has a gigabyte
+    # of digits.
     if isinstance(amount, int):
         if abs(amount) > MAX_MICROS // MICROS:
             raise AmountOverflow

@@ -30,7 +30,7 @@ _EMAIL = re.compile(r"[^@\s\"(),:;<>\[\\\]]{1,64}@[A-Za-z0-9](?:[A-Za-z0-9.-]{0,
 
 
 def shown(text: str, *, most: int = 40) -> str:
-    """The beginning of *text*, fit to be shown in a refusal whatever it holds: lone surrogates are escaped."""
+    """The beginning of *text*, fit to be shown whatever it holds: lone surrogates are escaped."""
     return text[:most].encode("utf-8", "backslashreplace").decode()
 
 

@@ -51,8 +51,8 @@ def once(
 ) -> Given:
     """Run *act* unless the key has an answer; without a key, just run it.
 
-    Raises ``KeyInvalid``, ``KeyReused`` for another request under the key and ``KeyInProgress`` while another unit
-    in flight holds it.
+    Raises ``KeyInvalid``, ``KeyReused`` for another request under the key, and ``KeyInProgress`` while
+    another unit in flight holds it.
     """
     if idempotency_key is None:
         return Given(act().body, replayed=False)
