@@ -35,14 +35,12 @@ class Retryable:
 # --- values -----------------------------------------------------------------------------------
 
 
-@define
 class Invalid(NerubaError):
     """A value that no state of the world could make acceptable."""
 
     code: ClassVar[str] = "value.invalid"
 
 
-@define
 class AmountFloat(Invalid):
     """A binary float was given where money or units are expected."""
 
@@ -180,7 +178,6 @@ class PropertyInvalid(Invalid):
         return f"property {self.name!r}: {self.reason}"
 
 
-@define
 class CursorInvalid(NerubaError):
     """A page cursor that was not issued by us."""
 
@@ -190,7 +187,6 @@ class CursorInvalid(NerubaError):
         return "the cursor cannot be read; start again without one"
 
 
-@define
 class CursorMismatch(NerubaError):
     """A page cursor that belongs to another list or other filters."""
 
@@ -203,7 +199,6 @@ class CursorMismatch(NerubaError):
 # --- identity ---------------------------------------------------------------------------------
 
 
-@define
 class InvalidCredentials(NerubaError):
     """Email and password do not belong together; unknown emails answer the same."""
 
@@ -224,7 +219,6 @@ class LoginThrottled(NerubaError):
         return f"too many failed attempts; try again in {self.wait_seconds} seconds"
 
 
-@define
 class SessionEnded(NerubaError):
     """The access or refresh token belongs to no living session."""
 
@@ -234,7 +228,6 @@ class SessionEnded(NerubaError):
         return "the session has ended or the token is unknown; sign in again"
 
 
-@define
 class RefreshReused(SessionEnded):
     """A refresh token came a second time, so its whole session was ended."""
 
@@ -277,7 +270,6 @@ class UserNotFound(NerubaError):
         return f"no user {self.user!r}"
 
 
-@define
 class InvitationInvalid(NerubaError):
     """An invitation token that is unknown, used or expired."""
 
@@ -357,7 +349,6 @@ class MemberExists(NerubaError):
         return f"user {self.user_id!r} is a member already; change the role instead"
 
 
-@define
 class LastOwner(NerubaError):
     """A project keeps at least one owner."""
 
@@ -389,7 +380,6 @@ class ScopeMissing(NerubaError):
         return f"this access key lacks the scope {self.needed!r}; issue one that has it"
 
 
-@define
 class KeyRefused(NerubaError):
     """An access key that is malformed, unknown, revoked or expired; the caller is not told which."""
 
@@ -424,7 +414,6 @@ class AccessKeyEnded(NerubaError):
 # --- idempotency ------------------------------------------------------------------------------
 
 
-@define
 class KeyMissing(NerubaError):
     """A write that ingests or moves money came without an idempotency key."""
 
@@ -434,7 +423,6 @@ class KeyMissing(NerubaError):
         return "send an Idempotency-Key: this write must be safe to retry"
 
 
-@define
 class KeyInvalid(NerubaError):
     """An idempotency key that is not 1–255 visible ASCII characters in one header line."""
 
@@ -696,12 +684,10 @@ class StorageError(NerubaError):
         return f"the database is not available: {self.reason}; nothing was changed"
 
 
-@define
 class StorageUnavailable(Retryable, StorageError):
     """The database is gone, read-only, full or shutting down."""
 
 
-@define
 class StorageBusy(Retryable, StorageError):
     """A lock was not had in time, or a conflict outlived its retries."""
 
@@ -711,12 +697,10 @@ class StorageBusy(Retryable, StorageError):
         return f"the database is busy: {self.reason}; nothing was changed, try again"
 
 
-@define
 class StorageConflict(StorageBusy):
     """A serialization failure or deadlock: the very same unit may be run again at once."""
 
 
-@define
 class SchemaOutdated(StorageError):
     """The database's schema is not the one this release works with."""
 
@@ -726,7 +710,6 @@ class SchemaOutdated(StorageError):
         return f"{self.reason}; run `neruba migrate`"
 
 
-@define
 class NotJoinable(StorageError):
     """The host's transaction cannot carry ours safely."""
 

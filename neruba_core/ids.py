@@ -39,28 +39,29 @@ class Ids:
 
     def new(self, prefix: str) -> str:
         """A new id such as ``use_0195a3…``, greater than every id this source gave before."""
-        return self.many(prefix, 1)[0]
+        with self._lock:
+            self._advance()
+            return self._next(prefix)
 
     def many(self, prefix: str, count: int) -> list[str]:
         """*count* new ascending ids, at a fraction of the cost of single ones."""
-        made: list[str] = []
         with self._lock:
             self._advance()
-            for _ in range(count):
-                if self._count > 0xFFFF:
-                    # Borrow the next millisecond rather than break the order.
-                    self._milliseconds += 1
-                    self._count = 0
-                if self._position >= len(self._block):
-                    self._block = self.randomness(_BLOCK_BYTES).hex()
-                    self._position = 0
-                end = self._position + _RANDOM_DIGITS
-                made.append(
-                    f"{prefix}_{self._milliseconds:012x}{self._count:04x}{self._block[self._position : end]}"
-                )
-                self._position = end
-                self._count += 1
-        return made
+            return [self._next(prefix) for _ in range(count)]
+
+    def _next(self, prefix: str) -> str:
+        if self._count > 0xFFFF:
+            # Borrow the next millisecond rather than break the order.
+            self._milliseconds += 1
+            self._count = 0
+        start = self._position
+        if start >= len(self._block):
+            self._block = self.randomness(_BLOCK_BYTES).hex()
+            start = 0
+        self._position = end = start + _RANDOM_DIGITS
+        count = self._count
+        self._count = count + 1
+        return f"{prefix}_{self._milliseconds:012x}{count:04x}{self._block[start:end]}"
 
     def _advance(self) -> None:
         milliseconds = to_micros(self.clock()) // 1000

@@ -13,6 +13,7 @@ from attrs import field, frozen
 from neruba_core import money, texts
 from neruba_core.audit.model import Origin
 from neruba_core.errors import ChargeConflict, NerubaError
+from neruba_core.idempotency.fingerprint import canonical, quoted
 from neruba_core.ids import Ids
 from neruba_core.instants import Instant
 from neruba_core.ledger.model import TransactionType
@@ -75,17 +76,20 @@ def charge_order(project_id: str, new: NewCharge, origin: Origin) -> Order:
         project_id=project_id,
         operation=OPERATION,
         path=PATH,
-        body={
-            "amount": money.text(new.amount_micros),
-            "description": new.description,
-            "eventId": new.event_id,
-            "metadata": new.metadata,
-        },
+        body=lambda event_id: _body(new, event_id),
         idempotency_key=new.idempotency_key,
         origin=origin,
         decide=decide,
+        sent_event_id=new.event_id,
         event_id=new.event_id or new.idempotency_key,
         counted=True,
         keeps_refusal=True,
         conflict=ChargeConflict,
     )
+
+
+def _body(new: NewCharge, event_id: str | None) -> str:
+    """The canonical body, written out by hand: charges are fingerprinted by the hundred."""
+    event = "" if event_id is None else f',"eventId":{quoted(event_id)}'
+    metadata = "" if new.metadata is None else f',"metadata":{canonical(new.metadata)}'
+    return f'{{"amount":"{money.text(new.amount_micros)}","description":{quoted(new.description)}{event}{metadata}}}'

@@ -19,15 +19,18 @@ VERSION = 1
 
 Json: TypeAlias = Union[str, int, bool, "Mapping[str, Json]", "list[Json]", "tuple[Json, ...]", None]
 
-__all__ = ["VERSION", "Json", "canonical", "fingerprint", "quoted"]
+__all__ = ["VERSION", "Json", "body_text", "canonical", "fingerprint", "quoted"]
 
 
 def fingerprint(operation: str, path: str, body: Mapping[str, Json]) -> bytes:
     """The fingerprint of a request: 32 bytes. *body* holds canonical values; ``None`` means absent."""
-    present = {name: value for name, value in body.items() if value is not None}
-    return hashlib.sha256(
-        canonical({"body": present, "operation": operation, "path": path}).encode()
-    ).digest()
+    request = f'{{"body":{body_text(**body)},"operation":{quoted(operation)},"path":{quoted(path)}}}'
+    return hashlib.sha256(request.encode()).digest()
+
+
+def body_text(**fields: Json) -> str:
+    """The canonical text of a request's body: the *fields* that are present."""
+    return canonical({name: value for name, value in fields.items() if value is not None})
 
 
 def canonical(value: Json) -> str:

@@ -7,15 +7,16 @@ reach the ledger, so idempotency and posting live in one place.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import hashlib
+from collections.abc import Callable
 from typing import TypeAlias
 
-from attrs import field, frozen
+from attrs import frozen
 
 from neruba_core import instants, money, texts
 from neruba_core.audit.model import Origin
 from neruba_core.errors import NerubaError
-from neruba_core.idempotency.fingerprint import Json, fingerprint
+from neruba_core.idempotency.fingerprint import body_text, quoted
 from neruba_core.ids import Ids
 from neruba_core.instants import Instant
 from neruba_core.ledger.model import TransactionType
@@ -36,37 +37,46 @@ REVERSE = "reverse"
 class Order:
     """One command about one project's money.
 
-    *counted* tells an ingest attempt, whose outcome is counted. *keeps_refusal* tells that a 402 is
-    stored for the key, so that a late duplicate cannot suddenly succeed. *conflict* makes the error for
-    an event id that is taken by other content.
+    *body* writes the request's canonical body with the given event id. *event_id* is the event's identity,
+    *sent_event_id* what of it the request carried. *counted* tells an ingest attempt, whose outcome is
+    counted. *keeps_refusal* tells that a 402 is stored for the key, so that a late duplicate cannot suddenly
+    succeed. *conflict* makes the error for an event id that is taken by other content.
     """
 
     project_id: str
     operation: str
     path: str
-    body: Mapping[str, Json] = field(hash=False)
+    body: Callable[[str | None], str]
     idempotency_key: str
     origin: Origin
     decide: Decide
+    sent_event_id: str | None = None
     event_id: str | None = None
     original_id: str | None = None
     counted: bool = False
     keeps_refusal: bool = False
     conflict: Callable[[str], NerubaError] | None = None
 
+    def content(self) -> str:
+        """The canonical body of the request as it came."""
+        return self.body(self.sent_event_id)
+
     def fingerprint(self) -> bytes:
-        """The fingerprint of the request as it came."""
-        return fingerprint(self.operation, self.path, self.body)
+        """The fingerprint of the request as it came; see ``idempotency.fingerprint``."""
+        return self._digest(self.sent_event_id)
 
     def same_content(self, recorded: bytes, recorded_event_id: str) -> bool:
         """Whether the request recorded with that fingerprint had this one's content, event id aside.
 
         Its event id was either sent, or left out to default to its key.
         """
-        return recorded in (
-            fingerprint(self.operation, self.path, {**self.body, "eventId": recorded_event_id}),
-            fingerprint(self.operation, self.path, {**self.body, "eventId": None}),
+        return recorded in (self._digest(recorded_event_id), self._digest(None))
+
+    def _digest(self, event_id: str | None) -> bytes:
+        request = (
+            f'{{"body":{self.body(event_id)},"operation":"{self.operation}","path":{quoted(self.path)}}}'
         )
+        return hashlib.sha256(request.encode()).digest()
 
 
 @frozen
@@ -93,13 +103,13 @@ def credit_order(project_id: str, new: NewCredit, origin: Origin) -> Order:
         project_id=project_id,
         operation=CREDIT,
         path=f"/projects/{project_id}/transactions/credit",
-        body={
-            "amount": money.text(new.amount_micros),
-            "description": new.description,
-            "kind": None if new.kind is None else new.kind.value,
-            "priority": new.priority,
-            "expiresAt": None if new.expires_at is None else instants.text(new.expires_at),
-        },
+        body=lambda _: body_text(
+            amount=money.text(new.amount_micros),
+            description=new.description,
+            kind=None if new.kind is None else new.kind.value,
+            priority=new.priority,
+            expiresAt=None if new.expires_at is None else instants.text(new.expires_at),
+        ),
         idempotency_key=new.idempotency_key,
         origin=origin,
         decide=lambda book, at, ids: decide_credit(book, new, at=at, ids=ids),
@@ -124,7 +134,7 @@ def debit_order(project_id: str, new: NewDebit, origin: Origin) -> Order:
         project_id=project_id,
         operation=DEBIT,
         path=f"/projects/{project_id}/transactions/debit",
-        body={"amount": money.text(new.amount_micros), "description": new.description},
+        body=lambda _: body_text(amount=money.text(new.amount_micros), description=new.description),
         idempotency_key=new.idempotency_key,
         origin=origin,
         decide=decide,
@@ -138,10 +148,10 @@ def reversal_order(project_id: str, new: NewReversal, origin: Origin) -> Order:
         project_id=project_id,
         operation=REVERSE,
         path=f"/projects/{project_id}/transactions/{new.transaction_id}/reverse",
-        body={
-            "amount": None if new.amount_micros is None else money.text(new.amount_micros),
-            "reason": new.reason,
-        },
+        body=lambda _: body_text(
+            amount=None if new.amount_micros is None else money.text(new.amount_micros),
+            reason=new.reason,
+        ),
         idempotency_key=new.idempotency_key,
         origin=origin,
         decide=lambda book, at, ids: decide_reversal(book, new, at=at, ids=ids),

@@ -26,7 +26,7 @@ from neruba_core.errors import (
     ProjectArchived,
     ProjectNotFound,
 )
-from neruba_core.idempotency.fingerprint import VERSION, canonical
+from neruba_core.idempotency.fingerprint import VERSION
 from neruba_core.idempotency.model import Answer
 from neruba_core.idempotency.outcomes import Accepted, Conflict, Deduplicated, Rejected, Replayed, Written
 from neruba_core.idempotency.store import HasIdempotency
@@ -342,7 +342,7 @@ class _Settlement:
             event_id=order.event_id,
             metric_key=None,
             subject_id=prior.id if prior else None,
-            content=canonical({name: value for name, value in order.body.items() if value is not None}),
+            content=order.content(),
             prior=prior.body if prior else None,
         )
 
