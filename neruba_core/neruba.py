@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, TypeVar
+from typing import Any, Self, TypeVar
 
 import attrs
 
@@ -180,7 +180,7 @@ class Neruba:
         """Give back what the store holds open."""
         self._context.storage.close()
 
-    def __enter__(self) -> Neruba:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:

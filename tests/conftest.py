@@ -1,0 +1,80 @@
+"""What all tests share: how hard properties are tried, and a store of every kind."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+from neruba_core.storage.memory import MemoryStorage
+from neruba_core.storage.port import Storage
+from neruba_core.storage.sql import SqlStorage
+from neruba_core.testing.postgres import PostgresDatabases, postgres_server
+
+__all__ = ["postgres_server"]
+
+_SLOW = [HealthCheck.too_slow, HealthCheck.function_scoped_fixture]
+
+# The same examples in every run: what fails in CI fails here. Torture looks further every time.
+settings.register_profile("ci", derandomize=True, deadline=None, database=None, suppress_health_check=_SLOW)
+settings.register_profile("torture", deadline=None, max_examples=2_000, suppress_health_check=_SLOW)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
+
+TORTURE = os.environ.get("NERUBA_TORTURE") == "full"
+
+
+@pytest.fixture(scope="session")
+def torture() -> bool:
+    """
+    Whether tests of races and kills run at their full size.
+    """
+    return TORTURE
+
+
+@pytest.fixture(scope="session")
+def postgres_url(postgres_server: PostgresDatabases) -> Iterator[str]:
+    """
+    A PostgreSQL database with our schema, for this worker; tests keep apart by projects of their own.
+    """
+    url = postgres_server.create_database()
+    storage = SqlStorage(url)
+    storage.migrate()
+    storage.close()
+    yield url
+    postgres_server.drop_database(url)
+
+
+@pytest.fixture(
+    params=["memory", "sqlite", pytest.param("postgresql", marks=pytest.mark.postgres)],
+)
+def storage(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Storage]:
+    """
+    A store of each kind in turn, with our schema.
+    """
+    if request.param == "memory":
+        yield MemoryStorage()
+        return
+    store = sql_storage(request, request.param, tmp_path)
+    yield store
+    store.close()
+
+
+@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.postgres)])
+def database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[SqlStorage]:
+    """
+    A store in each kind of database in turn, with our schema.
+    """
+    store = sql_storage(request, request.param, tmp_path)
+    yield store
+    store.close()
+
+
+def sql_storage(request: pytest.FixtureRequest, kind: str, folder: Path) -> SqlStorage:
+    if kind == "sqlite":
+        store = SqlStorage(f"sqlite:///{folder / 'billing.db'}", pool_size=64)
+        store.migrate()
+        return store
+    return SqlStorage(request.getfixturevalue("postgres_url"), pool_size=20)
