@@ -1,0 +1,400 @@
+"""Nouns to store: each valid, each with ids of its own, each to be changed by keyword.
+
+Whatever a row refers to must be there first, since a database may insist on it: `tenant` makes a project
+with its head and two metrics. Tests work in tenants of their own and so can share one database.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from neruba_core.access.model import AccessKey, Scope
+from neruba_core.audit.model import Attempt, Change, Outcome, Trail
+from neruba_core.idempotency.model import Answer
+from neruba_core.identity.model import Session, Throttle, User
+from neruba_core.ids import Ids
+from neruba_core.instants import Instant
+from neruba_core.ledger.model import Account, Entry, Head, Transaction, TransactionType
+from neruba_core.metering.model import Aggregation, Metric
+from neruba_core.storage.port import Storage, UnitOfWork
+from neruba_core.tenancy.model import Invitation, Membership, MetricPolicy, Project, Role
+from neruba_core.usage.model import NewUsage, QuarantinedUsage, QuarantineState, UsageEvent, UsageVoid
+from neruba_core.wallets.model import Draw, Grant, GrantKind
+
+NOW = datetime(2026, 3, 17, 10, 15, 0, 123_457, tzinfo=UTC)
+START = datetime(2026, 3, 1, tzinfo=UTC)
+END = datetime(2026, 4, 1, tzinfo=UTC)
+MICROSECOND = timedelta(microseconds=1)
+
+TOKENS = "api_tokens"
+STORED = "Stored.GB"
+
+AWKWARD = "'quotes' \"double\" 100 % %s :name ? \\ {0} -- ; \U0001f600 \u00e9 e\u0301 \u202e \u6771\u4eac"
+"""Text that says what it should only if nobody on the way takes it for more than text."""
+
+_IDS = Ids()
+
+
+def new_id(prefix: str) -> str:
+    """An id greater than all before it."""
+    return _IDS.new(prefix)
+
+
+def later(*, seconds: int = 0, micros: int = 0) -> Instant:
+    """A moment after `NOW`."""
+    return NOW + timedelta(seconds=seconds, microseconds=micros)
+
+
+def digest(text: str) -> bytes:
+    """A fingerprint."""
+    return hashlib.sha256(text.encode()).digest()
+
+
+def tenant(storage: Storage, **changes: Any) -> str:
+    """Commit a new project with its head and the metrics `TOKENS` and `STORED`; its id."""
+    new = project(**changes)
+    with storage.work() as work:
+        add_tenant(work, new)
+    return new.id
+
+
+def add_tenant(work: UnitOfWork, new: Project) -> None:
+    """Like `tenant`, in an open unit."""
+    work.tenancy.add_project(new)
+    work.ledger.add_head(Head(new.id))
+    work.metering.add_metrics([metric(new.id, STORED), metric(new.id, TOKENS)])
+
+
+def person(storage: Storage) -> str:
+    """Commit a new user; its id."""
+    new = user()
+    with storage.work() as work:
+        work.identity.add_user(new)
+    return new.id
+
+
+def user(**changes: Any) -> User:
+    user_id = new_id("usr")
+    fields: dict[str, Any] = {
+        "id": user_id,
+        "email": f"{user_id}@example.com",
+        "password_hash": "$argon2id$v=19$m=65536,t=3,p=4$c29tZXNhbHQ$aGFzaA",
+        "operator": False,
+        "created_at": NOW,
+    }
+    return User(**fields | changes)
+
+
+def session(user_id: str, **changes: Any) -> Session:
+    session_id = new_id("ses")
+    fields: dict[str, Any] = {
+        "id": session_id,
+        "user_id": user_id,
+        "access_hash": digest(f"access {session_id}").hex(),
+        "access_expires_at": later(seconds=1800),
+        "refresh_hash": digest(f"refresh {session_id}").hex(),
+        "refresh_expires_at": later(seconds=2_592_000),
+        "created_at": NOW,
+    }
+    return Session(**fields | changes)
+
+
+def throttle(subject: str, **changes: Any) -> Throttle:
+    fields: dict[str, Any] = {
+        "subject": subject,
+        "failures": 1,
+        "blocked_until": NOW,
+        "last_failure_at": NOW,
+    }
+    return Throttle(**fields | changes)
+
+
+def project(**changes: Any) -> Project:
+    fields: dict[str, Any] = {
+        "id": new_id("prj"),
+        "name": "Research",
+        "external_key": None,
+        "currency": "USD",
+        "credit_limit_micros": 0,
+        "metric_policy": MetricPolicy.OPEN,
+        "max_backdate_days": 35,
+        "timezone": "UTC",
+        "created_by": "system",
+        "created_at": NOW,
+    }
+    return Project(**fields | changes)
+
+
+def membership(project_id: str, user_id: str, **changes: Any) -> Membership:
+    fields: dict[str, Any] = {
+        "project_id": project_id,
+        "user_id": user_id,
+        "role": Role.VIEWER,
+        "created_at": NOW,
+    }
+    return Membership(**fields | changes)
+
+
+def invitation(project_id: str, **changes: Any) -> Invitation:
+    invitation_id = new_id("inv")
+    fields: dict[str, Any] = {
+        "project_id": project_id,
+        "id": invitation_id,
+        "email": "someone@example.com",
+        "role": Role.FINANCE,
+        "token_hash": digest(f"{project_id} {invitation_id}").hex(),
+        "invited_by": "system",
+        "created_at": NOW,
+        "expires_at": later(seconds=604_800),
+    }
+    return Invitation(**fields | changes)
+
+
+def access_key(project_id: str, **changes: Any) -> AccessKey:
+    fields: dict[str, Any] = {
+        "id": new_id("key"),
+        "project_id": project_id,
+        "name": "ingest",
+        "scopes": (Scope.INGEST_USAGE, Scope.READ_BILLING),
+        "prefix": "nrb_1234",
+        "secret_hash": digest("secret").hex(),
+        "created_at": NOW,
+    }
+    return AccessKey(**fields | changes)
+
+
+def metric(project_id: str, key: str = TOKENS, **changes: Any) -> Metric:
+    fields: dict[str, Any] = {
+        "project_id": project_id,
+        "key": key,
+        "aggregation": Aggregation.SUM,
+        "unit": None,
+        "unique_property": None,
+        "free": False,
+        "properties": (),
+        "auto_declared": False,
+        "created_at": NOW,
+    }
+    return Metric(**fields | changes)
+
+
+def usage_event(project_id: str, **changes: Any) -> UsageEvent:
+    """An event whose idempotency key and event id are its own id, unless they are given."""
+    usage_id = changes.get("id") or new_id("use")
+    fields: dict[str, Any] = {
+        "project_id": project_id,
+        "id": usage_id,
+        "metric_key": TOKENS,
+        "units_micros": 1_250_000_000,
+        "timestamp": NOW,
+        "event_id": f"event-{usage_id}",
+        "properties": None,
+        # Usage ids may be anything here, idempotency keys are visible ASCII.
+        "idempotency_key": f"key-{usage_id.encode().hex()}",
+        "fingerprint": digest(usage_id),
+        "fingerprint_version": 1,
+        "received_at": later(seconds=1),
+        "late": False,
+        "actor": "system",
+        "request_id": None,
+    }
+    return UsageEvent(**fields | changes)
+
+
+def void(event: UsageEvent, **changes: Any) -> UsageVoid:
+    fields: dict[str, Any] = {
+        "project_id": event.project_id,
+        "usage_id": event.id,
+        "reason": "sent by mistake",
+        "voided_at": later(seconds=60),
+        "actor": "system",
+    }
+    return UsageVoid(**fields | changes)
+
+
+def new_usage(**changes: Any) -> NewUsage:
+    fields: dict[str, Any] = {
+        "metric_key": "unheard_of",
+        "units_micros": 7_000_000,
+        "timestamp": NOW,
+        "idempotency_key": new_id("sent"),
+    }
+    return NewUsage(**fields | changes)
+
+
+def quarantined(project_id: str, event: NewUsage | None = None, **changes: Any) -> QuarantinedUsage:
+    event = event or new_usage()
+    fields: dict[str, Any] = {
+        "project_id": project_id,
+        "id": new_id("qua"),
+        "event": event,
+        "fingerprint": digest(event.idempotency_key),
+        "reason": "no metric 'unheard_of'",
+        "state": QuarantineState.WAITING,
+        "received_at": NOW,
+        "actor": "system",
+        "request_id": None,
+    }
+    return QuarantinedUsage(**fields | changes)
+
+
+def transaction(project_id: str, version: int, **changes: Any) -> Transaction:
+    transaction_id = new_id("txn")
+    fields: dict[str, Any] = {
+        "project_id": project_id,
+        "version": version,
+        "id": transaction_id,
+        "type": TransactionType.CREDIT,
+        "operation": "credit",
+        "amount_micros": 100_000_000,
+        "balance_after_micros": 100_000_000,
+        "description": "welcome",
+        "event_id": None,
+        "metadata": None,
+        "grant_id": None,
+        "reverses": None,
+        "idempotency_key": f"key-{transaction_id}",
+        "fingerprint": digest(transaction_id),
+        "fingerprint_version": 1,
+        "actor": "system",
+        "request_id": None,
+        "effective_at": NOW,
+        "recorded_at": NOW,
+        "body": "{}",
+    }
+    return Transaction(**fields | changes)
+
+
+def entries(booked: Transaction, *movements: tuple[str, int]) -> list[Entry]:
+    """Entries of *booked*: account and amount, debit positive. They should come to zero."""
+    assert sum(micros for _, micros in movements) == 0
+    return [
+        Entry(
+            project_id=booked.project_id,
+            version=booked.version,
+            number=number,
+            transaction_id=booked.id,
+            account=account,
+            debit_micros=max(micros, 0),
+            credit_micros=max(-micros, 0),
+            balance_after_micros=micros,
+        )
+        for number, (account, micros) in enumerate(movements, start=1)
+    ]
+
+
+def book(
+    storage: Storage, project_id: str, *movements: tuple[str, int], **changes: Any
+) -> tuple[Transaction, list[Entry]]:
+    """Commit the project's next transaction, with entries of the *movements* (by default a credit)."""
+    with storage.work() as work:
+        return book_in(work, project_id, *movements, **changes)
+
+
+def book_in(
+    work: UnitOfWork, project_id: str, *movements: tuple[str, int], **changes: Any
+) -> tuple[Transaction, list[Entry]]:
+    """Like `book`, in an open unit."""
+    head = work.ledger.lock_heads([project_id])[project_id]
+    booked = transaction(project_id, head.version + 1, **changes)
+    posted = entries(booked, *(movements or (("promotions", 100_000_000), ("wallet:gr_1", -100_000_000))))
+    work.ledger.append([booked], posted)
+    work.ledger.write_heads([Head(project_id, version=booked.version)])
+    return booked, posted
+
+
+def grant(booked: Transaction, **changes: Any) -> Grant:
+    fields: dict[str, Any] = {
+        "project_id": booked.project_id,
+        "id": new_id("gra"),
+        "kind": GrantKind.PROMOTIONAL,
+        "priority": 100,
+        "amount_micros": 100_000_000,
+        "effective_at": NOW,
+        "expires_at": None,
+        "transaction_id": booked.id,
+    }
+    return Grant(**fields | changes)
+
+
+def draw(booked: Transaction, number: int, **changes: Any) -> Draw:
+    fields: dict[str, Any] = {
+        "project_id": booked.project_id,
+        "transaction_id": booked.id,
+        "number": number,
+        "grant_id": None,
+        "micros": 5_000_000,
+    }
+    return Draw(**fields | changes)
+
+
+def stored_answer(scope_id: str, **changes: Any) -> Answer:
+    fields: dict[str, Any] = {
+        "scope_id": scope_id,
+        "operation": "charge",
+        "idempotency_key": new_id("sent"),
+        "fingerprint": digest("a request"),
+        "fingerprint_version": 1,
+        "code": "wallet.insufficient_credit",
+        "body": '{"available":"0.000000"}',
+        "subject_id": None,
+        "request_id": None,
+        "recorded_at": NOW,
+    }
+    return Answer(**fields | changes)
+
+
+def change(project_id: str, **changes: Any) -> Change:
+    fields: dict[str, Any] = {
+        "project_id": project_id,
+        "id": new_id("chg"),
+        "at": NOW,
+        "actor": "user:usr_1",
+        "request_id": None,
+        "action": "project.updated",
+        "subject": project_id,
+        "details": "{}",
+    }
+    return Change(**fields | changes)
+
+
+def attempt(project_id: str, **changes: Any) -> Attempt:
+    fields: dict[str, Any] = {
+        "project_id": project_id,
+        "id": new_id("att"),
+        "at": NOW,
+        "operation": "usage",
+        "outcome": Outcome.REPLAYED,
+        "code": None,
+        "message": None,
+        "request_id": None,
+        "access_key_id": None,
+        "idempotency_key": None,
+        "event_id": None,
+        "metric_key": None,
+        "content": None,
+        "prior": None,
+        "subject_id": None,
+    }
+    return Attempt(**fields | changes)
+
+
+def trail(project_id: str, **changes: Any) -> Trail:
+    fields: dict[str, Any] = {
+        "project_id": project_id,
+        "id": new_id("trl"),
+        "request_id": new_id("req"),
+        "at": NOW,
+        "method": "POST",
+        "path": "/ingest/usage",
+        "principal": "key:key_1",
+        "status": 202,
+        "outcome": "accepted",
+    }
+    return Trail(**fields | changes)
+
+
+def account(project_id: str, name: str, balance_micros: int) -> Account:
+    return Account(project_id, name, balance_micros)

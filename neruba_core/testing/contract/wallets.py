@@ -1,0 +1,182 @@
+"""Promises of ``WalletStore``: lots with something in them, and draws in their order."""
+
+from __future__ import annotations
+
+import pytest
+
+from neruba_core.ledger.model import Transaction
+from neruba_core.money import MAX_MICROS
+from neruba_core.storage.port import Storage
+from neruba_core.testing.contract import samples
+from neruba_core.testing.contract.base import Promises
+from neruba_core.testing.contract.samples import book, later, new_id, tenant
+from neruba_core.testing.contract.units import ANY_FAILURE, read, write
+from neruba_core.wallets.model import Grant, GrantKind, Lot
+
+
+def fill(storage: Storage, grant: Grant, micros: int) -> None:
+    """Commit a grant's wallet account with *micros* in it."""
+    with storage.work() as work:
+        work.ledger.lock_heads([grant.project_id])
+        work.ledger.write_accounts([samples.account(grant.project_id, grant.account, -micros)])
+
+
+class Wallets(Promises):
+    """Grants and draws."""
+
+    @pytest.mark.parametrize("kind", GrantKind)
+    @pytest.mark.parametrize("expires_at", [None, later(micros=1)])
+    def test_a_grant_comes_back_as_it_was_stored(
+        self, storage: Storage, kind: GrantKind, expires_at: object
+    ) -> None:
+        """
+        By id and among all of its project.
+        """
+        project_id = tenant(storage)
+        booked, _ = book(storage, project_id)
+        grant = samples.grant(booked, kind=kind, priority=-5, amount_micros=MAX_MICROS, expires_at=expires_at)
+
+        write(storage, lambda work: work.wallets.add_grants([grant]))
+
+        with storage.snapshot() as work:
+            assert work.wallets.grants(project_id, [grant.id, "gra_none"]) == {grant.id: grant}
+            assert work.wallets.grants(project_id, []) == {}
+            assert list(work.wallets.grants_of(project_id)) == [grant]
+
+    def test_grants_come_by_id(self, storage: Storage) -> None:
+        """
+        Ascending, in whatever order they were added.
+        """
+        project_id = tenant(storage)
+        booked, _ = book(storage, project_id)
+        grants = [samples.grant(booked) for _ in range(4)]
+
+        with storage.work() as work:
+            work.wallets.add_grants(grants[2:])
+            work.wallets.add_grants(grants[:2])
+            work.wallets.add_grants([])
+
+        assert list(read(storage, lambda work: work.wallets.grants_of(project_id))) == grants
+
+    def test_a_grant_is_never_changed(self, storage: Storage) -> None:
+        """
+        Adding another of the same id fails the unit.
+        """
+        project_id = tenant(storage)
+        booked, _ = book(storage, project_id)
+        grant = samples.grant(booked)
+        write(storage, lambda work: work.wallets.add_grants([grant]))
+
+        with pytest.raises(ANY_FAILURE):
+            write(
+                storage,
+                lambda work: work.wallets.add_grants([samples.grant(booked, id=grant.id, priority=1)]),
+            )
+
+        assert list(read(storage, lambda work: work.wallets.grants_of(project_id))) == [grant]
+
+    def test_open_lots_are_those_with_something_in_them(self, storage: Storage) -> None:
+        """
+        Expired or not; what remains is what their account holds, and the emptied are left out.
+        """
+        project_id = tenant(storage)
+        booked, _ = book(storage, project_id)
+        full, expired, emptied, unfilled, least = (
+            samples.grant(booked, expires_at=expires_at)
+            for expires_at in (None, samples.START, None, None, None)
+        )
+        write(storage, lambda work: work.wallets.add_grants([full, expired, emptied, unfilled, least]))
+        for grant, micros in ((full, MAX_MICROS), (expired, 7), (emptied, 5), (emptied, 0), (least, 1)):
+            fill(storage, grant, micros)
+
+        lots = read(storage, lambda work: work.wallets.open_lots([project_id]))
+
+        assert sorted(lots, key=lambda lot: lot.grant.id) == [
+            Lot(full, MAX_MICROS),
+            Lot(expired, 7),
+            Lot(least, 1),
+        ]
+
+    def test_open_lots_are_told_within_the_unit_that_fills_them(self, storage: Storage) -> None:
+        """
+        A grant may be spent by the next command of its own unit.
+        """
+        project_id = tenant(storage)
+        grant_id = new_id("gra")
+
+        with storage.work() as work:
+            booked, _ = samples.book_in(work, project_id)
+            grant = samples.grant(booked, id=grant_id)
+            work.wallets.add_grants([grant])
+            work.ledger.write_accounts([samples.account(project_id, grant.account, -5)])
+            filled = work.wallets.open_lots([project_id])
+            work.ledger.write_accounts([samples.account(project_id, grant.account, 0)])
+            emptied = work.wallets.open_lots([project_id])
+
+        assert list(filled) == [Lot(grant, 5)]
+        assert list(emptied) == []
+
+    def test_open_lots_of_many_projects_come_at_once(self, storage: Storage) -> None:
+        """
+        Those that were asked for and no others.
+        """
+        grants = []
+        for _ in range(3):
+            booked, _posted = book(storage, tenant(storage))
+            grant = samples.grant(booked)
+            with storage.work() as work:
+                work.wallets.add_grants([grant])
+            fill(storage, grant, 5)
+            grants.append(grant)
+
+        with storage.snapshot() as work:
+            two = work.wallets.open_lots([grants[2].project_id, grants[0].project_id])
+            none = work.wallets.open_lots([])
+
+        assert {lot.grant.id for lot in two} == {grants[0].id, grants[2].id}
+        assert list(none) == []
+
+    def test_draws_come_in_the_order_they_were_taken(self, storage: Storage) -> None:
+        """
+        By transaction and number, also beyond nine; of the transactions that were asked for.
+        """
+        project_id = tenant(storage)
+        booked: list[Transaction] = [book(storage, project_id)[0] for _ in range(3)]
+        grants = [samples.grant(booked[0]) for _ in range(2)]
+        draws = {
+            each.id: [
+                samples.draw(each, number, grant_id=grants[number % 2].id, micros=number)
+                for number in range(1, 12)
+            ]
+            for each in booked
+        }
+
+        with storage.work() as work:
+            work.wallets.add_grants(grants)
+            work.wallets.add_draws([draw for each in draws.values() for draw in reversed(each)])
+            work.wallets.add_draws([])
+
+        with storage.snapshot() as work:
+            asked = [booked[2].id, "txn_none", booked[0].id]
+            assert list(work.wallets.draws_of(project_id, asked)) == draws[booked[0].id] + draws[booked[2].id]
+            assert list(work.wallets.draws_of(project_id, [])) == []
+
+    def test_a_draw_comes_back_as_it_was_stored(self, storage: Storage) -> None:
+        """
+        From the overdraft, given back, and given back to another grant than it came from.
+        """
+        project_id = tenant(storage)
+        booked, _ = book(storage, project_id)
+        old, new = samples.grant(booked), samples.grant(booked)
+        draws = [
+            samples.draw(booked, 1, grant_id=None, micros=MAX_MICROS),
+            samples.draw(booked, 2, grant_id=None, micros=-MAX_MICROS),
+            samples.draw(booked, 3, grant_id=old.id, micros=-1),
+            samples.draw(booked, 4, grant_id=new.id, micros=-1, reverses_grant_id=old.id),
+        ]
+
+        with storage.work() as work:
+            work.wallets.add_grants([old, new])
+            work.wallets.add_draws(draws)
+
+        assert list(read(storage, lambda work: work.wallets.draws_of(project_id, [booked.id]))) == draws
