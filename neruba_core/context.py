@@ -31,6 +31,7 @@ class Context:
     ids: Ids
     pepper: bytes = field(repr=False)
     password_effort: str = "standard"
+    access_minutes: int = 30
     key_environment: str = "test"
     chart: Chart = DEFAULT
     bound: UnitOfWork | None = None

@@ -44,7 +44,7 @@ class Neruba:
     """A billing engine over *storage*.
 
     *clock* and *ids* are replaced in tests. *pepper* keys the hashes of access keys: give the same
-    bytes for as long as issued keys should work.
+    bytes for as long as issued keys should work. *access_minutes* is how long a login's access token lives.
     """
 
     def __init__(
@@ -55,6 +55,7 @@ class Neruba:
         ids: Ids | None = None,
         pepper: bytes = _DEVELOPMENT_PEPPER,
         password_effort: str = "standard",
+        access_minutes: int = 30,
         key_environment: str = "test",
         chart: Chart = DEFAULT,
     ) -> None:
@@ -65,6 +66,7 @@ class Neruba:
                 ids=ids or Ids(clock=clock, randomness=os.urandom),
                 pepper=pepper,
                 password_effort=password_effort,
+                access_minutes=access_minutes,
                 key_environment=key_environment,
                 chart=chart,
             )
@@ -73,7 +75,7 @@ class Neruba:
     def _bind(self, context: Context) -> None:
         self._context = context
         self.users = Users(context)
-        self.sessions = Sessions(context)
+        self.sessions = Sessions(context, context.access_minutes)
         self.projects = Projects(context)
         self.members = Members(context)
         self.access_keys = AccessKeys(context)
