@@ -44,7 +44,7 @@ def accounts(work: UnitOfWork, *project_ids: str) -> dict[tuple[str, str], int]:
 def append(storage: Storage, transactions: list[Transaction], posted: list[Entry]) -> None:
     """Commit to the books, under the head's lock."""
     with storage.work() as work:
-        work.ledger.lock_heads([each.project_id for each in (*transactions, *posted)])
+        work.ledger.lock_heads([entry.project_id for entry in posted])
         work.ledger.append(transactions, posted)
 
 
