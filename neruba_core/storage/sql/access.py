@@ -47,6 +47,7 @@ ACCESS_KEYS = Table(
 _ADD = insert(ACCESS_KEYS)
 _TOUCH = Bulk(
     ("id", "last_used_at"),
+    ("text", "int8"),
     # Two servers touch many keys at once: locking them in one order keeps them out of a circle.
     "UPDATE neruba_access_keys k SET last_used_at = due.used_at FROM ("
     "SELECT t.id, v.used_at FROM neruba_access_keys t "

@@ -9,13 +9,11 @@ from __future__ import annotations
 
 import sqlite3
 
-from attrs import define
 from sqlalchemy import exc
 
 from neruba_core.errors import NerubaError, SchemaOutdated, StorageBusy, StorageConflict, StorageUnavailable
 
 
-@define
 class FateUnknown(StorageUnavailable):
     """The connection was lost while the unit committed. Run it again: idempotency keys tell what happened."""
 
@@ -23,7 +21,6 @@ class FateUnknown(StorageUnavailable):
         return f"the database is not available: {self.reason}; it may or may not have committed, so try again"
 
 
-@define
 class UnitOver(StorageUnavailable):
     """Something of this unit failed before, and nothing of it will remain."""
 

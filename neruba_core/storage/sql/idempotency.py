@@ -12,6 +12,7 @@ from attrs import frozen
 from sqlalchemy import PrimaryKeyConstraint, Table, select
 
 from neruba_core.idempotency.model import Answer
+from neruba_core.storage.sql.arrays import pack
 from neruba_core.storage.sql.bulk import insert
 from neruba_core.storage.sql.codec import instant, micros
 from neruba_core.storage.sql.columns import METADATA, binary, small, text, whole
@@ -51,7 +52,7 @@ class SqlIdempotency:
         if not wanted:
             return set()
         texts = ["\x1f".join(("neruba key", *key)) for key in wanted]
-        taken = self._statements.driver_rows(_TRY_LOCKS, (texts,))
+        taken = self._statements.driver_rows(_TRY_LOCKS, (pack("text", texts),))
         return {key for key, row in zip(wanted, taken, strict=True) if not row[0]}
 
     def answers(self, scope_id: str, operation: str, keys: Iterable[str]) -> dict[str, Answer]:

@@ -30,6 +30,7 @@ from sqlalchemy import (
 from sqlalchemy.sql.elements import SQLCoreOperations
 
 from neruba_core.errors import CursorInvalid
+from neruba_core.storage.sql.arrays import teach
 from neruba_core.storage.sql.bulk import Bulk
 from neruba_core.storage.sql.failures import UnitOver, in_our_words
 
@@ -44,6 +45,10 @@ class Statements:
     postgresql: bool
     _over: str | None = field(default=None, init=False)
     _depth: int = field(default=0, init=False)
+
+    def __attrs_post_init__(self) -> None:
+        if self.postgresql:
+            teach(self.connection)
 
     # Entered around each statement: cheaper than a generator, and there are many statements.
 
@@ -93,8 +98,7 @@ class Statements:
             return 0
         with self:
             if self.postgresql:
-                arrays = tuple(map(list, zip(*rows, strict=True)))
-                return self.connection.exec_driver_sql(bulk.postgresql, arrays).rowcount
+                return self.connection.exec_driver_sql(bulk.postgresql, bulk.arrays(rows)).rowcount
             return self.connection.exec_driver_sql(bulk.sqlite, list(rows)).rowcount
 
     def driver_rows(self, query: str, parameters: tuple[Any, ...] = ()) -> Sequence[Any]:
