@@ -24,7 +24,10 @@ Clock: TypeAlias = Callable[[], Instant]
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
-_RFC3339 = re.compile(r"\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d(?:\.(\d+))?([Zz]|[+-]\d\d:\d\d)?", re.ASCII)
+_HOUR, _MINUTE = r"(?:[01]\d|2[0-3])", r"[0-5]\d"
+_RFC3339 = re.compile(
+    rf"\d{{4}}-\d\d-\d\d[Tt]{_HOUR}:{_MINUTE}:\d\d(?:\.(\d+))?([Zz]|[+-]{_HOUR}:{_MINUTE})?", re.ASCII
+)
 
 
 def now() -> Instant:
