@@ -19,7 +19,7 @@ from neruba_core.context import Context
 from neruba_core.idempotency.fingerprint import Json
 from neruba_core.idempotency.once import Given, Made, once
 from neruba_core.ids import Ids
-from neruba_core.instants import Clock, now
+from neruba_core.instants import Clock, Instant, now
 from neruba_core.ledger.chart import DEFAULT, Chart
 from neruba_core.namespaces.access_keys import AccessKeys
 from neruba_core.namespaces.audit import Audit
@@ -172,6 +172,10 @@ class Neruba:
                 at=self._context.clock(),
             )
         )
+
+    def now(self) -> Instant:
+        """The time by this engine's clock."""
+        return self._context.clock()
 
     def check(self) -> None:
         """Prove that the store answers and has the right schema, or raise ``StorageUnavailable`` or

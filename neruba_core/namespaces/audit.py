@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 
 from attrs import frozen
@@ -82,6 +83,10 @@ class Audit:
             return tuple(work.audit.trail(project_id, request_id))
 
         return self._context.read(read)
+
+    def note_trail(self, rows: Sequence[Trail]) -> None:
+        """Append what requests did; bound to a unit, together with the effect that they tell of."""
+        self._context.write(lambda work: work.audit.add_trail(rows))
 
     def prune(self, before: datetime) -> int:
         """Delete the trail rows of all projects that are older than *before*; how many went."""

@@ -1,0 +1,291 @@
+"""Who asks, and whether they may.
+
+People bring an access token and have a role in each project; machines bring an access key, which belongs
+to one project and has scopes. The door is passed before a body is read: whoever may not know of a project
+learns nothing about it, not even whether their request would have been well-formed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import ipaddress
+import time
+from collections.abc import Callable
+from typing import Any, TypeAlias
+
+from aiohttp import hdrs, web
+from attrs import define, field, frozen
+
+from neruba_core import Neruba
+from neruba_core.access.model import AccessKey, Scope
+from neruba_core.errors import (
+    KeyRefused,
+    ProjectNotFound,
+    RoleMissing,
+    ScopeMissing,
+    SessionEnded,
+)
+from neruba_core.identity.model import Session, User
+from neruba_core.instants import Instant
+from neruba_core.tenancy.model import Role
+from neruba_server.problems import CredentialsBoth, CredentialsMissing
+
+KEY_HEADER = "X-Api-Key"
+KEY_CACHE_SECONDS = 5.0
+MOST_CACHED_KEYS = 10_000
+MOST_TOKEN_CHARACTERS = 512
+
+BEARER = 'Bearer realm="neruba"'
+API_KEY = 'ApiKey realm="neruba", header="x-api-key"'
+
+
+# --- who a route is for ------------------------------------------------------------------------
+
+
+@frozen
+class Anyone:
+    """No credentials are asked for."""
+
+
+@frozen
+class People:
+    """A signed-in person, of any one of *roles* in the route's project if it has one."""
+
+    roles: tuple[Role, ...] = ()
+
+    def __init__(self, *roles: Role) -> None:
+        self.__attrs_init__(roles)  # type: ignore[attr-defined]
+
+
+@frozen
+class Machines:
+    """An access key with *scope*; the project is the key's."""
+
+    scope: Scope
+
+
+@frozen
+class PeopleOrMachines:
+    """A person with *role*, or an access key of the route's project with *scope*."""
+
+    role: Role
+    scope: Scope
+
+
+Audience: TypeAlias = Anyone | People | Machines | PeopleOrMachines
+
+
+# --- who asks ----------------------------------------------------------------------------------
+
+
+@frozen
+class Person:
+    """Someone signed in; *role* is what they are in the route's project."""
+
+    user: User
+    session: Session
+    role: Role | None = None
+
+    @property
+    def actor(self) -> str:
+        """As the trail names them."""
+        return f"user:{self.user.id}"
+
+
+@frozen
+class Machine:
+    """The holder of an access key."""
+
+    key: AccessKey
+    actor: str = ""
+
+    @classmethod
+    def of(cls, key: AccessKey) -> Machine:
+        """The holder of *key*."""
+        return cls(key, f"key:{key.id}")
+
+
+Principal: TypeAlias = Person | Machine | None
+
+
+@define(eq=False)
+class KeyRing:
+    """Access keys by the secret that was presented, remembered for a few seconds.
+
+    A revoked key is forgotten at once here and within ``KEY_CACHE_SECONDS`` in other processes. Only a
+    digest of a secret is held.
+    """
+
+    neruba: Neruba
+    used_at: dict[str, Instant] = field(factory=dict)
+    _known: dict[bytes, tuple[Machine, float]] = field(factory=dict)
+    _looking: dict[bytes, asyncio.Task[Machine]] = field(factory=dict)
+    _generation: int = 0
+
+    async def holder(self, secret: str, run: Callable[[Callable[[], Any]], Any]) -> Machine:
+        """The machine that *secret* belongs to, or ``KeyRefused``. *run* runs a call on a thread."""
+        digest = hashlib.sha256(secret.encode("utf-8", "surrogatepass")).digest()
+        now = self.neruba.now()
+        known = self._known.get(digest)
+        if known is None or known[1] < time.monotonic():
+            machine = await self._found(digest, secret, run)
+        else:
+            machine = known[0]
+        if not machine.key.alive(now):
+            raise KeyRefused
+        self.used_at[machine.key.id] = now
+        return machine
+
+    def forget(self, key_id: str) -> None:
+        """Look the key up again from now on, since it has changed."""
+        self._generation += 1
+        for digest in [digest for digest, (machine, _) in self._known.items() if machine.key.id == key_id]:
+            del self._known[digest]
+
+    async def _found(self, digest: bytes, secret: str, run: Callable[[Callable[[], Any]], Any]) -> Machine:
+        # Many requests with one key arrive together; one of them asks, the others wait for its answer.
+        looking = self._looking.get(digest)
+        if looking is None:
+            looking = asyncio.ensure_future(self._look_up(digest, secret, run))
+            self._looking[digest] = looking
+            looking.add_done_callback(lambda _: self._looking.pop(digest, None))
+        return await asyncio.shield(looking)
+
+    async def _look_up(self, digest: bytes, secret: str, run: Callable[[Callable[[], Any]], Any]) -> Machine:
+        generation = self._generation
+        until = time.monotonic() + KEY_CACHE_SECONDS
+        machine = Machine.of(await run(lambda: self.neruba.access_keys.authenticate(secret)))
+        # What was read before a revocation must not be remembered after it.
+        if generation == self._generation:
+            if len(self._known) >= MOST_CACHED_KEYS:
+                self._known.clear()
+            self._known[digest] = (machine, until)
+        return machine
+
+
+@define(eq=False)
+class Door:
+    """Lets in whom a route is for. *run* runs a call on a thread that may wait for the database."""
+
+    neruba: Neruba
+    keys: KeyRing
+    run: Callable[[Callable[[], Any]], Any]
+
+    async def admit(self, request: web.Request, audience: Audience, project_id: str | None) -> Principal:
+        """Who asks, if the route is for them.
+
+        Raises ``CredentialsBoth``, ``CredentialsMissing``, ``SessionEnded``, ``KeyRefused``,
+        ``ProjectNotFound``, ``RoleMissing`` or ``ScopeMissing``.
+        """
+        if isinstance(audience, Anyone):
+            return None
+        secret, token = _credentials(request, audience)
+        if secret is not None:
+            machine = await self.keys.holder(secret, self.run)
+            _admit_machine(machine, audience, project_id)
+            return machine
+        assert token is not None, "one of the two was given"
+        return await self.run(lambda: self._person(token, audience, project_id))  # type: ignore[no-any-return]
+
+    def _person(self, token: str, audience: Audience, project_id: str | None) -> Person:
+        user, session = self.neruba.sessions.authenticate(token)
+        if isinstance(audience, Machines):
+            raise ScopeMissing(audience.scope.value)
+        if project_id is None:
+            return Person(user, session)
+        role = self.neruba.projects.role(project_id, user)
+        needed = audience.roles if isinstance(audience, People) else (audience.role,)  # type: ignore[union-attr]
+        if needed and not any(role.includes(one) for one in needed):
+            raise RoleMissing(needed[0].value)
+        return Person(user, session, role)
+
+
+def challenge(audience: Audience) -> str:
+    """What a 401 of a route for *audience* asks for."""
+    match audience:
+        case Machines():
+            return API_KEY
+        case PeopleOrMachines():
+            return f"{BEARER}, {API_KEY}"
+        case _:
+            return BEARER
+
+
+def _credentials(request: web.Request, audience: Audience) -> tuple[str | None, str | None]:
+    headers = request.headers
+    secrets = headers.getall(KEY_HEADER, ())
+    tokens = headers.getall(hdrs.AUTHORIZATION, ())
+    if len(secrets) + len(tokens) > 1:
+        raise CredentialsBoth
+    if secrets:
+        return secrets[0], None
+    if not tokens:
+        raise CredentialsMissing(_wanted(audience))
+    scheme, _, token = tokens[0].partition(" ")
+    token = token.strip()
+    if scheme.lower() != "bearer" or not token:
+        raise CredentialsMissing(_wanted(audience))
+    if len(token) > MOST_TOKEN_CHARACTERS or not token.isascii():
+        raise SessionEnded
+    return None, token
+
+
+def _wanted(audience: Audience) -> str:
+    bearer, key = "Authorization: Bearer <accessToken>", "x-api-key: <accessKey>"
+    match audience:
+        case Machines():
+            return key
+        case PeopleOrMachines():
+            return f"{bearer} or {key}"
+        case _:
+            return bearer
+
+
+def _admit_machine(machine: Machine, audience: Audience, project_id: str | None) -> None:
+    if isinstance(audience, People):
+        raise RoleMissing(audience.roles[0].value if audience.roles else "member")
+    if project_id is not None and project_id != machine.key.project_id:
+        raise ProjectNotFound(project_id)
+    needed = audience.scope  # type: ignore[union-attr]
+    if needed not in machine.key.scopes:
+        raise ScopeMissing(needed.value)
+
+
+def client_address(request: web.Request, trusted: tuple[Any, ...]) -> str | None:
+    """The address that logins are throttled by: the peer's, or what a trusted proxy says it is.
+
+    Of ``X-Forwarded-For`` the last address that is no trusted proxy counts: whatever stands before it is
+    the client's own word.
+    """
+    address = request.remote
+    if address is None or not _within(address, trusted):
+        return address
+    forwarded = ",".join(request.headers.getall(hdrs.X_FORWARDED_FOR, ())).split(",")
+    for hop in reversed([hop.strip() for hop in forwarded if hop.strip()]):
+        if not _is_address(hop):
+            return address
+        address = hop
+        if not _within(hop, trusted):
+            return hop
+    return address
+
+
+def networks(texts: tuple[str, ...]) -> tuple[Any, ...]:
+    """The trusted networks, parsed once."""
+    return tuple(ipaddress.ip_network(text, strict=False) for text in texts)
+
+
+def _within(address: str, trusted: tuple[Any, ...]) -> bool:
+    if not trusted or not _is_address(address):
+        return False
+    parsed = ipaddress.ip_address(address.partition("%")[0])
+    return any(parsed in network for network in trusted if network.version == parsed.version)
+
+
+def _is_address(text: str) -> bool:
+    try:
+        ipaddress.ip_address(text.partition("%")[0])
+    except ValueError:
+        return False
+    return True

@@ -1,0 +1,170 @@
+"""Usage as it is read back, and the overview."""
+
+from __future__ import annotations
+
+from attrs import frozen
+
+from neruba_core.audit.model import Tally
+from neruba_core.billing.overview import Overview as CoreOverview
+from neruba_core.metering.model import Aggregation
+from neruba_core.usage.aggregate import Quantity as CoreQuantity
+from neruba_server.wire.ingest import Counts, Usage
+from neruba_server.wire.kinds import Moment, Money
+from neruba_server.wire.money import Transaction
+from neruba_server.wire.projects import Project
+
+
+@frozen
+class Quantity:
+    """What one metric came to between ``start`` and ``end``; ``group`` is null unless split by property."""
+
+    metric_key: str
+    start: Moment
+    end: Moment
+    group: str | None
+    units: Money
+    events: int
+
+    @classmethod
+    def of(cls, quantity: CoreQuantity) -> Quantity:
+        """The quantity as people see it."""
+        return cls(
+            metric_key=quantity.metric.key,
+            start=quantity.period.start,
+            end=quantity.period.end,
+            group=None,
+            units=quantity.units_micros,
+            events=quantity.events,
+        )
+
+
+@frozen
+class Quantities:
+    """Quantities, the oldest piece first, then by metric."""
+
+    items: tuple[Quantity, ...]
+    next_cursor: str | None
+
+
+@frozen
+class UsageEvents:
+    """Raw events, newest first."""
+
+    items: tuple[Usage, ...]
+    next_cursor: str | None
+
+
+@frozen
+class OverviewWallet:
+    """What can be spent; ``availableAfterAccrued`` if all accrued usage were drawn now."""
+
+    balance: Money
+    held: Money
+    available: Money
+    credit_limit: Money
+    available_after_accrued: Money
+
+
+@frozen
+class Period:
+    """From ``start`` up to but not including ``end``."""
+
+    start: Moment
+    end: Moment
+
+
+@frozen
+class UsageLine:
+    """What one metric came to in one named period; without a price it has no amount."""
+
+    period: str
+    metric_key: str
+    aggregation: Aggregation
+    units: Money
+    amount: Money | None
+    priced: bool
+
+
+@frozen
+class InvoiceSummary:
+    """How many invoices are open, and what is due on them."""
+
+    open: int
+    due: Money
+    last: None
+
+
+@frozen
+class LedgerProof:
+    """Whether the books balanced when they were last looked at."""
+
+    balanced: bool
+    checked_at: Moment
+    transactions: int
+
+
+@frozen
+class Overview:
+    """One page that explains the present, read from one consistent moment."""
+
+    project: Project
+    currency: str
+    as_of: Moment
+    wallet: OverviewWallet
+    period: Period
+    usage: tuple[UsageLine, ...]
+    accrued: Money
+    estimated_total: Money
+    recent_transactions: tuple[Transaction, ...]
+    invoices: InvoiceSummary
+    ingest: Counts
+    ledger: LedgerProof
+
+    @classmethod
+    def of(cls, overview: CoreOverview) -> Overview:
+        """The overview without its transactions, whose kept text is put in by the route."""
+        wallet = overview.wallet
+        return cls(
+            project=Project.of(overview.project),
+            currency=overview.project.currency,
+            as_of=overview.as_of,
+            wallet=OverviewWallet(
+                balance=wallet.balance_micros,
+                held=wallet.held_micros,
+                available=wallet.available_micros,
+                credit_limit=wallet.credit_limit_micros,
+                available_after_accrued=overview.available_after_accrued_micros,
+            ),
+            period=Period(overview.period.start, overview.period.end),
+            usage=tuple(
+                UsageLine(
+                    period=line.period,
+                    metric_key=line.quantity.metric.key,
+                    aggregation=line.quantity.metric.aggregation,
+                    units=line.quantity.units_micros,
+                    amount=line.amount_micros,
+                    priced=line.priced,
+                )
+                for line in overview.usage
+            ),
+            accrued=overview.accrued_micros,
+            estimated_total=overview.estimated_total_micros,
+            recent_transactions=(),
+            invoices=InvoiceSummary(open=0, due=0, last=None),
+            ingest=counts_of(overview.ingest),
+            ledger=LedgerProof(
+                overview.ledger.balanced, overview.ledger.checked_at, overview.ledger.transactions
+            ),
+        )
+
+
+def counts_of(tally: Tally) -> Counts:
+    """A tally as people see it."""
+    return Counts(
+        accepted=tally.accepted,
+        replayed=tally.replayed,
+        deduped=tally.deduped,
+        conflict=tally.conflict,
+        quarantined=tally.quarantined,
+        rejected=tally.rejected,
+    )

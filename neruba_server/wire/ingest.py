@@ -1,0 +1,154 @@
+"""Usage and charges as machines send them, and what they are answered."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from attrs import frozen
+from msgspec import Meta
+
+from neruba_core.charges.charge import NewCharge as CoreCharge
+from neruba_core.idempotency.model import Outcome
+from neruba_core.usage.model import NewUsage as CoreUsage
+from neruba_core.usage.void import Voided
+from neruba_server.wire.kinds import Amount, IdempotencyKey, Key255, MetricKey, Moment, Money, Name, Properties, Units
+from neruba_server.wire.problem import Fault
+
+
+@frozen
+class NewUsage:
+    """One usage event; ``eventId`` defaults to the idempotency key."""
+
+    metric_key: MetricKey
+    units: Units
+    timestamp: Moment
+    event_id: Key255 | None = None
+    properties: Properties | None = None
+
+    def under(self, idempotency_key: str) -> CoreUsage:
+        """The event as the core takes it."""
+        return CoreUsage(
+            self.metric_key, self.units, self.timestamp, idempotency_key, self.event_id, self.properties
+        )
+
+
+@frozen
+class KeyedUsage:
+    """One usage event of a batch, with the key that a single one carries in its header."""
+
+    idempotency_key: IdempotencyKey
+    metric_key: MetricKey
+    units: Units
+    timestamp: Moment
+    event_id: Key255 | None = None
+    properties: Properties | None = None
+
+    def keyed(self) -> CoreUsage:
+        """The event as the core takes it."""
+        return CoreUsage(
+            self.metric_key,
+            self.units,
+            self.timestamp,
+            self.idempotency_key,
+            self.event_id,
+            self.properties,
+        )
+
+
+@frozen
+class UsageBatch:
+    """1 to 1,000 events, each judged alone."""
+
+    events: Annotated[tuple[KeyedUsage, ...], Meta(min_length=1, max_length=1000)]
+
+
+@frozen
+class Usage:
+    """A recorded usage event."""
+
+    id: str
+    project_id: str
+    metric_key: str
+    units: Money
+    timestamp: Moment
+    event_id: str
+    properties: Properties
+    received_at: Moment
+    late: bool
+
+
+@frozen
+class Quarantined:
+    """A strict project could not place the event; nothing is billed until support replays it."""
+
+    id: str
+    outcome: Outcome
+    reason: str
+
+
+@frozen
+class Counts:
+    """How many attempts ended as what."""
+
+    accepted: int
+    replayed: int
+    deduped: int
+    conflict: int
+    quarantined: int
+    rejected: int
+
+
+@frozen
+class BatchResult:
+    """What became of the event at *index*."""
+
+    index: int
+    outcome: Outcome
+    id: str | None = None
+    code: str | None = None
+    message: str | None = None
+    errors: tuple[Fault, ...] | None = None
+
+
+@frozen
+class BatchResults:
+    """One result for each event, in order."""
+
+    counts: Counts
+    results: tuple[BatchResult, ...]
+
+
+@frozen
+class NewCharge:
+    """Money to take from the wallet for something that just happened."""
+
+    amount: Amount
+    description: Name
+    event_id: Key255 | None = None
+    metadata: Properties | None = None
+
+    def under(self, idempotency_key: str) -> CoreCharge:
+        """The charge as the core takes it."""
+        return CoreCharge(self.amount, self.description, idempotency_key, self.event_id, self.metadata)
+
+
+@frozen
+class Reason:
+    """Why a recorded event shall count no more."""
+
+    reason: Name
+
+
+@frozen
+class Void:
+    """The decision that an event counts no more."""
+
+    id: str
+    event_id: str
+    reason: str
+    voided_at: Moment
+
+    @classmethod
+    def of(cls, voided: Voided) -> Void:
+        """The void as it is answered."""
+        return cls(voided.event.id, voided.event.event_id, voided.void.reason, voided.void.voided_at)

@@ -1,0 +1,82 @@
+"""What a project counts."""
+
+from __future__ import annotations
+
+from attrs import frozen
+from msgspec import UNSET, UnsetType
+
+from neruba_core.metering.model import Aggregation, PropertyRule, PropertyType
+from neruba_core.metering.model import Metric as CoreMetric
+from neruba_server.wire.kinds import MetricKey, Moment, PropertyName, UnitName
+
+
+@frozen
+class Rule:
+    """The contract of one property of a metric's events."""
+
+    type: PropertyType
+    required: bool | None = None
+
+
+def rules_of(rules: dict[str, Rule]) -> tuple[PropertyRule, ...]:
+    """The rules as the core takes them."""
+    return tuple(PropertyRule(name, rule.type, bool(rule.required)) for name, rule in rules.items())
+
+
+@frozen
+class NewMetric:
+    """A metric to be declared; ``sum`` and not free unless said otherwise."""
+
+    key: MetricKey
+    aggregation: Aggregation | None = None
+    unit: UnitName | None = None
+    unique_property: PropertyName | None = None
+    free: bool | None = None
+    properties: dict[str, Rule] | None = None
+
+
+@frozen
+class MetricChanges:
+    """What to change of a metric; what is left out stays as it is."""
+
+    aggregation: Aggregation | UnsetType = UNSET
+    unit: UnitName | None | UnsetType = UNSET
+    unique_property: PropertyName | None | UnsetType = UNSET
+    free: bool | UnsetType = UNSET
+    properties: dict[str, Rule] | UnsetType = UNSET
+
+
+@frozen
+class Metric:
+    """A named quantity; ``autoDeclared`` tells one that usage brought in on sight."""
+
+    key: str
+    aggregation: Aggregation
+    unit: str | None
+    unique_property: str | None
+    free: bool
+    properties: dict[str, Rule]
+    auto_declared: bool
+    created_at: Moment
+
+    @classmethod
+    def of(cls, metric: CoreMetric) -> Metric:
+        """The metric as people see it."""
+        return cls(
+            key=metric.key,
+            aggregation=metric.aggregation,
+            unit=metric.unit,
+            unique_property=metric.unique_property,
+            free=metric.free,
+            properties={rule.name: Rule(rule.type, rule.required) for rule in metric.properties},
+            auto_declared=metric.auto_declared,
+            created_at=metric.created_at,
+        )
+
+
+@frozen
+class Metrics:
+    """Metrics by ascending key."""
+
+    items: tuple[Metric, ...]
+    next_cursor: str | None

@@ -1,0 +1,227 @@
+"""Projects, their people, their keys."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from attrs import frozen
+from msgspec import UNSET, Meta, UnsetType
+
+from neruba_core.access.model import AccessKey as CoreKey
+from neruba_core.access.model import IssuedKey as CoreIssuedKey
+from neruba_core.access.model import Scope
+from neruba_core.tenancy.model import Invitation as CoreInvitation
+from neruba_core.tenancy.model import Invited, MetricPolicy, Role
+from neruba_core.tenancy.model import Member as CoreMember
+from neruba_core.tenancy.model import Project as CoreProject
+from neruba_server.wire.kinds import Currency, Days, Email, Hours, Key255, Moment, Money, Name, Units, Zone
+
+
+@frozen
+class NewProject:
+    """A project; ``currency`` is USD and ``creditLimit`` zero unless given."""
+
+    name: Name
+    external_key: Key255 | None = None
+    currency: Currency | None = None
+    credit_limit: Units | None = None
+
+
+@frozen
+class ProjectChanges:
+    """The settings to change; what is left out stays as it is."""
+
+    name: Name | UnsetType = UNSET
+    credit_limit: Units | UnsetType = UNSET
+    metric_policy: MetricPolicy | UnsetType = UNSET
+    max_backdate_days: Days | None | UnsetType = UNSET
+    timezone: Zone | UnsetType = UNSET
+
+
+@frozen
+class Project:
+    """The tenant and billed party: one wallet, one currency."""
+
+    id: str
+    name: str
+    external_key: str | None
+    currency: str
+    credit_limit: Money
+    metric_policy: MetricPolicy
+    max_backdate_days: int | None
+    timezone: str
+    created_at: Moment
+    archived_at: Moment | None
+
+    @classmethod
+    def of(cls, project: CoreProject) -> Project:
+        """The project as people see it."""
+        return cls(
+            id=project.id,
+            name=project.name,
+            external_key=project.external_key,
+            currency=project.currency,
+            credit_limit=project.credit_limit_micros,
+            metric_policy=project.metric_policy,
+            max_backdate_days=project.max_backdate_days,
+            timezone=project.timezone,
+            created_at=project.created_at,
+            archived_at=project.archived_at,
+        )
+
+
+@frozen
+class Projects:
+    """Projects, newest first."""
+
+    items: tuple[Project, ...]
+    next_cursor: str | None
+
+
+@frozen
+class NewMember:
+    """Someone to be made a member, or invited."""
+
+    email: Email
+    role: Role
+
+
+@frozen
+class RoleChange:
+    """The role that a member shall have."""
+
+    role: Role
+
+
+@frozen
+class Member:
+    """A person of the project."""
+
+    user_id: str
+    email: str
+    role: Role
+    created_at: Moment
+
+    @classmethod
+    def of(cls, member: CoreMember) -> Member:
+        """The member as people see one."""
+        return cls(member.user_id, member.email, member.role, member.created_at)
+
+
+@frozen
+class Invitation:
+    """A role that waits for someone who has no user yet; ``token`` is shown once."""
+
+    id: str
+    email: str
+    role: Role
+    token: str | None
+    expires_at: Moment
+
+    @classmethod
+    def of(cls, invitation: CoreInvitation, token: str | None) -> Invitation:
+        """The invitation, with its token if this is the one time to show it."""
+        return cls(invitation.id, invitation.email, invitation.role, token, invitation.expires_at)
+
+
+@frozen
+class Added:
+    """Either the new member or the invitation of someone who is no user yet."""
+
+    member: Member | None = None
+    invitation: Invitation | None = None
+
+    @classmethod
+    def of(cls, added: CoreMember | Invited, *, with_token: bool) -> Added:
+        """What came of adding someone."""
+        if isinstance(added, Invited):
+            return cls(invitation=Invitation.of(added.invitation, added.token if with_token else None))
+        return cls(member=Member.of(added))
+
+
+@frozen
+class Members:
+    """People, the latest first, and the invitations that can still be accepted."""
+
+    items: tuple[Member, ...]
+    next_cursor: str | None
+    invitations: tuple[Invitation, ...]
+
+
+@frozen
+class NewAccessKey:
+    """A key to be issued."""
+
+    name: Name
+    scopes: Annotated[tuple[Scope, ...], Meta(min_length=1, extra_json_schema={"uniqueItems": True})]
+    expires_at: Moment | None = None
+
+
+@frozen
+class Rotation:
+    """How long the old key still works."""
+
+    overlap_hours: Hours | None = None
+
+
+@frozen
+class AccessKey:
+    """A project's machine credential, without its secret."""
+
+    id: str
+    name: str
+    scopes: tuple[Scope, ...]
+    prefix: str
+    created_at: Moment
+    expires_at: Moment | None
+    revoked_at: Moment | None
+    last_used_at: Moment | None
+
+    @classmethod
+    def of(cls, key: CoreKey) -> AccessKey:
+        """The key as people see it."""
+        return cls(
+            id=key.id,
+            name=key.name,
+            scopes=key.scopes,
+            prefix=key.prefix,
+            created_at=key.created_at,
+            expires_at=key.expires_at,
+            revoked_at=key.revoked_at,
+            last_used_at=key.last_used_at,
+        )
+
+
+@frozen
+class IssuedAccessKey:
+    """A new key; ``accessKey`` appears in this one answer only."""
+
+    id: str
+    name: str
+    scopes: tuple[Scope, ...]
+    prefix: str
+    access_key: str | None
+    created_at: Moment
+    expires_at: Moment | None
+
+    @classmethod
+    def of(cls, issued: CoreIssuedKey, *, with_secret: bool) -> IssuedAccessKey:
+        """The key, with its secret if this is the one time to show it."""
+        key = issued.key
+        return cls(
+            id=key.id,
+            name=key.name,
+            scopes=key.scopes,
+            prefix=key.prefix,
+            access_key=issued.secret if with_secret else None,
+            created_at=key.created_at,
+            expires_at=key.expires_at,
+        )
+
+
+@frozen
+class AccessKeys:
+    """Keys, newest first, revoked ones included."""
+
+    items: tuple[AccessKey, ...]
+    next_cursor: str | None

@@ -1,0 +1,249 @@
+"""The group-commit writer: concurrent writes share one unit of work, each with its own verdict.
+
+Writers that come one by one wait for each other's disk flush. Here one thread takes whatever has queued
+while its last commit ran, runs it as one unit, and answers all of it after the commit; it never waits for
+a batch to fill. A refusal of storage is about the whole unit and answers all of it; a defect answers only
+the command that met it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import queue
+import threading
+import time
+from collections.abc import Callable, Sequence
+from typing import Any, ClassVar
+
+from attrs import define, field
+
+from neruba_core import Neruba
+from neruba_core.batch import Command, Verdict
+from neruba_core.errors import KeyInProgress, NerubaError, StorageBusy, StorageUnavailable
+from neruba_core.idempotency.outcomes import Deduplicated, Rejected, Replayed
+from neruba_core.storage.port import UnitOfWork
+from neruba_core.usage.model import UsageEvent
+from neruba_server.problems import ShuttingDown
+
+log = logging.getLogger("neruba.server")
+
+MOST_COMMANDS = 500
+"""How many commands share a unit; a submission is never split, so a large one may exceed this alone."""
+
+MOST_QUEUED = 20_000
+"""How many commands may wait; beyond that a client does better to come back."""
+
+KEY_WAIT_SECONDS = 2.0
+KEY_RETRY_SECONDS = 0.02
+
+
+@define(eq=False)
+class Submission:
+    """The commands of one request, and what is needed to note and answer it."""
+
+    commands: Sequence[Command]
+    request_id: str
+    method: str
+    path: str
+    principal: str
+    future: asyncio.Future[Sequence[Verdict | Exception]]
+    batch: bool = False
+    voided_at: dict[str, Any] = field(factory=dict)
+    """When the replayed or deduplicated events were voided, by usage id, if they were."""
+    give_up_at: float = 0.0
+
+
+@define
+class _StillHeld(NerubaError):
+    """Undoes a unit in which another unit in flight holds a key, so that nothing is counted yet."""
+
+    code: ClassVar[str] = KeyInProgress.code
+    submissions: list[Submission]
+
+
+Rows = Callable[[Submission, Sequence[tuple[Command, Verdict]]], Sequence[Any]]
+
+
+class Writer:
+    """One thread that writes. *rows* makes the trail rows of a submission."""
+
+    def __init__(self, neruba: Neruba, rows: Rows, *, most_queued: int = MOST_QUEUED) -> None:
+        self._neruba = neruba
+        self._rows = rows
+        self._most_queued = most_queued
+        self._queue: queue.SimpleQueue[Submission | None] = queue.SimpleQueue()
+        self._queued = 0
+        self._closed = False
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._thread: threading.Thread | None = None
+
+    def start(self) -> None:
+        """Begin to write; called in the event loop that submissions come from."""
+        self._loop = asyncio.get_running_loop()
+        self._thread = threading.Thread(target=self._run, name="neruba-writer", daemon=True)
+        self._thread.start()
+
+    async def stop(self) -> None:
+        """Take nothing new, answer everything that was taken, and end."""
+        if self._closed:
+            return
+        self._closed = True
+        self._queue.put(None)
+        if self._thread is not None and self._loop is not None:
+            await self._loop.run_in_executor(None, self._thread.join)
+            # The answers were handed to the loop before the thread ended; let them be given.
+            await asyncio.sleep(0)
+
+    @property
+    def load(self) -> float:
+        """How full the queue is, from 0 to 1."""
+        return self._queued / self._most_queued
+
+    @property
+    def alive(self) -> bool:
+        """Whether the thread runs."""
+        return self._thread is not None and self._thread.is_alive()
+
+    def submit(
+        self,
+        commands: Sequence[Command],
+        *,
+        request_id: str,
+        method: str,
+        path: str,
+        principal: str,
+        batch: bool = False,
+    ) -> Submission:
+        """Queue the commands of one request; its ``future`` gives one verdict each, after the commit.
+
+        Raises ``StorageBusy`` when the queue is full and ``ShuttingDown`` after ``stop``.
+        """
+        if self._closed or self._loop is None:
+            raise ShuttingDown("the server is stopping")
+        # A request larger than the whole queue still gets its turn when nothing else waits.
+        if self._queued and self._queued + len(commands) > self._most_queued:
+            raise StorageBusy("too many writes are waiting")
+        submission = Submission(
+            commands, request_id, method, path, principal, self._loop.create_future(), batch
+        )
+        self._queued += len(commands)
+        self._queue.put(submission)
+        return submission
+
+    # --- the thread ---------------------------------------------------------------------------
+
+    def _run(self) -> None:
+        held: list[Submission] = []
+        going = True
+        while going or held:
+            taken, going = self._take(held, going)
+            held = []
+            if taken:
+                held = self._write(taken)
+            if held:
+                time.sleep(KEY_RETRY_SECONDS)
+
+    def _take(self, held: list[Submission], going: bool) -> tuple[list[Submission], bool]:
+        """What waits, at most ``MOST_COMMANDS`` commands of it; blocks only if nothing does."""
+        taken = held
+        commands = sum(len(submission.commands) for submission in held)
+        while going and commands < MOST_COMMANDS:
+            try:
+                submission = self._queue.get(block=not taken)
+            except queue.Empty:
+                break
+            if submission is None:
+                # What was queued before the end is still served: it stands before it.
+                return taken, False
+            taken.append(submission)
+            commands += len(submission.commands)
+        return taken, going
+
+    def _write(self, taken: list[Submission]) -> list[Submission]:
+        """Run *taken* as one unit and answer; returns those that must try again because of a held key."""
+        held: list[Submission] = []
+        while taken:
+            try:
+                verdicts = self._execute(taken)
+            except _StillHeld as still:
+                waiting = {id(submission) for submission in still.submissions}
+                held += still.submissions
+                taken = [submission for submission in taken if id(submission) not in waiting]
+                continue
+            except Exception as error:
+                if not isinstance(error, NerubaError):
+                    log.exception("the writer failed")
+                else:
+                    log.warning("a unit of %d requests was refused: %s", len(taken), error)
+                self._answer([(submission, [error] * len(submission.commands)) for submission in taken])
+                return held
+            answers, start = [], 0
+            for submission in taken:
+                end = start + len(submission.commands)
+                answers.append((submission, verdicts[start:end]))
+                start = end
+            self._answer(answers)
+            return held
+        return held
+
+    def _execute(self, taken: list[Submission]) -> list[Verdict | Exception]:
+        commands = [command for submission in taken for command in submission.commands]
+        owners = {id(command): submission for submission in taken for command in submission.commands}
+
+        def note(work: UnitOfWork, verdicts: Sequence[tuple[Command, Verdict]]) -> None:
+            self._note(work, verdicts, owners)
+
+        try:
+            return self._neruba.execute(commands, note=note)
+        except StorageUnavailable:
+            # Whether a commit went through may be unknown; every command is safe to run again.
+            return self._neruba.execute(commands, note=note)
+
+    def _note(
+        self,
+        work: UnitOfWork,
+        verdicts: Sequence[tuple[Command, Verdict]],
+        owners: dict[int, Submission],
+    ) -> None:
+        grouped: dict[int, tuple[Submission, list[tuple[Command, Verdict]]]] = {}
+        repeated: dict[str, list[tuple[str, Submission]]] = {}
+        held = []
+        for command, verdict in verdicts:
+            submission = owners[id(command)]
+            grouped.setdefault(id(submission), (submission, []))[1].append((command, verdict))
+            if isinstance(verdict, Replayed | Deduplicated) and isinstance(verdict.value, UsageEvent):
+                repeated.setdefault(command.project_id, []).append((verdict.value.id, submission))
+            elif isinstance(verdict, Rejected) and isinstance(verdict.error, KeyInProgress):
+                if self._may_wait(submission):
+                    held.append(submission)
+        if held:
+            raise _StillHeld(held)
+        for project_id, events in repeated.items():
+            voids = work.usage.voids(project_id, [usage_id for usage_id, _ in events])
+            for usage_id, submission in events:
+                if usage_id in voids:
+                    submission.voided_at[usage_id] = voids[usage_id].voided_at
+        work.audit.add_trail([row for one, own in grouped.values() for row in self._rows(one, own)])
+
+    def _may_wait(self, submission: Submission) -> bool:
+        now = time.monotonic()
+        if not submission.give_up_at:
+            submission.give_up_at = now + KEY_WAIT_SECONDS
+        return now < submission.give_up_at
+
+    def _answer(self, answers: list[tuple[Submission, Sequence[Verdict | Exception]]]) -> None:
+        loop = self._loop
+        assert loop is not None, "started"
+        try:
+            loop.call_soon_threadsafe(self._give, answers)
+        except RuntimeError:
+            log.warning("the event loop ended before %d requests were answered", len(answers))
+
+    def _give(self, answers: list[tuple[Submission, Sequence[Verdict | Exception]]]) -> None:
+        for submission, verdicts in answers:
+            self._queued -= len(submission.commands)
+            if not submission.future.done():
+                submission.future.set_result(verdicts)
+
+
