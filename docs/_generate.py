@@ -1,0 +1,371 @@
+"""The parts of the reference that are written from the code when the pages are built.
+
+A page holds a line ``<!-- generated: errors -->``; it is replaced by Markdown made here, so headings and
+links work as if they had been typed. A code or a setting that explains nothing is a warning, and with
+``-W`` the end of the build.
+"""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import re
+import typing
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+from sphinx.application import Sphinx
+from sphinx.util import logging
+
+log = logging.getLogger(__name__)
+
+_MARKER = re.compile(r"^<!-- generated: (\w+) -->$", re.MULTILINE)
+
+STATUS_ADVICE = {
+    400: "The request cannot be understood. Mend it; the key is still free.",
+    401: "Nobody is signed in. Sign in again, or use a living access key.",
+    402: "The wallet does not cover it. The answer is kept for its key: after a top-up, use a new key.",
+    403: "Signed in, but not allowed. Ask for the role, or issue a key with the scope.",
+    404: "Not there, or not yours to know of.",
+    405: "The path is there, the method is not. `Allow` names those that are.",
+    409: "It contradicts what is recorded. Read the present state, then decide anew.",
+    413: "Too large. Send it in parts.",
+    415: "Not JSON. Send `Content-Type: application/json`.",
+    417: "Drop the `Expect` header.",
+    422: "Understood, but not acceptable. `errors` names each value at fault; the key is still free.",
+    429: "Wait as long as `Retry-After` says.",
+    500: "A defect of the server. Quote the request id to whoever runs it.",
+    503: "Not now. Send the same request under the same key after `Retry-After`.",
+}
+
+# Faults inside a body that have a code of their own and no class.
+FAULTS = {
+    "amount.not_text": "A JSON number was sent where money or units are expected. Send decimal text: `\"12.50\"`.",
+    "value.wrong_type": "A value is of another JSON type than the field.",
+}
+
+
+class Slot(str):
+    """A field's name in place of its value, so that a message can be shown as a pattern."""
+
+    def __repr__(self) -> str:
+        return str(self)
+
+
+# --- error codes ------------------------------------------------------------------------------
+
+
+def errors() -> Iterator[str]:
+    """Every code by HTTP status: what it means, what it says, what it carries."""
+    from neruba_server.problems import STATUS
+
+    by_code = _classes_by_code()
+    for code in sorted(set(by_code) - set(STATUS)):
+        log.warning("error code %s has no HTTP status", code)
+    for status in sorted(set(STATUS.values())):
+        yield f"## {status}\n\n{STATUS_ADVICE[status]}\n"
+        for code in sorted(code for code, its in STATUS.items() if its == status):
+            yield from _error(code, by_code.get(code, []))
+
+
+def _error(code: str, classes: list[type]) -> Iterator[str]:
+    if not classes:
+        if code not in FAULTS and code not in ("neruba.error", "value.invalid"):
+            log.warning("error code %s is explained nowhere", code)
+        if code in FAULTS:
+            yield f"### {code}\n\n{FAULTS[code]} It appears in `errors` of a `body.invalid`.\n"
+        return
+    shown = classes[-1]
+    yield f"### {code}\n\n{_prose(inspect.getdoc(shown) or '')}\n"
+    yield f"> {_message(shown)}\n"
+    names = [name for name in getattr(shown, "__annotations__", {}) if name != "code"]
+    fields = ", ".join(f"`{_camel(name)}`" for name in names)
+    place = shown.__module__
+    facts = [f"Fields: {fields}." if fields and place != "neruba_server.problems" else ""]
+    facts.append(f"Python: `{shown.__name__}`." if place == "neruba_core.errors" else "HTTP only.")
+    if hasattr(shown, "retry_after_seconds"):
+        facts.append("Retryable.")
+    yield f"{' '.join(fact for fact in facts if fact)}\n"
+
+
+def _classes_by_code() -> dict[str, list[type]]:
+    """The classes of each code, those that a caller meets last."""
+    from neruba_core import errors as core
+    from neruba_server import problems
+
+    found: dict[str, list[type]] = {}
+    for module in (problems, core):
+        for cls in vars(module).values():
+            concrete = inspect.isclass(cls) and issubclass(cls, core.NerubaError)
+            if not concrete or cls.__module__ != module.__name__ or cls in (core.NerubaError, core.Invalid):
+                continue
+            if not cls.__name__.startswith("_") and cls is not core.StorageConflict:
+                found.setdefault(cls.code, []).append(cls)
+    return found
+
+
+def _message(cls: type) -> str:
+    hints = typing.get_type_hints(cls)
+    values: dict[str, Any] = {}
+    for name in inspect.signature(cls).parameters:
+        slot = Slot(f"‹{_camel(name)}›")
+        values[name] = (slot,) if typing.get_origin(hints.get(name)) is tuple else slot
+    try:
+        return str(cls(**values))
+    except AttributeError:
+        return "each fault, with its path"
+
+
+# --- settings ---------------------------------------------------------------------------------
+
+
+def settings() -> Iterator[str]:
+    """Every setting: its variable, its default and what it is for, from the class and its docstrings."""
+    from neruba_server import settings as module
+
+    tree = ast.parse(inspect.getsource(module.Settings))
+    body = typing.cast(ast.ClassDef, tree.body[0]).body
+    yield "| variable | default | meaning |\n|---|---|---|"
+    for statement, following in zip(body, body[1:], strict=False):
+        if not isinstance(statement, ast.AnnAssign) or not isinstance(statement.target, ast.Name):
+            continue
+        name = statement.target.id
+        doc = following.value if isinstance(following, ast.Expr) else None
+        if not isinstance(doc, ast.Constant):
+            log.warning("setting %s is explained nowhere", name)
+            continue
+        default = _default(getattr(module.Settings.__attrs_attrs__, name).default)
+        yield f"| `{module.PREFIX}{name.upper()}` | {default} | {_prose(str(doc.value))} |"
+
+
+def _default(value: Any) -> str:
+    if value is None or value in ("", ()):
+        return "—"
+    return f"`{str(value).lower() if isinstance(value, bool) else value}`"
+
+
+# --- command line -----------------------------------------------------------------------------
+
+
+def cli() -> Iterator[str]:
+    """Every command as its ``--help`` describes it."""
+    import click
+
+    from neruba_server.cli import main
+
+    def section(command: click.Command, path: str, parent: click.Context | None) -> Iterator[str]:
+        context = click.Context(command, info_name=path.rsplit(" ", 1)[-1], parent=parent)
+        usage = " ".join(piece for piece in command.collect_usage_pieces(context) if piece)
+        yield f"## {path}\n\n```text\n{path} {usage}\n```\n"
+        yield _help(command.help or "") + "\n"
+        rows = [record for parameter in command.params if (record := parameter.get_help_record(context))]
+        if rows:
+            yield "| option | |\n|---|---|"
+            for option, meaning in rows:
+                yield f"| `{option.replace('|', chr(92) + '|')}` | {_cell(meaning)} |"
+            yield ""
+        for name in command.list_commands(context) if isinstance(command, click.Group) else ():
+            inner = command.get_command(context, name)
+            if inner is not None and not inner.hidden:
+                yield from section(inner, f"{path} {name}", context)
+
+    yield from section(main, "neruba", None)
+
+
+def _help(text: str) -> str:
+    """A command's help: its paragraphs, and its ``\\b`` blocks as they are laid out."""
+    out = []
+    for paragraph in re.split(r"\n\s*\n", inspect.cleandoc(text).replace("\f", "")):
+        if paragraph.lstrip().startswith("\b"):
+            laid_out = inspect.cleandoc(paragraph.replace("\b", "", 1).strip("\n"))
+            out.append(f"```text\n{laid_out}\n```")
+        else:
+            out.append(_prose(paragraph))
+    return "\n\n".join(out)
+
+
+# --- routes -----------------------------------------------------------------------------------
+
+_VERBS = ("get", "post", "patch", "put", "delete")
+
+
+def api() -> Iterator[str]:
+    """Every route of the OpenAPI document: who may use it, what goes in, what comes out."""
+    from neruba_server import openapi
+
+    document = openapi.document()
+    by_tag: dict[str, list[tuple[str, str, Mapping[str, Any]]]] = {}
+    for path, verbs in document["paths"].items():
+        for verb in _VERBS:
+            if verb in verbs:
+                tag = (verbs[verb].get("tags") or ["Other"])[0]
+                by_tag.setdefault(tag, []).append((verb.upper(), path, verbs[verb]))
+    for tag, routes in by_tag.items():
+        yield f"## {tag}\n"
+        for verb, path, route in routes:
+            yield from _route(document, verb, path, route)
+
+
+def _route(document: Mapping[str, Any], verb: str, path: str, route: Mapping[str, Any]) -> Iterator[str]:
+    yield f"### {verb} {path}\n"
+    for text in dict.fromkeys((route.get("summary"), route.get("description"))):
+        if text:
+            yield f"{_prose(text)}\n"
+    who = _who(document, route)
+    if who:
+        yield f"**Who:** {who}\n"
+    parameters = [_resolved(document, parameter) for parameter in route.get("parameters", ())]
+    told = [parameter for parameter in parameters if parameter["in"] != "path"]
+    if told:
+        yield "| parameter | in | |\n|---|---|---|"
+        for parameter in told:
+            needed = "**required** " if parameter.get("required") else ""
+            meaning = _cell(parameter.get("description", ""))
+            kind = _kind(document, parameter.get("schema", {}))
+            yield f"| `{parameter['name']}` | {parameter['in']} | {needed}{kind}{'; ' + meaning if meaning else ''} |"
+        yield ""
+    body = _resolved(document, route.get("requestBody", {}))
+    for content_type, media in body.get("content", {}).items():
+        yield f"Request, `{content_type}`:\n"
+        yield from _fields(document, media.get("schema", {}))
+    yield from _answers(document, route)
+
+
+def _answers(document: Mapping[str, Any], route: Mapping[str, Any]) -> Iterator[str]:
+    refusals = []
+    for status, answer in sorted(route["responses"].items()):
+        answer = _resolved(document, answer)
+        if status.startswith(("2", "3")):
+            yield f"Answer **{status}**: {_prose(answer.get('description', ''))}\n"
+            for media in list(answer.get("content", {}).values())[:1]:
+                yield from _fields(document, media.get("schema", {}))
+        else:
+            refusals.append(f"[{status}](errors.md#{status})")
+    if refusals:
+        yield f"Refusals: {', '.join(refusals)}\n"
+
+
+def _who(document: Mapping[str, Any], route: Mapping[str, Any]) -> str:
+    security = route.get("security", document.get("security"))
+    ways = []
+    for way in security or ():
+        for name, scopes in way.items():
+            ways.append(f"{name}{' with ' + ', '.join(f'`{scope}`' for scope in scopes) if scopes else ''}")
+    return " or ".join(ways) or ("anyone" if security == [] else "")
+
+
+def _fields(document: Mapping[str, Any], schema: Mapping[str, Any]) -> Iterator[str]:
+    schema = _resolved(document, schema)
+    properties = schema.get("properties")
+    if not properties:
+        kind = _kind(document, schema)
+        if kind:
+            yield f"{kind}\n"
+        return
+    yield "| field | type | |\n|---|---|---|"
+    yield from _rows(document, schema, "", 0)
+    yield ""
+
+
+def _rows(document: Mapping[str, Any], schema: Mapping[str, Any], prefix: str, depth: int) -> Iterator[str]:
+    required = set(schema.get("required", ()))
+    for name, inner in schema.get("properties", {}).items():
+        target, many = _target(document, inner)
+        notes = ["**required**"] if name in required and prefix == "" and not schema.get("readOnly") else []
+        if "default" in inner:
+            notes.append(f"default `{inner['default']}`")
+        description = inner.get("description") or ""
+        if description:
+            notes.append(_cell(description))
+        yield f"| `{prefix}{name}` | {_kind(document, inner)} | {'; '.join(notes)} |"
+        if depth < 2 and target.get("properties"):
+            yield from _rows(document, target, f"{prefix}{name}{'[]' if many else ''}.", depth + 1)
+
+
+def _target(document: Mapping[str, Any], schema: Mapping[str, Any]) -> tuple[Mapping[str, Any], bool]:
+    """The object behind a field, and whether there are many of it."""
+    schema = _resolved(document, schema)
+    if schema.get("type") == "array":
+        return _target(document, schema.get("items", {}))[0], True
+    for option in (*schema.get("anyOf", ()), *schema.get("oneOf", ())):
+        found = _resolved(document, option)
+        if found.get("properties"):
+            return found, False
+    return schema, False
+
+
+def _kind(document: Mapping[str, Any], schema: Mapping[str, Any]) -> str:
+    name = str(schema.get("$ref", "")).rsplit("/", 1)[-1]
+    resolved = _resolved(document, schema)
+    options = [*resolved.get("anyOf", ()), *resolved.get("oneOf", ())]
+    if options:
+        return " or ".join(dict.fromkeys(_kind(document, option) for option in options))
+    if "enum" in resolved:
+        return " · ".join(f"`{value}`" for value in resolved["enum"])
+    if "const" in resolved:
+        return f"`{resolved['const']}`"
+    kind = resolved.get("type", "")
+    if isinstance(kind, list):
+        return " or ".join(kind)
+    if kind == "array":
+        return f"list of {_kind(document, resolved.get('items', {}))}"
+    if kind == "object" and name:
+        return "object"
+    return f"{kind} ({resolved['format']})" if "format" in resolved else str(kind)
+
+
+def _resolved(document: Mapping[str, Any], schema: Mapping[str, Any]) -> Mapping[str, Any]:
+    while "$ref" in schema:
+        target: Any = document
+        for part in schema["$ref"].removeprefix("#/").split("/"):
+            target = target[part]
+        schema = {**target, **{name: value for name, value in schema.items() if name != "$ref"}}
+    return schema
+
+
+# --- shared -----------------------------------------------------------------------------------
+
+
+def _prose(text: str) -> str:
+    """A docstring as Markdown: its reStructuredText literals in single backticks."""
+    return re.sub(r"\s+", " ", text.replace("``", "`")).strip()
+
+
+def _cell(text: str) -> str:
+    return _prose(text).replace("|", "\\|").replace("<", "&lt;")
+
+
+def _camel(name: str) -> str:
+    head, *rest = name.split("_")
+    return head + "".join(part.title() for part in rest)
+
+
+WRITERS: dict[str, Callable[[], Iterator[str]]] = {
+    "errors": errors,
+    "settings": settings,
+    "cli": cli,
+    "api": api,
+}
+
+
+def _fill_in(app: Sphinx, name: str, source: list[str]) -> None:
+    def written(match: re.Match[str]) -> str:
+        try:
+            return "\n".join(WRITERS[match[1]]())
+        except ImportError as error:
+            log.warning("%s cannot be generated: %s", match[1], error)
+            return ""
+
+    source[0] = _MARKER.sub(written, source[0])
+
+
+def _always(app: Sphinx, *_: object) -> list[str]:
+    """What is written from code is as old as the code, which Sphinx does not see."""
+    return [name for name in app.env.found_docs if name.startswith("reference/")]
+
+
+def setup(app: Sphinx) -> dict[str, Any]:
+    """Called by Sphinx."""
+    app.connect("source-read", _fill_in)
+    app.connect("env-get-outdated", _always)
+    return {"parallel_read_safe": True}
