@@ -7,9 +7,10 @@ names where it came from. Secrets are shown by nothing here: not by ``repr``, no
 
 from __future__ import annotations
 
+import difflib
 import ipaddress
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -25,6 +26,8 @@ from neruba_core import Neruba
 PREFIX = "NERUBA_"
 SECTION = "neruba"
 DEFAULT_DATABASE = "sqlite:///neruba.db"
+
+_SCHEMES = {"sqlite", "sqlite+pysqlite", "postgresql", "postgres", "postgresql+psycopg"}
 
 # An HMAC key shorter than this can be searched for by someone who has the table and one key of their own.
 PEPPER_FEWEST_BYTES = 16
@@ -48,10 +51,16 @@ def _text(value: object) -> str:
 def _database_url(value: object) -> str:
     url = _text(value)
     # Never quoted back: it may hold a password.
-    scheme = url.partition("://")[0].partition("+")[0]
-    if "://" not in url or scheme not in {"sqlite", "postgresql", "postgres"}:
+    if url.partition("://")[0] not in _SCHEMES or not _well_formed(url):
         raise ValueError("is no database URL; use sqlite:///file.db or postgresql://user@host/name")
     return url
+
+
+def _well_formed(url: str) -> bool:
+    try:
+        return "://" in url and urlsplit(url).port != 0
+    except ValueError:
+        return False
 
 
 def _whole(value: object, fewest: int, most: int) -> int:
@@ -170,6 +179,12 @@ class Settings:
         return self.database_url.startswith("sqlite")
 
     @property
+    def sqlite_file(self) -> Path | None:
+        """The file of a SQLite database; ``None`` for one in memory or on a server."""
+        name = self.database_url.partition("://")[2].partition("?")[0].removeprefix("/")
+        return Path(name) if self.on_sqlite and name and name != ":memory:" else None
+
+    @property
     def database(self) -> str:
         """The database's URL as it may be printed: without a password or options."""
         if self.on_sqlite:
@@ -187,6 +202,18 @@ def load(config: Path | str | None = None, **options: object) -> Settings:
     """
     given = {name: value for name, value in options.items() if value is not None}
     return _with_secrets(_loaded(config, given))
+
+
+def misspelt(environ: Iterable[str]) -> dict[str, str]:
+    """Variables of *environ* that are no setting but look like one, with the one that may be meant."""
+    known = [f"{PREFIX}{each.name.upper()}" for each in attrs.fields(Settings)]
+    found = {}
+    for name in environ:
+        if name.startswith(PREFIX) and name not in known:
+            likely = difflib.get_close_matches(name, known, n=1, cutoff=0.85)
+            if likely:
+                found[name] = likely[0]
+    return found
 
 
 def open_neruba(settings: Settings, *, migrate: bool) -> Neruba:

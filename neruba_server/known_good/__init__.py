@@ -1,0 +1,1 @@
+"""The known-good sequence: the requests that show, whenever they are walked, that a deployment works."""

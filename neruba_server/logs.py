@@ -1,0 +1,86 @@
+"""What a server says about itself, on standard error: for people, or one JSON object a line.
+
+A line about a request holds its method, the template of its path, its status, how long it took, its id and
+who asked. It never holds a body, a query, a header or a filled-in path: secrets travel in those.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from typing import Any
+
+import structlog
+from aiohttp import web
+from aiohttp.abc import AbstractAccessLogger
+
+from neruba_server.settings import Settings
+
+REQUEST_ID = "X-Request-Id"
+PRINCIPAL = "neruba.principal_id"
+"""The key of a request under which the id of whoever is asking is kept: a user's or an access key's."""
+
+# Load balancers ask these every few seconds; only their failures are news.
+_PROBES = frozenset({"/healthz", "/readyz"})
+
+
+def configure(settings: Settings) -> None:
+    """Log in the format of *settings*; libraries that use ``logging`` end up in the same stream."""
+    shared: list[Any] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.processors.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+    ]
+    last: list[Any]
+    if settings.log_format == "json":
+        last = [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
+    else:
+        colours = sys.stderr.isatty() and not os.environ.get("NO_COLOR")
+        last = [structlog.dev.ConsoleRenderer(colors=colours, pad_event_to=32)]
+    structlog.configure(
+        processors=[*shared, *last],
+        wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
+        logger_factory=structlog.WriteLoggerFactory(file=sys.stderr),
+        cache_logger_on_first_use=True,
+    )
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=shared,
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *last],
+        )
+    )
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    root.setLevel(logging.WARNING)
+
+
+class AccessLog(AbstractAccessLogger):
+    """One line for each request that was answered."""
+
+    def __init__(self, logger: logging.Logger, log_format: str) -> None:
+        super().__init__(logger, log_format)
+        self._log = structlog.get_logger("neruba.access")
+
+    def log(self, request: web.BaseRequest, response: web.StreamResponse, time: float) -> None:
+        """Write the line; *time* is in seconds."""
+        template = _template(request)
+        if template in _PROBES and response.status < 400:
+            return
+        write = self._log.warning if response.status >= 500 else self._log.info
+        write(
+            f"{request.method} {template}",
+            status=response.status,
+            ms=round(time * 1000, 1),
+            request_id=response.headers.get(REQUEST_ID),
+            principal=request.get(PRINCIPAL),
+        )
+
+
+def _template(request: web.BaseRequest) -> str:
+    """``/projects/{projectId}``, never the id itself; of a path that leads nowhere nothing is repeated."""
+    if not isinstance(request, web.Request):
+        return "-"
+    resource = request.match_info.route.resource
+    return "-" if resource is None else resource.canonical
