@@ -9,22 +9,16 @@ import pytest
 from neruba_core.storage.port import Storage
 from neruba_core.storage.sql import SqlStorage
 from neruba_core.testing.contract import StorageContract
-from neruba_core.testing.postgres import PostgresDatabases, postgres_server
-
-__all__ = ["postgres_server"]
 
 pytestmark = pytest.mark.postgres
 
 
 @pytest.fixture(scope="module")
-def database(postgres_server: PostgresDatabases) -> Iterator[SqlStorage]:
+def shared(postgres_url: str) -> Iterator[SqlStorage]:
     """One migrated database for all tests: each works in projects of its own."""
-    url = postgres_server.create_database()
-    storage = SqlStorage(url)
-    storage.migrate()
+    storage = SqlStorage(postgres_url)
     yield storage
     storage.close()
-    postgres_server.drop_database(url)
 
 
 class TestPostgres(StorageContract):
@@ -33,5 +27,5 @@ class TestPostgres(StorageContract):
     concurrent_writers = True
 
     @pytest.fixture
-    def storage(self, database: SqlStorage) -> Storage:
-        return database
+    def storage(self, shared: SqlStorage) -> Storage:
+        return shared

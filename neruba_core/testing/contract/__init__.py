@@ -21,6 +21,7 @@ import pytest
 _PARTS = (
     "samples",
     "units",
+    "readings",
     "atomicity",
     "identity",
     "tenancy",

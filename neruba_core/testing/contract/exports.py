@@ -12,7 +12,7 @@ from neruba_core.storage.memory import MemoryStorage
 from neruba_core.storage.port import Storage, UnitOfWork
 from neruba_core.testing.contract import samples
 from neruba_core.testing.contract.base import Promises
-from neruba_core.testing.contract.isolation import twin
+from neruba_core.testing.contract.readings import twin
 from neruba_core.testing.contract.samples import AWKWARD, NOW, new_id, person, tenant
 from neruba_core.testing.contract.units import state, write
 from neruba_core.usage.model import UsageEvent
