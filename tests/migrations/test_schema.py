@@ -1,0 +1,240 @@
+"""The schema that the migrations make is the one that the stores use, and it guards itself."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from sqlalchemy import Connection, Engine, MetaData, UniqueConstraint, exc, inspect, text
+
+from neruba_core.audit.model import Tally
+from neruba_core.storage.sql import SqlStorage
+from neruba_core.storage.sql.columns import METADATA, POSTGRESQL_ONLY
+from neruba_core.testing.contract import samples
+
+# Whoever reflects our tables gets this warning; only these tests do.
+pytestmark = pytest.mark.filterwarnings("ignore:Did not recognize type 'xid8'")
+
+GLOBAL = {
+    "neruba_users",
+    "neruba_sessions",
+    "neruba_spent_refresh_tokens",
+    "neruba_throttles",
+    "neruba_access_keys",
+    "neruba_answers",
+}
+"""The tables that belong to no one project, or are found without it."""
+
+APPEND_ONLY = [
+    "neruba_transactions",
+    "neruba_entries",
+    "neruba_grants",
+    "neruba_draws",
+    "neruba_usage_events",
+    "neruba_usage_voids",
+    "neruba_changes",
+    "neruba_attempts",
+    "neruba_tallies",
+    "neruba_answers",
+]
+
+
+@pytest.fixture
+def migrated(empty_url: str, host: Engine) -> Engine:
+    storage = SqlStorage(empty_url)
+    storage.migrate()
+    storage.close()
+    return host
+
+
+def tables_for(dialect: str) -> MetaData:
+    """The table definitions as *dialect* has them."""
+    ours = MetaData()
+    for table in METADATA.sorted_tables:
+        copy = table.to_metadata(ours)
+        for column in list(copy.columns):
+            if column.info == POSTGRESQL_ONLY and dialect != "postgresql":
+                copy._columns.remove(column)
+    return ours
+
+
+def test_the_migrated_schema_is_the_one_in_the_table_definitions(migrated):
+    """
+    Alembic, asked what it would change, answers: nothing.
+    """
+    with migrated.connect() as connection:
+        options = {
+            "compare_type": True,
+            "compare_server_default": True,
+            "include_name": lambda name, kind, _: kind != "table" or name != "neruba_schema",
+        }
+        context = MigrationContext.configure(connection, opts=options)
+
+        differences = compare_metadata(context, tables_for(connection.dialect.name))
+
+    assert differences == []
+
+
+def test_alembic_would_see_a_difference(migrated):
+    """
+    The proof that the test before this one proves something.
+    """
+    with migrated.begin() as connection:
+        connection.execute(text("ALTER TABLE neruba_users ADD COLUMN nickname TEXT"))
+        connection.execute(text("DROP INDEX neruba_trail_at_ix"))
+        context = MigrationContext.configure(connection)
+
+        differences = [step[0] for step in compare_metadata(context, tables_for(connection.dialect.name))]
+
+    assert {"remove_column", "add_index"} <= set(differences)
+
+
+def test_checks_collations_and_deferrals_are_those_of_the_definitions(migrated):
+    """
+    Alembic does not look at these, so two databases are made and what they say of themselves compared.
+    """
+    with migrated.connect() as connection:
+        made = fine_print(connection)
+    with migrated.begin() as connection:
+        for table in METADATA.sorted_tables[::-1]:
+            connection.execute(text(f"DROP TABLE {table.name}"))
+        tables_for(connection.dialect.name).create_all(connection)
+
+        assert fine_print(connection) == made
+
+
+def fine_print(connection: Connection) -> dict[str, Any]:
+    inspector = inspect(connection)
+    told: dict[str, Any] = {}
+    for name in sorted(METADATA.tables):
+        checks = {check["name"]: check["sqltext"] for check in inspector.get_check_constraints(name)}
+        keys = {key["name"]: key["options"] for key in inspector.get_foreign_keys(name)}
+        collations = {column["name"]: str(column["type"]) for column in inspector.get_columns(name)}
+        told[name] = checks, keys, collations
+    return told
+
+
+def test_every_key_of_a_tenants_table_begins_with_the_project():
+    """
+    So that the schema can be split by project, and no row can refer to another project's.
+    """
+    for table in METADATA.sorted_tables:
+        if table.name in GLOBAL or table.name == "neruba_projects":
+            continue
+        assert next(iter(table.primary_key)).name == "project_id", table.name
+        for constraint in table.constraints:
+            if isinstance(constraint, UniqueConstraint):
+                assert next(iter(constraint.columns)).name == "project_id", constraint.name
+        for key in table.foreign_key_constraints:
+            if key.referred_table.name != "neruba_users":
+                assert key.column_keys[0] == "project_id", key.name
+        assert "project_id" in {str(key.column_keys[0]) for key in table.foreign_key_constraints}
+
+
+def test_every_table_is_ours_by_name():
+    """
+    Hosts have tables of their own in the same database.
+    """
+    assert all(name.startswith("neruba_") for name in METADATA.tables)
+
+
+@pytest.mark.parametrize("table", APPEND_ONLY)
+@pytest.mark.parametrize("change", ["UPDATE {} SET {} = {}", "DELETE FROM {}", "TRUNCATE {} CASCADE"])
+def test_append_only_tables_refuse_changes(full, table, change):
+    """
+    Whoever asks, by whatever connection: the triggers do not depend on our code.
+    """
+    if change.startswith("TRUNCATE") and full.dialect.name != "postgresql":
+        pytest.skip("SQLite has no TRUNCATE")
+    column = "scope_id" if table == "neruba_answers" else "project_id"
+    with full.connect() as connection:
+        count = connection.execute(text(f"SELECT count(*) FROM {table}")).scalar_one()
+
+        with pytest.raises(exc.DBAPIError, match="append-only"):
+            connection.execute(text(change.format(table, column, column)))
+
+        connection.rollback()
+        assert connection.execute(text(f"SELECT count(*) FROM {table}")).scalar_one() == count > 0
+
+
+def test_trail_rows_may_be_deleted(full):
+    """
+    They alone are kept for a time only.
+    """
+    with full.begin() as connection:
+        query = "DELETE FROM neruba_trail WHERE id = (SELECT max(id) FROM neruba_trail)"
+        assert connection.execute(text(query)).rowcount == 1
+
+
+def test_a_row_cannot_be_replaced_past_the_triggers(database):
+    """
+    SQLite's INSERT OR REPLACE deletes without a word unless it is told not to.
+    """
+    if database.engine.dialect.name != "sqlite":
+        pytest.skip("a statement of SQLite's")
+    fill(database)
+
+    with database.engine.connect() as connection, pytest.raises(exc.DBAPIError, match="append-only"):
+        connection.execute(text("INSERT OR REPLACE INTO neruba_answers SELECT * FROM neruba_answers"))
+
+
+@pytest.fixture
+def full(database: SqlStorage) -> Engine:
+    """
+    An engine on a database with at least one row in every append-only table.
+    """
+    fill(database)
+    return database.engine.execution_options(isolation_level="SERIALIZABLE")
+
+
+def fill(storage: SqlStorage) -> None:
+    project_id = samples.tenant(storage)
+    event = samples.usage_event(project_id)
+    grant_id = samples.new_id("gra")
+    account = f"wallet:{grant_id}"
+    with storage.work() as work:
+        work.usage.insert([event])
+        work.usage.add_void(samples.void(event))
+        booked, _ = samples.book_in(work, project_id, ("promotions", 5), (account, -5), grant_id=grant_id)
+        work.wallets.add_grants([samples.grant(booked, id=grant_id)])
+        work.wallets.add_draws([samples.draw(booked, 1, grant_id=grant_id)])
+        work.idempotency.add_answers([samples.stored_answer(project_id)])
+        work.audit.add_changes([samples.change(project_id)])
+        work.audit.add_attempts([samples.attempt(project_id)])
+        work.audit.add_tallies([Tally(project_id, samples.new_id("tal"), accepted=1)])
+        work.audit.add_trail([samples.trail(project_id)])
+
+
+BROKEN = [
+    ("an entry on both sides", "neruba_entries", {"debit_micros": 1, "credit_micros": 1}),
+    ("an entry on no side", "neruba_entries", {"debit_micros": 0, "credit_micros": 0}),
+    ("an entry below zero", "neruba_entries", {"debit_micros": -1, "credit_micros": 1}),
+    ("units below zero", "neruba_usage_events", {"units_micros": -1}),
+    ("an unknown type", "neruba_transactions", {"type": "'gift'"}),
+    ("an amount of zero", "neruba_transactions", {"amount_micros": 0}),
+    ("a charge that reverses", "neruba_transactions", {"type": "'charge'", "reverses": "id"}),
+    ("an empty grant", "neruba_grants", {"amount_micros": 0}),
+    ("a draw of nothing", "neruba_draws", {"micros": 0}),
+    ("an unknown outcome", "neruba_attempts", {"outcome": "'lost'"}),
+    ("a count below zero", "neruba_tallies", {"accepted": -1}),
+    ("a row of no project", "neruba_usage_events", {"project_id": "'prj_nobody'"}),
+    ("another project's event", "neruba_usage_voids", {"project_id": "'prj_nobody'"}),
+]
+
+
+@pytest.mark.parametrize(("table", "values"), [case[1:] for case in BROKEN], ids=[case[0] for case in BROKEN])
+def test_a_row_that_breaks_an_invariant_is_refused(full, table, values):
+    """
+    The invariants are checked above; the constraints repeat them for whoever goes past us.
+    """
+    definition = METADATA.tables[table]
+    names = [column.name for column in definition.columns if column.name != "xact"]
+    fresh = {"id": "id || 'x'", "event_id": "event_id || 'x'", "idempotency_key": "idempotency_key || 'x'"}
+    fresh |= {"number": "number + 50", "version": "version" if table == "neruba_entries" else "version + 50"}
+    taken = [str(values.get(name, fresh.get(name, name))) for name in names]
+    query = f"INSERT INTO {table} ({', '.join(names)}) SELECT {', '.join(taken)} FROM {table} LIMIT 1"
+
+    with pytest.raises(exc.IntegrityError), full.begin() as connection:
+        connection.execute(text(query))
