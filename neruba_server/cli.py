@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import rich_click as click
+from click.exceptions import Exit
 from rich_click import RichGroup
 
 from neruba_core.errors import NerubaError, SchemaOutdated
@@ -32,7 +33,7 @@ class _Commands(RichGroup):
     def main(self, *args: Any, **options: Any) -> NoReturn:
         try:
             status = super().main(*args, **{**options, "standalone_mode": False})
-        except click.exceptions.Exit as end:
+        except Exit as end:
             status = end.exit_code
         except click.UsageError as error:
             hint = f" (see {error.ctx.command_path} --help)" if error.ctx else ""
@@ -61,8 +62,8 @@ def _fail(text: str) -> NoReturn:
 
 
 def _example(*lines: str) -> str:
-    shown = "\n\n".join(f"`{line}`" for line in lines)
-    return f"**Example{'s' if len(lines) > 1 else ''}**\n\n{shown}"
+    # Paragraphs are what becomes lines of their own.
+    return "\n\n".join([f"Example{'s' if len(lines) > 1 else ''}:", *(f"$ {line}" for line in lines)])
 
 
 def _database(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -96,7 +97,7 @@ def _print_json(value: object) -> None:
     epilog=_example("neruba demo", "neruba users add owner@example.com", "neruba serve"),
 )
 @click.version_option(version("neruba"), prog_name="neruba")
-@click.rich_config({"text_markup": "markdown", "style_option": "cyan", "style_command": "bold cyan"})
+@click.rich_config({"text_markup": "ansi", "style_option": "cyan", "style_command": "bold cyan"})
 def main() -> None:
     """Billing that can be explained: usage, credits and charges over HTTP.
 
@@ -230,7 +231,7 @@ def add(
 
 
 @users.command(
-    name="list", epilog=_example("neruba users list", "neruba users list --json | jq -r .[].email")
+    name="list", epilog=_example("neruba users list", "neruba users list --json")
 )
 @_json
 @_database
@@ -364,8 +365,8 @@ def _conclude(page: Any, state: list[tuple[str, str]], held: int, checks: int, s
 
 @main.command(
     epilog=_example(
-        "neruba verify --url https://billing.example.com --email ops@example.com",
-        "neruba verify --url http://127.0.0.1:8080 --email ops@example.com --json",
+        "neruba verify --url https://billing.example.com --email me@example.com",
+        "neruba verify --url http://127.0.0.1:8080 --email me@example.com --json",
     )
 )
 @click.option("--url", required=True, metavar="URL", help="Where the deployment answers.")
