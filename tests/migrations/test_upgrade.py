@@ -15,6 +15,7 @@ from sqlalchemy import Engine, create_engine, inspect, text
 from neruba_core.errors import SchemaOutdated
 from neruba_core.storage.sql import SqlStorage, migrations
 from neruba_core.storage.sql.engine import normalised
+from neruba_core.storage.sql.migrations import v0003_ledger
 
 
 def tables(engine: Engine) -> set[str]:
@@ -188,7 +189,7 @@ def test_a_failed_upgrade_leaves_nothing(empty_url, host, monkeypatch):
 
     storage = SqlStorage(empty_url)
     with monkeypatch.context() as patch:
-        patch.setattr(migrations.v0003_ledger, "upgrade", fail)
+        patch.setattr(v0003_ledger, "upgrade", fail)
         with pytest.raises(RuntimeError, match="half-way"):
             storage.migrate()
     left = tables(host)

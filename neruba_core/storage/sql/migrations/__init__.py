@@ -11,17 +11,15 @@ the release before goes on working while a new one is rolled out.
 
 from __future__ import annotations
 
-from types import ModuleType
+from importlib import import_module
 from typing import Any
 
-from alembic.migration import MigrationContext
-from alembic.operations import Operations
 from sqlalchemy import Connection, inspect
 
 from neruba_core.errors import SchemaOutdated
-from neruba_core.storage.sql.migrations import v0001_people, v0002_usage, v0003_ledger
 
-_VERSIONS: tuple[ModuleType, ...] = (v0001_people, v0002_usage, v0003_ledger)
+# Imported when they are needed: Alembic takes a quarter of a second, and most starts have nothing to do.
+_VERSIONS = ("v0001_people", "v0002_usage", "v0003_ledger")
 
 _TABLE = (
     "CREATE TABLE IF NOT EXISTS neruba_schema (version INTEGER PRIMARY KEY NOT NULL, made_by TEXT NOT NULL)"
@@ -65,15 +63,20 @@ def upgrade(connection: Connection, to: int | None = None) -> None:
 
 def _upgrade(connection: Connection, target: int) -> None:
     _lock(connection)
-    operations = Operations(MigrationContext.configure(connection))
     connection.exec_driver_sql(_TABLE)
     for version in range(current(connection) + 1, target + 1):
-        made = _VERSIONS[version - 1]
-        made.upgrade(operations)
-        name = made.__name__.rpartition(".")[2]
-        connection.exec_driver_sql(
-            f"INSERT INTO neruba_schema (version, made_by) VALUES ({version}, '{name}')"
-        )
+        name = _VERSIONS[version - 1]
+        _run(connection, name)
+        made = f"INSERT INTO neruba_schema (version, made_by) VALUES ({version}, '{name}')"
+        connection.exec_driver_sql(made)
+
+
+def _run(connection: Connection, name: str) -> None:
+    from alembic.migration import MigrationContext
+    from alembic.operations import Operations
+
+    step = import_module(f"{__name__}.{name}")
+    step.upgrade(Operations(MigrationContext.configure(connection)))
 
 
 def _lock(connection: Connection) -> None:
