@@ -25,6 +25,7 @@ from neruba_core.batch import Command, Verdict
 from neruba_core.errors import KeyInProgress, KeyInvalid, KeyMissing, NerubaError
 from neruba_core.idempotency.once import Given, Made
 from neruba_core.ids import Ids
+from neruba_core.namespaces.sessions import Sessions
 from neruba_server import present, trail
 from neruba_server.auth import Door, KeyRing, Machine, Person, Principal
 from neruba_server.limits import JSON, MOST_BODY_BYTES, body_of, content_type, parsed
@@ -53,6 +54,8 @@ class House:
     pool: ThreadPoolExecutor
     hashing: ThreadPoolExecutor
     """Passwords have threads of their own: a few logins must not hold up everyone else's reads."""
+    sessions: Sessions
+    """Those of the façade, with the deployment's token lifetime."""
     trusted: tuple[Any, ...] = ()
     stopping: bool = False
     started: bool = False

@@ -8,6 +8,7 @@ from neruba_core.audit.model import Tally
 from neruba_core.billing.overview import Overview as CoreOverview
 from neruba_core.metering.model import Aggregation
 from neruba_core.usage.aggregate import Quantity as CoreQuantity
+from neruba_core.usage.model import UsageEvent
 from neruba_server.wire.ingest import Counts, Usage
 from neruba_server.wire.kinds import Moment, Money
 from neruba_server.wire.money import Transaction
@@ -52,6 +53,21 @@ class UsageEvents:
 
     items: tuple[Usage, ...]
     next_cursor: str | None
+
+
+def usage_of(event: UsageEvent) -> Usage:
+    """A recorded event as people see it; the same members as its sender was answered."""
+    return Usage(
+        id=event.id,
+        project_id=event.project_id,
+        metric_key=event.metric_key,
+        units=event.units_micros,
+        timestamp=event.timestamp,
+        event_id=event.event_id,
+        properties=event.properties or {},
+        received_at=event.received_at,
+        late=event.late,
+    )
 
 
 @frozen

@@ -1,0 +1,230 @@
+"""Putting the server together; the only place that knows all its parts.
+
+``create_app`` makes an aiohttp application that can be served alone or mounted in a host's own with
+``add_subapp``. It opens nothing of its own: the façade, and with it the database, is the caller's.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from typing import Any
+
+import attrs
+from aiohttp import HttpVersion11, hdrs, web
+
+from neruba_core import Neruba
+from neruba_core.errors import NerubaError
+from neruba_core.ids import Ids
+from neruba_server import problems, trail
+from neruba_server.auth import Door, KeyRing, challenge, networks
+from neruba_server.docs_page.page import add_docs
+from neruba_server.openapi import document
+from neruba_server.routes.call import Call, House
+from neruba_server.routes.table import NOT_FOUND, ROUTES, Route
+from neruba_server.settings import Settings
+from neruba_server.ticker import Ticker
+from neruba_server.writer import Writer
+
+log = logging.getLogger("neruba.server")
+
+HOUSE: web.AppKey[House] = web.AppKey("house", House)
+
+POOL_THREADS = 4
+HASHING_THREADS = 2
+KEEPALIVE_SECONDS = 75.0
+SHUTDOWN_SECONDS = 30.0
+
+REQUEST_ID = "X-Request-Id"
+ALWAYS = (
+    ("X-Content-Type-Options", "nosniff"),
+    ("Cache-Control", "no-store"),
+    ("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'"),
+    ("Referrer-Policy", "no-referrer"),
+    # Whoever wants our version must ask us, not every answer.
+    ("Server", "neruba"),
+)
+
+_REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}", re.ASCII)
+_PATH_VALUE = re.compile(r"[A-Za-z0-9._:-]{1,255}", re.ASCII)
+
+Endpoint = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+def create_app(neruba: Neruba, settings: Settings) -> web.Application:
+    """The application over *neruba*, which stays the caller's to close."""
+    house, ticker = _house(neruba, settings)
+    app = web.Application(middlewares=[_unrouted(house)])
+    app[HOUSE] = house
+    for route in ROUTES:
+        if settings.expose_docs or not route.exposed:
+            _add(app, house, route)
+    if settings.expose_docs:
+        house.openapi = problems.dumps(document())
+        add_docs(app, ALWAYS)
+
+    async def start(_: web.Application) -> None:
+        house.writer.start()
+        ticker.start()
+        house.started = True
+
+    async def refuse_readiness(_: web.Application) -> None:
+        house.stopping = True
+
+    async def stop(_: web.Application) -> None:
+        house.stopping = True
+        await house.writer.stop()
+        await ticker.stop()
+        house.pool.shutdown(wait=True)
+        house.hashing.shutdown(wait=True)
+
+    app.on_startup.append(start)
+    app.on_shutdown.append(refuse_readiness)
+    app.on_cleanup.append(stop)
+    return app
+
+
+def create_runner(app: web.Application) -> web.AppRunner:
+    """A runner with the server's own manners: no access log of aiohttp's, connections kept for 75 s, and
+    a shutdown that answers what was taken."""
+    return web.AppRunner(
+        app,
+        access_log=None,
+        keepalive_timeout=KEEPALIVE_SECONDS,
+        shutdown_timeout=SHUTDOWN_SECONDS,
+    )
+
+
+def _house(neruba: Neruba, settings: Settings) -> tuple[House, Ticker]:
+    ids = Ids(clock=neruba.now)
+    keys = KeyRing(neruba)
+    pool = ThreadPoolExecutor(POOL_THREADS, "neruba-pool")
+
+    async def run(act: Callable[[], Any]) -> Any:
+        return await house.run(act)
+
+    house = House(
+        neruba=neruba,
+        settings=settings,
+        ids=ids,
+        keys=keys,
+        door=Door(neruba, keys, run),
+        writer=Writer(
+            neruba,
+            lambda submission, verdicts: trail.rows_of(submission, verdicts, at=neruba.now(), ids=ids),
+        ),
+        pool=pool,
+        hashing=ThreadPoolExecutor(HASHING_THREADS, "neruba-argon2"),
+        sessions=attrs.evolve(neruba.sessions, access_minutes=settings.access_token_minutes),
+        trusted=networks(settings.trusted_proxies),
+    )
+    ticker = Ticker(neruba, keys, run)
+    house.alive = lambda: ticker.alive
+    return house, ticker
+
+
+def _add(app: web.Application, house: House, route: Route) -> None:
+    endpoint = _endpoint(house, route)
+    if route.method == "GET":
+        app.router.add_get(route.path, endpoint, expect_handler=_expect(house))
+    else:
+        app.router.add_route(route.method, route.path, endpoint, expect_handler=_expect(house))
+
+
+def _endpoint(house: House, route: Route) -> Endpoint:
+    """The route as aiohttp calls it: the door, the handler, and one place for everything that goes wrong."""
+    door, handler, who = house.door, route.handler, route.who
+    tenant = "projectId" in route.parameters
+    others = tuple(name for name in route.parameters if name != "projectId")
+
+    async def endpoint(request: web.Request) -> web.StreamResponse:
+        call = Call(house, request, _request_id(request, house), route)
+        response: web.Response
+        try:
+            if tenant:
+                project_id = request.match_info["projectId"]
+                if _PATH_VALUE.fullmatch(project_id) is None:
+                    # Nothing is called so; but nobody is told before they have shown who they are.
+                    project_id = "-"
+                call.principal = await door.admit(request, who, project_id)
+                call.project_id = project_id
+            else:
+                call.principal = await door.admit(request, who, None)
+            for name in others:
+                value = request.match_info[name]
+                if _PATH_VALUE.fullmatch(value) is None:
+                    raise NOT_FOUND[name](value)
+            response = await handler(call)
+        except NerubaError as error:
+            response = await _refused(call, error)
+        except web.HTTPException as error:
+            response = await _refused(call, problems.of_http(error))
+        except Exception:
+            log.exception("request %s failed", call.request_id)
+            response = problems.refused(problems.Internal(), call.request_id)
+        return _finished(response, call.request_id)
+
+    return endpoint
+
+
+async def _refused(call: Call, error: NerubaError) -> web.Response:
+    status = problems.status_of(error)
+    if status >= 500:
+        log.warning("request %s: %s", call.request_id, error)
+    elif call.route.writes and not call.noted:
+        # The trail is a courtesy here: that it cannot be written changes nothing about the refusal.
+        with suppress(NerubaError):
+            await call.note_refusal(error)
+    response = problems.refused(error, call.request_id)
+    if status == 401:
+        response.headers[hdrs.WWW_AUTHENTICATE] = challenge(call.route.who)
+    return response
+
+
+def _finished(response: web.Response, request_id: str) -> web.Response:
+    headers = response.headers
+    headers[REQUEST_ID] = request_id
+    headers.extend(ALWAYS)
+    return response
+
+
+def _request_id(request: web.Request, house: House) -> str:
+    own = request.headers.get(REQUEST_ID)
+    if own is not None and _REQUEST_ID.fullmatch(own) is not None:
+        return own
+    return house.ids.new("req")
+
+
+def _unrouted(house: House) -> Callable[..., Awaitable[web.StreamResponse]]:
+    """What aiohttp refuses before any route of ours is reached, in our words."""
+
+    @web.middleware
+    async def unrouted(request: web.Request, handler: Endpoint) -> web.StreamResponse:
+        if request.match_info.http_exception is None:
+            return await handler(request)
+        request_id = _request_id(request, house)
+        return _finished(
+            problems.refused(problems.of_http(request.match_info.http_exception), request_id), request_id
+        )
+
+    return unrouted
+
+
+def _expect(house: House) -> Callable[[web.Request], Awaitable[web.StreamResponse | None]]:
+    async def expect(request: web.Request) -> web.StreamResponse | None:
+        if request.headers.get(hdrs.EXPECT, "").lower() != "100-continue":
+            request_id = _request_id(request, house)
+            return _finished(problems.refused(problems.ExpectationFailed(), request_id), request_id)
+        if request.version >= HttpVersion11:
+            await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+            # The answer itself has not begun.
+            request.writer.output_size = 0
+        return None
+
+    return expect
+
+
+__all__ = ["create_app", "create_runner"]

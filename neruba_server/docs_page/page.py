@@ -1,0 +1,50 @@
+"""Serving the documentation page: a few files, vendored, under a policy that lets in nothing else.
+
+The files of swagger-ui (Apache-2.0, see ``swagger-ui/LICENSE``) are as published. The page asks no other
+host for anything, and its scripts may come from here alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterable
+from pathlib import Path
+
+from aiohttp import web
+
+HERE = Path(__file__).parent
+
+FILES = {
+    "swagger-ui.css": ("swagger-ui/swagger-ui.css", "text/css"),
+    "swagger-ui-bundle.js": ("swagger-ui/swagger-ui-bundle.js", "text/javascript"),
+    "favicon-32x32.png": ("swagger-ui/favicon-32x32.png", "image/png"),
+    "start.js": ("start.js", "text/javascript"),
+}
+
+# swagger-ui styles elements in place and draws its icons from data: URLs; scripts get no such freedom.
+POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; "
+    "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
+
+
+def add_docs(app: web.Application, always: Iterable[tuple[str, str]]) -> None:
+    """Serve ``/docs`` and its files with the headers *always*, but under the page's own policy."""
+    headers = {**dict(always), "Content-Security-Policy": POLICY}
+    app.router.add_get("/docs", _serve("index.html", "text/html", headers))
+    for name, (file, content_type) in FILES.items():
+        app.router.add_get(f"/docs/{name}", _serve(file, content_type, headers))
+
+
+def _serve(
+    file: str, content_type: str, headers: dict[str, str]
+) -> Callable[[web.Request], Awaitable[web.Response]]:
+    content = (HERE / file).read_bytes()
+
+    async def serve(request: web.Request) -> web.Response:
+        return web.Response(body=content, content_type=content_type, charset=_charset(content_type), headers=headers)
+
+    return serve
+
+
+def _charset(content_type: str) -> str | None:
+    return "utf-8" if content_type.startswith("text/") else None

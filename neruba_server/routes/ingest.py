@@ -1,0 +1,126 @@
+"""What machines send: usage, alone or in batches, and charges."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from aiohttp import web
+
+from neruba_core import Neruba
+from neruba_core.audit.model import Origin
+from neruba_core.audit.outcomes import Unreadable
+from neruba_core.charges.charge import OPERATION as CHARGE
+from neruba_core.charges.charge import charge_order
+from neruba_core.errors import NerubaError
+from neruba_core.usage.fingerprint import OPERATION as USAGE
+from neruba_core.usage.record import Sent
+from neruba_server import present
+from neruba_server.limits import (
+    JSON,
+    MOST_BODY_BYTES,
+    MOST_LINE_BYTES,
+    MOST_LINES,
+    MOST_NDJSON_BYTES,
+    NDJSON,
+    body_of,
+    content_type,
+    parsed,
+)
+from neruba_server.problems import BodyInvalid, BodyTooLarge, Fault
+from neruba_server.routes.call import Answer, Call
+from neruba_server.wire import converter
+from neruba_server.wire import ingest as wire
+
+MOST_EVENTS = 1000
+
+
+async def usage(call: Call) -> web.Response:
+    async with call.counting(USAGE):
+        key = call.key()
+        sent = await call.read(wire.NewUsage)
+    return await call.submit(Sent(call.project, sent.under(key), call.origin))
+
+
+async def charge(call: Call) -> web.Response:
+    async with call.counting(CHARGE):
+        key = call.key()
+        sent = await call.read(wire.NewCharge)
+    return await call.submit(charge_order(call.project, sent.under(key), call.origin))
+
+
+async def usage_batch(call: Call) -> web.Response:
+    project_id, origin = call.project, call.origin
+    async with call.counting(USAGE):
+        if content_type(call.request, JSON, NDJSON) == NDJSON:
+            body = await body_of(call.request, MOST_NDJSON_BYTES)
+            # On a thread: ten thousand lines would keep the loop from everyone else.
+            commands = await call.house.run(lambda: _lines(body, project_id, origin))
+        else:
+            body = await body_of(call.request, MOST_BODY_BYTES)
+            commands = await call.house.run(lambda: _events(body, project_id, origin))
+    verdicts = await call.submit_many(commands)
+    return present.body(await call.house.run(lambda: present.batch(verdicts)))
+
+
+async def void(call: Call) -> web.Response:
+    sent = await call.read(wire.Reason)
+    usage_id = call.path("usageId")
+
+    def act(bound: Neruba) -> Answer:
+        voided = bound.usage.void(call.project, usage_id, reason=sent.reason, origin=call.origin)
+        return Answer(wire.Void.of(voided), 201 if voided.first else 200, subject_id=usage_id)
+
+    return await call.once(sent, act)
+
+
+def _events(body: bytes, project_id: str, origin: Origin) -> Sequence[Sent | Unreadable]:
+    """The events of a JSON batch; one that is not well-formed is refused at its own place."""
+    value = parsed(body)
+    events = value.get("events") if type(value) is dict else None
+    if type(events) is not list or len(value) > 1 or not 1 <= len(events) <= MOST_EVENTS:
+        raise BodyInvalid(tuple(_batch_faults(value)))
+    return [_command(event, project_id, origin) for event in events]
+
+
+def _batch_faults(value: Any) -> list[Fault]:
+    if type(value) is not dict:
+        return [Fault("", "value.wrong_type", "expected an object with the member events")]
+    faults = [
+        Fault(f"/{name[:80]}", "field.unknown", "there is no such field") for name in value if name != "events"
+    ]
+    if "events" not in value:
+        faults.append(Fault("/events", "field.missing", "this field is required"))
+    elif type(value["events"]) is not list:
+        faults.append(Fault("/events", "value.wrong_type", "expected an array"))
+    elif not 1 <= len(value["events"]) <= MOST_EVENTS:
+        faults.append(Fault("/events", "format.invalid", f"send 1 to {MOST_EVENTS} events at a time"))
+    return faults
+
+
+def _lines(body: bytes, project_id: str, origin: Origin) -> Sequence[Sent | Unreadable]:
+    """The events of an NDJSON batch, a line each; a bad line is refused at its own place."""
+    lines = body.split(b"\n")
+    if not lines[-1].strip():
+        lines.pop()
+    if not 1 <= len(lines) <= MOST_LINES:
+        raise BodyInvalid((Fault("", "format.invalid", f"send 1 to {MOST_LINES} lines at a time"),))
+    return [_line(line, project_id, origin) for line in lines]
+
+
+def _line(line: bytes, project_id: str, origin: Origin) -> Sent | Unreadable:
+    try:
+        if len(line) > MOST_LINE_BYTES:
+            raise BodyTooLarge(MOST_LINE_BYTES)
+        return _command(parsed(line), project_id, origin)
+    except NerubaError as error:
+        return Unreadable(project_id, USAGE, error, origin)
+
+
+def _command(event: Any, project_id: str, origin: Origin) -> Sent | Unreadable:
+    try:
+        return Sent(project_id, converter.read(wire.KeyedUsage, event).keyed(), origin)
+    except NerubaError as error:
+        key = event.get("idempotencyKey") if type(event) is dict else None
+        kept = key if type(key) is str and key.isascii() and key.isprintable() and len(key) <= 255 else None
+        return Unreadable(project_id, USAGE, error, origin, kept)

@@ -1,0 +1,57 @@
+"""Whether the server lives and can work; its own description."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+
+from aiohttp import web
+
+from neruba_core.errors import NerubaError, SchemaOutdated
+from neruba_server import present
+from neruba_server.routes.call import Call
+from neruba_server.wire import support as wire
+
+log = logging.getLogger("neruba.server")
+
+CHECK_SECONDS = 5.0
+CROWDED = 0.5
+
+
+async def healthz(call: Call) -> web.Response:
+    return present.json(wire.Alive("alive"))
+
+
+async def readyz(call: Call) -> web.Response:
+    house = call.house
+    checks = await _database(call)
+    checks["server"] = "shutting down" if house.stopping else "ok"
+    unavailable = [name for name, found in checks.items() if found != "ok"]
+    checks["writer"] = _writer(call)
+    checks["background"] = "ok" if house.alive() else "stopped"
+    if unavailable:
+        return present.json(wire.Readiness("unavailable", checks), 503)
+    degraded = any(found != "ok" for found in checks.values())
+    return present.json(wire.Readiness("degraded" if degraded else "ready", checks))
+
+
+async def openapi(call: Call) -> web.Response:
+    return present.body(call.house.openapi)
+
+
+async def _database(call: Call) -> dict[str, str]:
+    try:
+        await asyncio.wait_for(call.run(lambda neruba: neruba.check()), CHECK_SECONDS)
+    except SchemaOutdated:
+        return {"database": "ok", "schema": "outdated"}
+    except (NerubaError, TimeoutError) as error:
+        log.warning("not ready: %s", error or "the database took too long to answer")
+        return {"database": "unavailable", "schema": "unknown"}
+    return {"database": "ok", "schema": "ok"}
+
+
+def _writer(call: Call) -> str:
+    writer = call.house.writer
+    if not writer.alive:
+        return "stopped"
+    return "crowded" if writer.load > CROWDED else "ok"

@@ -1,0 +1,86 @@
+"""Projects: founding, reading, changing, archiving."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from aiohttp import web
+from msgspec import UNSET
+
+from neruba_core import Neruba, money
+from neruba_core.errors import RoleMissing
+from neruba_core.tenancy.model import Role
+from neruba_server import present
+from neruba_server.routes.call import Answer, Call
+from neruba_server.routes.query import page_of
+from neruba_server.wire import projects as wire
+from neruba_server.wire.support import Nothing
+
+
+async def create(call: Call) -> web.Response:
+    user = call.person.user
+    if call.house.settings.operators_only_create_projects and not user.operator:
+        raise RoleMissing("operator")
+    sent = await call.read(wire.NewProject)
+
+    def act(bound: Neruba) -> Answer:
+        project = bound.projects.create(
+            name=sent.name,
+            external_key=sent.external_key,
+            currency="USD" if sent.currency is None else sent.currency,
+            credit_limit=money.decimal(sent.credit_limit or 0),
+            owner=user.id,
+            origin=call.origin,
+        )
+        return Answer(wire.Project.of(project), subject_id=project.id)
+
+    return await call.once(sent, act, scope_id=user.id)
+
+
+async def listed(call: Call) -> web.Response:
+    user, page = call.person.user, page_of(call.query())
+    found = await call.run(
+        lambda neruba: neruba.projects.list(**page)
+        if user.operator
+        else neruba.projects.list_of(user.id, **page)
+    )
+    items = tuple(wire.Project.of(project) for project in found.items)
+    return present.json(wire.Projects(items, found.next_cursor))
+
+
+async def get(call: Call) -> web.Response:
+    project = await call.run(lambda neruba: neruba.projects.get(call.project))
+    return present.json(wire.Project.of(project))
+
+
+async def change(call: Call) -> web.Response:
+    sent = await call.read(wire.ProjectChanges)
+    changes = _given(sent)
+    role = call.person.role or Role.VIEWER
+    project = await call.write(
+        lambda bound: bound.projects.update(call.project, role=role, origin=call.origin, **changes)
+    )
+    return present.json(wire.Project.of(project))
+
+
+async def archive(call: Call) -> web.Response:
+    sent = await call.read(Nothing, optional=True)
+    role = call.person.role or Role.VIEWER
+
+    def act(bound: Neruba) -> Answer:
+        project = bound.projects.archive(call.project, role=role, origin=call.origin)
+        return Answer(wire.Project.of(project), 200, subject_id=project.id)
+
+    return await call.once(sent, act)
+
+
+def _given(sent: wire.ProjectChanges) -> dict[str, Any]:
+    """What was sent, as the façade takes it."""
+    changes: dict[str, Any] = {
+        "name": sent.name,
+        "credit_limit": UNSET if sent.credit_limit is UNSET else money.decimal(sent.credit_limit),
+        "metric_policy": sent.metric_policy,
+        "max_backdate_days": sent.max_backdate_days,
+        "timezone": sent.timezone,
+    }
+    return {name: value for name, value in changes.items() if value is not UNSET}

@@ -1,0 +1,668 @@
+"""Every route, in one table.
+
+aiohttp's registration, the door, the OpenAPI document and the generated tests of roles, scopes and
+tenants all derive from it, so a route cannot exist for one of them and not for the others.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Awaitable, Callable, Mapping
+from enum import Enum
+from typing import TypeAlias
+
+from aiohttp import web
+from attrs import frozen
+
+from neruba_core.access.model import Scope
+from neruba_core.audit.model import Outcome
+from neruba_core.errors import (
+    AccessKeyNotFound,
+    MemberNotFound,
+    MetricNotFound,
+    NerubaError,
+    ProjectNotFound,
+    QuarantineNotFound,
+    TransactionNotFound,
+    UsageNotFound,
+)
+from neruba_core.ledger.model import TransactionType
+from neruba_core.tenancy.model import Role
+from neruba_server.auth import Anyone, Audience, Machines, People, PeopleOrMachines
+from neruba_server.problems import RouteNotFound
+from neruba_server.routes import (
+    access_keys,
+    billing,
+    identity,
+    ingest,
+    metrics,
+    money,
+    operation,
+    people,
+    projects,
+    support,
+)
+from neruba_server.routes import query as q
+from neruba_server.routes.call import Call
+from neruba_server.routes.query import PAGE, Parameter
+from neruba_server.wire import billing as wire_billing
+from neruba_server.wire import identity as wire_identity
+from neruba_server.wire import ingest as wire_ingest
+from neruba_server.wire import metrics as wire_metrics
+from neruba_server.wire import money as wire_money
+from neruba_server.wire import projects as wire_projects
+from neruba_server.wire import support as wire_support
+
+Handler: TypeAlias = Callable[[Call], Awaitable[web.Response]]
+
+
+class Idempotency(Enum):
+    """Whether a route reads ``Idempotency-Key``."""
+
+    REQUIRED = "required"
+    ACCEPTED = "accepted"
+    NONE = "none"
+
+
+REQUIRED, ACCEPTED, NONE = Idempotency.REQUIRED, Idempotency.ACCEPTED, Idempotency.NONE
+
+NOT_FOUND: Mapping[str, Callable[[str], NerubaError]] = {
+    "projectId": ProjectNotFound,
+    "userId": MemberNotFound,
+    "keyId": AccessKeyNotFound,
+    "key": MetricNotFound,
+    "transactionId": TransactionNotFound,
+    "usageId": UsageNotFound,
+    "quarantineId": QuarantineNotFound,
+    "requestId": lambda _: RouteNotFound(),
+}
+"""What is not there where a parameter of the path names nothing."""
+
+_PARAMETER = re.compile(r"\{(\w+)\}")
+
+
+@frozen
+class Route:
+    """One route. *responses* gives the wire class of each status (``None``: no body); *operation* names
+    it in OpenAPI and, for ever, in the stored answers of idempotency keys."""
+
+    method: str
+    path: str
+    handler: Handler
+    who: Audience
+    operation: str
+    summary: str
+    tag: str
+    responses: Mapping[int, type | None]
+    request: type | None = None
+    body_optional: bool = False
+    ndjson: bool = False
+    idempotency: Idempotency = NONE
+    query: tuple[Parameter, ...] = ()
+    exposed: bool = False
+    """Served only where the deployment exposes its documentation."""
+
+    @property
+    def parameters(self) -> tuple[str, ...]:
+        """The names of the path's parameters."""
+        return tuple(_PARAMETER.findall(self.path))
+
+    @property
+    def writes(self) -> bool:
+        """Whether it changes anything."""
+        return self.method not in ("GET", "HEAD")
+
+    def path_of(self, values: Mapping[str, str]) -> str:
+        """The path with its parameters filled in, wherever the app is mounted."""
+        return _PARAMETER.sub(lambda match: values[match[1]], self.path)
+
+
+VIEWER = People(Role.VIEWER)
+SUPPORT = People(Role.SUPPORT)
+FINANCE = People(Role.FINANCE)
+ADMIN = People(Role.ADMIN)
+OWNER = People(Role.OWNER)
+USAGE_READERS = PeopleOrMachines(Role.VIEWER, Scope.READ_USAGE)
+BILLING_READERS = PeopleOrMachines(Role.VIEWER, Scope.READ_BILLING)
+USAGE_SENDERS = Machines(Scope.INGEST_USAGE)
+CHARGE_SENDERS = Machines(Scope.INGEST_CHARGE)
+
+IDENTITY = (
+    Route(
+        "POST",
+        "/auth/login",
+        identity.login,
+        Anyone(),
+        "login",
+        "Sign in",
+        "Identity",
+        {200: wire_identity.SignedIn},
+        wire_identity.Login,
+    ),
+    Route(
+        "POST",
+        "/auth/refresh",
+        identity.refresh,
+        Anyone(),
+        "refresh",
+        "Exchange a refresh token for new tokens",
+        "Identity",
+        {200: wire_identity.SignedIn},
+        wire_identity.Refresh,
+    ),
+    Route(
+        "POST",
+        "/auth/logout",
+        identity.logout,
+        People(),
+        "logout",
+        "Sign out; the session's tokens stop working at once",
+        "Identity",
+        {204: None},
+    ),
+    Route(
+        "POST",
+        "/auth/password",
+        identity.change_password,
+        People(),
+        "changePassword",
+        "Change one's password; every session ends",
+        "Identity",
+        {204: None},
+        wire_identity.ChangePassword,
+    ),
+    Route(
+        "GET",
+        "/auth/me",
+        identity.me,
+        People(),
+        "me",
+        "Who is signed in, and in which projects",
+        "Identity",
+        {200: wire_identity.Me},
+    ),
+    Route(
+        "POST",
+        "/auth/accept-invitation",
+        identity.accept_invitation,
+        Anyone(),
+        "acceptInvitation",
+        "Join the project of an invitation and sign in",
+        "Identity",
+        {200: wire_identity.SignedIn},
+        wire_identity.AcceptInvitation,
+    ),
+)
+
+PROJECTS = (
+    Route(
+        "POST",
+        "/projects",
+        projects.create,
+        People(),
+        "createProject",
+        "Create a project; the caller becomes its owner",
+        "Projects and people",
+        {201: wire_projects.Project},
+        wire_projects.NewProject,
+        idempotency=ACCEPTED,
+    ),
+    Route(
+        "GET",
+        "/projects",
+        projects.listed,
+        People(),
+        "listProjects",
+        "The projects that one is a member of",
+        "Projects and people",
+        {200: wire_projects.Projects},
+        query=PAGE,
+    ),
+    Route(
+        "GET",
+        "/projects/{projectId}",
+        projects.get,
+        VIEWER,
+        "getProject",
+        "One project",
+        "Projects and people",
+        {200: wire_projects.Project},
+    ),
+    Route(
+        "PATCH",
+        "/projects/{projectId}",
+        projects.change,
+        People(Role.ADMIN, Role.FINANCE),
+        "changeProject",
+        "Change settings, all or none; creditLimit needs finance, the others admin",
+        "Projects and people",
+        {200: wire_projects.Project},
+        wire_projects.ProjectChanges,
+    ),
+    Route(
+        "POST",
+        "/projects/{projectId}/archive",
+        projects.archive,
+        OWNER,
+        "archiveProject",
+        "Refuse every further write, for ever",
+        "Projects and people",
+        {200: wire_projects.Project},
+        wire_support.Nothing,
+        body_optional=True,
+        idempotency=ACCEPTED,
+    ),
+    Route(
+        "GET",
+        "/projects/{projectId}/members",
+        people.listed,
+        ADMIN,
+        "listMembers",
+        "The people of a project, and those invited",
+        "Projects and people",
+        {200: wire_projects.Members},
+        query=PAGE,
+    ),
+    Route(
+        "POST",
+        "/projects/{projectId}/members",
+        people.add,
+        ADMIN,
+        "addMember",
+        "Add a user, or invite whoever is none yet",
+        "Projects and people",
+        {201: wire_projects.Added},
+        wire_projects.NewMember,
+        idempotency=ACCEPTED,
+    ),
+    Route(
+        "PATCH",
+        "/projects/{projectId}/members/{userId}",
+        people.change_role,
+        ADMIN,
+        "changeRole",
+        "Give a member another role",
+        "Projects and people",
+        {200: wire_projects.Member},
+        wire_projects.RoleChange,
+    ),
+    Route(
+        "DELETE",
+        "/projects/{projectId}/members/{userId}",
+        people.remove,
+        ADMIN,
+        "removeMember",
+        "Take a member out of the project",
+        "Projects and people",
+        {204: None},
+    ),
+    Route(
+        "POST",
+        "/projects/{projectId}/access-keys",
+        access_keys.issue,
+        ADMIN,
+        "issueAccessKey",
+        "Issue an access key, shown this once",
+        "Projects and people",
+        {201: wire_projects.IssuedAccessKey},
+        wire_projects.NewAccessKey,
+        idempotency=ACCEPTED,
+    ),
+    Route(
+        "GET",
+        "/projects/{projectId}/access-keys",
+        access_keys.listed,
+        ADMIN,
+        "listAccessKeys",
+        "Access keys without their secrets",
+        "Projects and people",
+        {200: wire_projects.AccessKeys},
+        query=PAGE,
+    ),
+    Route(
+        "DELETE",
+        "/projects/{projectId}/access-keys/{keyId}",
+        access_keys.revoke,
+        ADMIN,
+        "revokeAccessKey",
+        "Refuse a key from now on; twice is fine",
+        "Projects and people",
+        {204: None},
+    ),
+    Route(
+        "POST",
+        "/projects/{projectId}/access-keys/{keyId}/rotate",
+        access_keys.rotate,
+        ADMIN,
+        "rotateAccessKey",
+        "Issue a successor; the old key ends after the overlap",
+        "Projects and people",
+        {201: wire_projects.IssuedAccessKey},
+        wire_projects.Rotation,
+        body_optional=True,
+        idempotency=ACCEPTED,
+    ),
+)
+
+INGEST = (
+    Route(
+        "POST",
+        "/ingest/usage",
+        ingest.usage,
+        USAGE_SENDERS,
+        "recordUsage",
+        "Record one usage event, at most once",
+        "Ingest",
+        {201: wire_ingest.Usage, 200: wire_ingest.Usage, 202: wire_ingest.Quarantined},
+        wire_ingest.NewUsage,
+        idempotency=REQUIRED,
+    ),
+    Route(
+        "POST",
+        "/ingest/usage/batch",
+        ingest.usage_batch,
+        USAGE_SENDERS,
+        "recordUsageBatch",
+        "Record many usage events, each judged alone",
+        "Ingest",
+        {200: wire_ingest.BatchResults},
+        wire_ingest.UsageBatch,
+        ndjson=True,
+    ),
+    Route(
+        "POST",
+        "/ingest/charge",
+        ingest.charge,
+        CHARGE_SENDERS,
+        "charge",
+        "Take money from the wallet, at most once",
+        "Ingest",
+        {201: wire_money.Transaction, 200: wire_money.Transaction},
+        wire_ingest.NewCharge,
+        idempotency=REQUIRED,
+    ),
+    Route(
+        "POST",
+        "/ingest/usage/{usageId}/void",
+        ingest.void,
+        USAGE_SENDERS,
+        "voidUsage",
+        "Let an event count no more; it stays as it was sent",
+        "Ingest",
+        {201: wire_ingest.Void, 200: wire_ingest.Void},
+        wire_ingest.Reason,
+        idempotency=ACCEPTED,
+    ),
+)
+
+METRICS = (
+    Route(
+        "POST",
+        "/projects/{projectId}/metrics",
+        metrics.declare,
+        ADMIN,
+        "declareMetric",
+        "Declare a metric",
+        "Metrics",
+        {201: wire_metrics.Metric},
+        wire_metrics.NewMetric,
+        idempotency=ACCEPTED,
+    ),
+    Route(
+        "GET",
+        "/projects/{projectId}/metrics",
+        metrics.listed,
+        VIEWER,
+        "listMetrics",
+        "Metrics by key",
+        "Metrics",
+        {200: wire_metrics.Metrics},
+        query=PAGE,
+    ),
+    Route(
+        "PATCH",
+        "/projects/{projectId}/metrics/{key}",
+        metrics.change,
+        ADMIN,
+        "changeMetric",
+        "Change a metric, all or nothing",
+        "Metrics",
+        {200: wire_metrics.Metric},
+        wire_metrics.MetricChanges,
+    ),
+)
+
+MONEY = (
+    Route(
+        "POST",
+        "/projects/{projectId}/transactions/credit",
+        money.credit,
+        FINANCE,
+        "grantCredit",
+        "Grant credit, at most once",
+        "Money",
+        {201: wire_money.Transaction},
+        wire_money.NewCredit,
+        idempotency=REQUIRED,
+    ),
+    Route(
+        "POST",
+        "/projects/{projectId}/transactions/debit",
+        money.debit,
+        FINANCE,
+        "debit",
+        "Take credit away as a manual adjustment, at most once",
+        "Money",
+        {201: wire_money.Transaction},
+        wire_money.NewDebit,
+        idempotency=REQUIRED,
+    ),
+    Route(
+        "POST",
+        "/projects/{projectId}/transactions/{transactionId}/reverse",
+        money.reverse,
+        FINANCE,
+        "reverseTransaction",
+        "Reverse a credit, debit or charge, in part or whole",
+        "Money",
+        {201: wire_money.Transaction},
+        wire_money.NewReversal,
+        idempotency=REQUIRED,
+    ),
+    Route(
+        "GET",
+        "/projects/{projectId}/transactions",
+        money.transactions,
+        BILLING_READERS,
+        "listTransactions",
+        "Transactions, newest first",
+        "Money",
+        {200: wire_money.Transactions},
+        query=(q.word("type", TransactionType), q.FROM, q.TO, *PAGE),
+    ),
+    Route(
+        "GET",
+        "/projects/{projectId}/transactions/{transactionId}",
+        money.transaction,
+        BILLING_READERS,
+        "getTransaction",
+        "One transaction",
+        "Money",
+        {200: wire_money.Transaction},
+    ),
+    Route(
+        "GET",
+        "/projects/{projectId}/wallet",
+        money.wallet,
+        BILLING_READERS,
+        "getWallet",
+        "What can be spent, now or as of an instant",
+        "Money",
+        {200: wire_money.Wallet},
+        query=(q.AS_OF, q.KNOWN_AT),
+    ),
+    Route(
+        "GET",
+        "/projects/{projectId}/ledger/accounts",
+        money.accounts,
+        BILLING_READERS,
+        "getTrialBalance",
+        "The trial balance: debits equal credits",
+        "Money",
+        {200: wire_money.TrialBalance},
+        query=(q.AS_OF, q.KNOWN_AT),
+    ),
+    Route(
+        "GET",
+        "/projects/{projectId}/ledger/entries",
+        money.entries,
+        BILLING_READERS,
+        "listEntries",
+        "Ledger entries with running balances, newest first",
+        "Money",
+        {200: wire_money.Entries},
+        query=(q.ACCOUNT, *PAGE),
+    ),
+)
+
+BILLING = (
+    Route(
+        "GET",
+        "/projects/{projectId}/usage",
+        billing.usage,
+        USAGE_READERS,
+        "getUsage",
+        "Quantities by metric; of the current month unless asked otherwise",
+        "Billing",
+        {200: wire_billing.Quantities},
+        query=(q.METRIC, q.FROM, q.TO, q.GROUP_BY),
+    ),
+    Route(
+        "GET",
+        "/projects/{projectId}/usage/events",
+        billing.usage_events,
+        USAGE_READERS,
+        "listUsageEvents",
+        "Raw usage events, newest first",
+        "Billing",
+        {200: wire_billing.UsageEvents},
+        query=(q.METRIC, q.FROM, q.TO, *PAGE),
+    ),
+    Route(
+        "GET",
+        "/projects/{projectId}/billing/overview",
+        billing.overview,
+        BILLING_READERS,
+        "getOverview",
+        "One page that explains the present",
+        "Billing",
+        {200: wire_billing.Overview},
+        query=(q.PERIOD,),
+    ),
+)
+
+SUPPORT_ROUTES = (
+    Route(
+        "GET",
+        "/projects/{projectId}/ingest/outcomes",
+        support.outcomes,
+        VIEWER,
+        "listOutcomes",
+        "Ingest attempts that did not simply succeed",
+        "Support",
+        {200: wire_support.Attempts},
+        query=(q.word("outcome", Outcome), q.METRIC, q.ACCESS_KEY, q.FROM, q.TO, *PAGE),
+    ),
+    Route(
+        "POST",
+        "/projects/{projectId}/ingest/quarantine/{quarantineId}/replay",
+        support.replay,
+        SUPPORT,
+        "replayQuarantined",
+        "Try a quarantined event again under its original key",
+        "Support",
+        {201: wire_ingest.Usage, 200: wire_ingest.Usage},
+        wire_support.Nothing,
+        body_optional=True,
+        idempotency=ACCEPTED,
+    ),
+    Route(
+        "POST",
+        "/projects/{projectId}/ingest/quarantine/{quarantineId}/discard",
+        support.discard,
+        SUPPORT,
+        "discardQuarantined",
+        "Give a quarantined event up",
+        "Support",
+        {200: wire_support.Discarded},
+        wire_support.Nothing,
+        body_optional=True,
+        idempotency=ACCEPTED,
+    ),
+    Route(
+        "GET",
+        "/projects/{projectId}/requests/{requestId}",
+        support.requests,
+        VIEWER,
+        "getRequests",
+        "What the requests with this id did",
+        "Support",
+        {200: wire_support.Trails},
+    ),
+    Route(
+        "GET",
+        "/projects/{projectId}/audit",
+        support.audit,
+        VIEWER,
+        "listChanges",
+        "Who changed what",
+        "Support",
+        {200: wire_support.Changes},
+        query=PAGE,
+    ),
+)
+
+OPERATION = (
+    Route(
+        "GET",
+        "/healthz",
+        operation.healthz,
+        Anyone(),
+        "healthz",
+        "Whether the process answers",
+        "Operation",
+        {200: wire_support.Alive},
+    ),
+    Route(
+        "GET",
+        "/readyz",
+        operation.readyz,
+        Anyone(),
+        "readyz",
+        "Whether requests can be served, with each check named",
+        "Operation",
+        {200: wire_support.Readiness, 503: wire_support.Readiness},
+    ),
+    Route(
+        "GET",
+        "/openapi.json",
+        operation.openapi,
+        Anyone(),
+        "openapi",
+        "This document",
+        "Operation",
+        {200: dict},
+        exposed=True,
+    ),
+)
+
+ROUTES: tuple[Route, ...] = (
+    *IDENTITY,
+    *PROJECTS,
+    *INGEST,
+    *METRICS,
+    *MONEY,
+    *BILLING,
+    *SUPPORT_ROUTES,
+    *OPERATION,
+)
