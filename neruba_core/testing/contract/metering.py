@@ -115,7 +115,7 @@ class Metering(Promises):
         Ingest declares metrics on sight, so units do that in opposite orders; none may be refused.
         """
         project_id = tenant(storage)
-        metrics = [samples.metric(project_id, f"metric_{number:02}") for number in range(20)]
+        metrics = [samples.metric(project_id, f"metric_{number:03}") for number in range(300)]
 
         def declare(reverse: bool) -> int:
             given = metrics[::-1] if reverse else metrics
@@ -124,8 +124,8 @@ class Metering(Promises):
         added = together(*(lambda n=n: declare(n % 2 == 1) for n in range(6)))
 
         found = read(storage, lambda work: work.metering.metrics([project_id]))
-        assert sum(added) == 20
-        assert len(found[project_id]) == 22
+        assert sum(added) == 300
+        assert len(found[project_id]) == 302
 
     def test_a_metric_can_be_overwritten(self, storage: Storage) -> None:
         """

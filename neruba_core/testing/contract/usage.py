@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from functools import partial
 
 import pytest
 from attrs import evolve
@@ -243,6 +244,23 @@ class Usage(Promises):
 
         assert sorted(by_key) == sorted(by_event_id) == [False, False, False, True]
         assert len(read(storage, lambda work: work.usage.events(project_id, limit=9, before=None))) == 2
+
+    def test_batches_of_the_same_events_in_any_order_all_commit(self, storage: Storage) -> None:
+        """
+        Senders repeat whole batches, shuffled; the batches share the events and none waits in a circle.
+        """
+        project_id = tenant(storage)
+        events = [samples.usage_event(project_id) for _ in range(300)]
+
+        def insert(reverse: bool) -> int:
+            given = [evolve(event, id=new_id("use")) for event in (events[::-1] if reverse else events)]
+            inserted = write(storage, lambda work: work.usage.insert(given))
+            return len(given) if inserted is None else len(inserted)
+
+        inserted = together(*(partial(insert, n % 2 == 1) for n in range(6)))
+
+        assert sum(inserted) == 300
+        assert len(read(storage, lambda work: work.usage.events(project_id, limit=999, before=None))) == 300
 
     @pytest.mark.parametrize("same", ["idempotency_key", "event_id"])
     def test_an_insert_waits_for_a_competitor_in_flight(self, storage: Storage, same: str) -> None:
