@@ -69,4 +69,6 @@ def _bare_sqlite(path: Path) -> sqlite3.Connection:
 def _bare_postgresql(url: str) -> Any:
     import psycopg
 
-    return psycopg.connect(make_url(url).set(drivername="postgresql").render_as_string(False), autocommit=True)
+    return psycopg.connect(
+        make_url(url).set(drivername="postgresql").render_as_string(False), autocommit=True
+    )

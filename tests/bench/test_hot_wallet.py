@@ -43,7 +43,8 @@ BEGIN
   UPDATE bare_accounts SET balance = balance + moved, version = version + 1 WHERE name = 'revenue'
     RETURNING balance INTO revenue;
   INSERT INTO bare_transfers VALUES (number, key, moved);
-  INSERT INTO bare_entries VALUES (number, 0, 'wallet', -moved, wallet), (number, 1, 'revenue', moved, revenue);
+  INSERT INTO bare_entries
+    VALUES (number, 0, 'wallet', -moved, wallet), (number, 1, 'revenue', moved, revenue);
   RETURN number;
 END $$
 """
@@ -67,7 +68,8 @@ def test_many_charges_on_one_wallet_beat_one_call_each(fresh: Callable[[], Datab
     def work(turn: int) -> None:
         for unit in range(UNITS):
             charges = [
-                NewCharge(1_000_000, "GPU second", f"charge_{turn}_{unit}_{number}") for number in range(CHARGES)
+                NewCharge(1_000_000, "GPU second", f"charge_{turn}_{unit}_{number}")
+                for number in range(CHARGES)
             ]
             outcomes = database.neruba.charges.charge_many(project.id, charges)
             assert all(isinstance(outcome, Accepted) for outcome in outcomes)
