@@ -54,9 +54,6 @@ class People:
 
     roles: tuple[Role, ...] = ()
 
-    def __init__(self, *roles: Role) -> None:
-        self.__attrs_init__(roles)  # type: ignore[attr-defined]
-
 
 @frozen
 class Machines:

@@ -15,7 +15,13 @@ import orjson
 from aiohttp import web
 
 from neruba_core.errors import NerubaError
-from neruba_server.problems import BodyMalformed, BodyTooDeep, BodyTooLarge, BodyTypeUnsupported, RequestRefused
+from neruba_server.problems import (
+    BodyMalformed,
+    BodyTooDeep,
+    BodyTooLarge,
+    BodyTypeUnsupported,
+    RequestRefused,
+)
 
 MOST_BODY_BYTES = 1024 * 1024
 MOST_NDJSON_BYTES = 16 * 1024 * 1024

@@ -89,9 +89,9 @@ def document() -> dict[str, Any]:
 
 
 _DESCRIPTION = """\
-Money and units are decimal strings with up to six places; JSON numbers are refused. Instants are RFC 3339 with
-an offset. Writes that ingest or move money need an `Idempotency-Key`: the same key and request is answered with
-the same bytes, for ever. Errors are problem documents (RFC 9457) whose `code` is stable.
+Money and units are decimal strings with up to six places; JSON numbers are refused. Instants are RFC 3339
+with an offset. Writes that ingest or move money need an `Idempotency-Key`: the same key and request is
+answered with the same bytes, for ever. Errors are problem documents (RFC 9457) whose `code` is stable.
 """
 
 _HEADERS: dict[str, Any] = {
@@ -181,7 +181,7 @@ def _parameters(route: Route) -> list[dict[str, Any]]:
                 "name": "Idempotency-Key",
                 "in": "header",
                 "required": route.idempotency is Idempotency.REQUIRED,
-                "description": "Names this write for ever: 1 to 255 visible ASCII characters, bare or quoted.",
+                "description": "Names this write for ever: 1 to 255 visible ASCII characters.",
                 "schema": {"type": "string", "pattern": KEY_PATTERN},
             }
         )

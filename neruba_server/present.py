@@ -68,7 +68,9 @@ def verdict(verdict: Verdict, *, request_id: str, voided_at: dict[str, Any]) -> 
                 headers[REPLAYED] = "true"
             if value.id in voided_at:
                 headers[VOIDED_AT] = instants.text(voided_at[value.id])
-            return web.Response(body=_text(value).encode(), status=status_of_verdict(verdict), headers=headers)
+            return web.Response(
+                body=_text(value).encode(), status=status_of_verdict(verdict), headers=headers
+            )
         case Quarantined(waiting):
             shown = ingest.Quarantined(waiting.id, Outcome.QUARANTINED, waiting.reason)
             response = json(shown, 202)
@@ -116,9 +118,7 @@ def _result(index: int, verdict: Verdict | Exception) -> ingest.BatchResult:
                 index, verdict.name, id=waiting.id, code="usage.quarantined", message=waiting.reason
             )
         case Conflict(error, prior_id):
-            return ingest.BatchResult(
-                index, verdict.name, id=prior_id, code=error.code, message=str(error)
-            )
+            return ingest.BatchResult(index, verdict.name, id=prior_id, code=error.code, message=str(error))
         case Rejected(error):
             faults = None
             if isinstance(error, BodyInvalid):

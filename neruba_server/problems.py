@@ -173,10 +173,13 @@ class ExpectationFailed(NerubaError):
 
 
 @define
-class ShuttingDown(Retryable, StorageError):
+class ShuttingDown(Retryable, NerubaError):
     """The server is stopping and takes nothing new."""
 
     code: ClassVar[str] = "server.shutting_down"
+
+    def __str__(self) -> str:
+        return "the server is stopping and takes nothing new"
 
 
 @define

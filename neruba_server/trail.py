@@ -54,7 +54,8 @@ def rows_of(
     submission: Submission, verdicts: Sequence[tuple[Command, Verdict]], *, at: Instant, ids: Ids
 ) -> list[Trail]:
     """The row of a submission whose commands came to *verdicts* (all of them, or one at a time)."""
-    usage_ids, transaction_ids = [], []
+    usage_ids: list[str] = []
+    transaction_ids: list[str] = []
     for _, verdict in verdicts:
         match verdict:
             case Accepted(value) | Replayed(value) | Deduplicated(value):

@@ -120,7 +120,7 @@ class Writer:
         Raises ``StorageBusy`` when the queue is full and ``ShuttingDown`` after ``stop``.
         """
         if self._closed or self._loop is None:
-            raise ShuttingDown("the server is stopping")
+            raise ShuttingDown
         # A request larger than the whole queue still gets its turn when nothing else waits.
         if self._queued and self._queued + len(commands) > self._most_queued:
             raise StorageBusy("too many writes are waiting")
@@ -178,7 +178,8 @@ class Writer:
                     log.warning("a unit of %d requests was refused: %s", len(taken), error)
                 self._answer([(submission, [error] * len(submission.commands)) for submission in taken])
                 return held
-            answers, start = [], 0
+            answers: list[tuple[Submission, Sequence[Verdict | Exception]]] = []
+            start = 0
             for submission in taken:
                 end = start + len(submission.commands)
                 answers.append((submission, verdicts[start:end]))
@@ -245,5 +246,3 @@ class Writer:
             self._queued -= len(submission.commands)
             if not submission.future.done():
                 submission.future.set_result(verdicts)
-
-

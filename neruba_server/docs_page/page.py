@@ -41,7 +41,9 @@ def _serve(
     content = (HERE / file).read_bytes()
 
     async def serve(request: web.Request) -> web.Response:
-        return web.Response(body=content, content_type=content_type, charset=_charset(content_type), headers=headers)
+        return web.Response(
+            body=content, content_type=content_type, charset=_charset(content_type), headers=headers
+        )
 
     return serve
 

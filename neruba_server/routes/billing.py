@@ -51,9 +51,7 @@ async def usage_events(call: Call) -> web.Response:
 
 async def overview(call: Call) -> web.Response:
     query = call.query()
-    found = await call.run(
-        lambda neruba: neruba.billing.overview(call.project, period=query.get("period"))
-    )
+    found = await call.run(lambda neruba: neruba.billing.overview(call.project, period=query.get("period")))
     document = converter.written(wire.Overview.of(found))
     document["recentTransactions"] = [orjson.Fragment(each.body) for each in found.recent_transactions]
     return present.body(orjson.dumps(document))

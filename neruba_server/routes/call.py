@@ -11,7 +11,7 @@ import re
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any, TypeVar
 
 import orjson
@@ -225,29 +225,20 @@ class Call:
             yield
         except NerubaError as error:
             key = None
-            try:
+            with suppress(NerubaError):
                 key = self.optional_key()
-            except NerubaError:
-                pass
             await self.submit(Unreadable(self.project, operation, error, self.origin, key))
             raise
 
-    async def once(self, body: Any, act: Callable[[Neruba], Answer], *, scope_id: str | None = None) -> web.Response:
+    async def once(
+        self, body: Any, act: Callable[[Neruba], Answer], *, scope_id: str | None = None
+    ) -> web.Response:
         """Do *act* in one unit of work with its trail row, at most once if there is a key."""
         key = self.optional_key()
-        given_up_at = time.monotonic() + KEY_WAIT_SECONDS
-        while True:
-            try:
-                given = await self.run(
-                    lambda neruba: neruba.unit(
-                        lambda bound: self._once(bound, key, converter.canonical(body), act, scope_id)
-                    )
-                )
-                break
-            except KeyInProgress:
-                if time.monotonic() >= given_up_at:
-                    raise
-                await asyncio.sleep(KEY_RETRY_SECONDS)
+        canonical = converter.canonical(body)
+        given = await self._patiently(
+            lambda neruba: neruba.unit(lambda bound: self._once(bound, key, canonical, act, scope_id))
+        )
         self.noted = True
         status, content = _told(given.body)
         response = present.body(content, status)
@@ -275,6 +266,17 @@ class Call:
             return
         row = self._row(self.project_id, status_of(error))
         await self.run(lambda neruba: neruba.audit.note_trail([row]))
+
+    async def _patiently(self, act: Callable[[Neruba], T]) -> T:
+        """Run *act*, again for a while if another unit in flight holds its key."""
+        give_up_at = time.monotonic() + KEY_WAIT_SECONDS
+        while True:
+            try:
+                return await self.run(act)
+            except KeyInProgress:
+                if time.monotonic() >= give_up_at:
+                    raise
+            await asyncio.sleep(KEY_RETRY_SECONDS)
 
     def _once(
         self,
@@ -320,5 +322,3 @@ def _stored(status: int, value: Any) -> str:
 def _told(stored: str) -> tuple[int, bytes]:
     status, _, content = stored.partition(" ")
     return int(status), content.encode()
-
-

@@ -13,9 +13,7 @@ from neruba_server.wire import identity as wire
 async def login(call: Call) -> web.Response:
     sent = await call.read(wire.Login)
     address = client_address(call.request, call.house.trusted)
-    tokens = await call.house.hash(
-        lambda: call.house.sessions.login(sent.email, sent.password, address)
-    )
+    tokens = await call.house.hash(lambda: call.house.sessions.login(sent.email, sent.password, address))
     return present.json(wire.SignedIn.of(tokens))
 
 
@@ -52,8 +50,6 @@ async def accept_invitation(call: Call) -> web.Response:
     sent = await call.read(wire.AcceptInvitation)
     address = client_address(call.request, call.house.trusted)
     tokens = await call.house.hash(
-        lambda: call.house.sessions.accept_invitation(
-            sent.token, sent.password, address, origin=call.origin
-        )
+        lambda: call.house.sessions.accept_invitation(sent.token, sent.password, address, origin=call.origin)
     )
     return present.json(wire.SignedIn.of(tokens))

@@ -87,7 +87,9 @@ def _batch_faults(value: Any) -> list[Fault]:
     if type(value) is not dict:
         return [Fault("", "value.wrong_type", "expected an object with the member events")]
     faults = [
-        Fault(f"/{name[:80]}", "field.unknown", "there is no such field") for name in value if name != "events"
+        Fault(f"/{name[:80]}", "field.unknown", "there is no such field")
+        for name in value
+        if name != "events"
     ]
     if "events" not in value:
         faults.append(Fault("/events", "field.missing", "this field is required"))

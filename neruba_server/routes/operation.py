@@ -45,7 +45,7 @@ async def _database(call: Call) -> dict[str, str]:
     except SchemaOutdated:
         return {"database": "ok", "schema": "outdated"}
     except (NerubaError, TimeoutError) as error:
-        log.warning("not ready: %s", error or "the database took too long to answer")
+        log.warning("not ready: %s", str(error) or "the database took too long to answer")
         return {"database": "unavailable", "schema": "unknown"}
     return {"database": "ok", "schema": "ok"}
 

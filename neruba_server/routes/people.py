@@ -40,12 +40,9 @@ async def add(call: Call) -> web.Response:
     by = call.person.role or Role.VIEWER
 
     def act(bound: Neruba) -> Answer:
-        added = bound.members.add(
-            call.project, email=sent.email, role=sent.role, by=by, origin=call.origin
-        )
+        added = bound.members.add(call.project, email=sent.email, role=sent.role, by=by, origin=call.origin)
         shown, kept = wire.Added.of(added, with_token=True), wire.Added.of(added, with_token=False)
-        subject = shown.member.user_id if shown.member else shown.invitation and shown.invitation.id
-        return Answer(shown, keep=kept, subject_id=subject)
+        return Answer(shown, keep=kept)
 
     return await call.once(sent, act)
 

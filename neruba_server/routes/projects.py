@@ -40,9 +40,9 @@ async def create(call: Call) -> web.Response:
 async def listed(call: Call) -> web.Response:
     user, page = call.person.user, page_of(call.query())
     found = await call.run(
-        lambda neruba: neruba.projects.list(**page)
-        if user.operator
-        else neruba.projects.list_of(user.id, **page)
+        lambda neruba: (
+            neruba.projects.list(**page) if user.operator else neruba.projects.list_of(user.id, **page)
+        )
     )
     items = tuple(wire.Project.of(project) for project in found.items)
     return present.json(wire.Projects(items, found.next_cursor))

@@ -110,5 +110,3 @@ PAGE = (LIMIT, CURSOR)
 def page_of(query: Mapping[str, Any]) -> dict[str, Any]:
     """*limit* and *cursor* as the façade takes them."""
     return {name: query[name] for name in ("limit", "cursor") if name in query}
-
-

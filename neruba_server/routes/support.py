@@ -5,7 +5,7 @@ from __future__ import annotations
 from aiohttp import web
 
 from neruba_core import Neruba
-from neruba_core.idempotency.outcomes import Accepted
+from neruba_core.idempotency.outcomes import Accepted, Deduplicated, Replayed
 from neruba_core.usage.model import QuarantineState
 from neruba_server import present
 from neruba_server.routes.call import Answer, Call
@@ -37,9 +37,9 @@ async def replay(call: Call) -> web.Response:
 
     def act(bound: Neruba) -> Answer:
         outcome = bound.usage.replay_quarantined(call.project, quarantine_id, origin=call.origin)
+        assert isinstance(outcome, Accepted | Replayed | Deduplicated), "anything else is raised"
         status = 201 if isinstance(outcome, Accepted) else 200
-        event = outcome.value  # type: ignore[union-attr]
-        return Answer(usage_of(event), status, subject_id=event.id)
+        return Answer(usage_of(outcome.value), status, subject_id=outcome.value.id)
 
     return await call.once(sent, act)
 

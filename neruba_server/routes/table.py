@@ -117,11 +117,11 @@ class Route:
         return _PARAMETER.sub(lambda match: values[match[1]], self.path)
 
 
-VIEWER = People(Role.VIEWER)
-SUPPORT = People(Role.SUPPORT)
-FINANCE = People(Role.FINANCE)
-ADMIN = People(Role.ADMIN)
-OWNER = People(Role.OWNER)
+VIEWER = People((Role.VIEWER,))
+SUPPORT = People((Role.SUPPORT,))
+FINANCE = People((Role.FINANCE,))
+ADMIN = People((Role.ADMIN,))
+OWNER = People((Role.OWNER,))
 USAGE_READERS = PeopleOrMachines(Role.VIEWER, Scope.READ_USAGE)
 BILLING_READERS = PeopleOrMachines(Role.VIEWER, Scope.READ_BILLING)
 USAGE_SENDERS = Machines(Scope.INGEST_USAGE)
@@ -232,7 +232,7 @@ PROJECTS = (
         "PATCH",
         "/projects/{projectId}",
         projects.change,
-        People(Role.ADMIN, Role.FINANCE),
+        People((Role.ADMIN, Role.FINANCE)),
         "changeProject",
         "Change settings, all or none; creditLimit needs finance, the others admin",
         "Projects and people",

@@ -74,9 +74,7 @@ class _ManyFaults(NerubaError):
 
 
 def _structure_class(cls: type[Any]) -> Any:
-    renamed = {
-        field.name: override(rename=camel(field.name)) for field in attrs.fields(attrs.resolve_types(cls))
-    }
+    renamed = _renamed(cls)
     structure = make_dict_structure_fn(
         cls, _converter, _cattrs_forbid_extra_keys=True, _cattrs_detailed_validation=True, **renamed
     )
@@ -90,10 +88,12 @@ def _structure_class(cls: type[Any]) -> Any:
 
 
 def _unstructure_class(cls: type[Any]) -> Any:
-    renamed = {
-        field.name: override(rename=camel(field.name)) for field in attrs.fields(attrs.resolve_types(cls))
-    }
-    return make_dict_unstructure_fn(cls, _converter, **renamed)
+    return make_dict_unstructure_fn(cls, _converter, **_renamed(cls))
+
+
+def _renamed(cls: type[Any]) -> dict[str, Any]:
+    fields = attrs.fields(attrs.resolve_types(cls))
+    return {field.name: override(rename=camel(field.name)) for field in fields}
 
 
 def _structure_kind(annotation: Any) -> Any:

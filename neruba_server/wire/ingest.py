@@ -11,7 +11,17 @@ from neruba_core.charges.charge import NewCharge as CoreCharge
 from neruba_core.idempotency.model import Outcome
 from neruba_core.usage.model import NewUsage as CoreUsage
 from neruba_core.usage.void import Voided
-from neruba_server.wire.kinds import Amount, IdempotencyKey, Key255, MetricKey, Moment, Money, Name, Properties, Units
+from neruba_server.wire.kinds import (
+    Amount,
+    IdempotencyKey,
+    Key255,
+    MetricKey,
+    Moment,
+    Money,
+    Name,
+    Properties,
+    Units,
+)
 from neruba_server.wire.problem import Fault
 
 

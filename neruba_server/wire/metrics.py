@@ -40,8 +40,8 @@ class MetricChanges:
     """What to change of a metric; what is left out stays as it is."""
 
     aggregation: Aggregation | UnsetType = UNSET
-    unit: UnitName | None | UnsetType = UNSET
-    unique_property: PropertyName | None | UnsetType = UNSET
+    unit: UnitName | UnsetType | None = UNSET
+    unique_property: PropertyName | UnsetType | None = UNSET
     free: bool | UnsetType = UNSET
     properties: dict[str, Rule] | UnsetType = UNSET
 

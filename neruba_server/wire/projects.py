@@ -34,7 +34,7 @@ class ProjectChanges:
     name: Name | UnsetType = UNSET
     credit_limit: Units | UnsetType = UNSET
     metric_policy: MetricPolicy | UnsetType = UNSET
-    max_backdate_days: Days | None | UnsetType = UNSET
+    max_backdate_days: Days | UnsetType | None = UNSET
     timezone: Zone | UnsetType = UNSET
 
 
