@@ -394,7 +394,7 @@ def verify(url: str, email: str, password_stdin: bool, as_json: bool) -> None:
         _print_json(report.as_json())
     else:
         page = Page()
-        page.table(deployed.table(report, page))
+        deployed.show(report, page)
         page.line(f"{report.checks - report.failures} of {report.checks} checks held at {report.base_url}")
     if not report.held:
         _fail(f"{report.failures} of {report.checks} checks did not hold")

@@ -37,7 +37,7 @@ def configure(settings: Settings) -> None:
         last = [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
     else:
         colours = sys.stderr.isatty() and not os.environ.get("NO_COLOR")
-        last = [structlog.dev.ConsoleRenderer(colors=colours, pad_event_to=32)]
+        last = [_for_people(colours)]
     structlog.configure(
         processors=[*shared, *last],
         wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
@@ -54,6 +54,13 @@ def configure(settings: Settings) -> None:
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(logging.WARNING)
+
+
+def _for_people(colours: bool) -> structlog.dev.ConsoleRenderer:
+    # The default traceback shows local variables, and secrets are among them.
+    return structlog.dev.ConsoleRenderer(
+        colors=colours, pad_event_to=32, exception_formatter=structlog.dev.plain_traceback
+    )
 
 
 class AccessLog(AbstractAccessLogger):

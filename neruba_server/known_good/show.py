@@ -5,22 +5,18 @@ In colour on a terminal and plain when piped, and never wrapped, so that what is
 
 from __future__ import annotations
 
-import json
 import re
 import shlex
-from typing import Any
 
 from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
 from neruba_server.known_good.answers import Answer
+from neruba_server.known_good.layout import pretty
 from neruba_server.known_good.sequence import OUTCOME, REPLAYED, REQUEST_ID
 from neruba_server.known_good.walk import Request, Verdict, Walked
 
 _TELLING = (REQUEST_ID, OUTCOME, REPLAYED, "Retry-After", "Location", "WWW-Authenticate")
-_WIDTH = 100
-_INDENT = "  "
 # What double quotes in a shell leave alone.
 _PLAIN = re.compile(r'[^"$`\\!]*')
 _TOKENS = re.compile(
@@ -49,38 +45,22 @@ def _double_quoted(text: str) -> str:
     return f'"{text}"' if _PLAIN.fullmatch(text) else shlex.quote(text)
 
 
-def pretty(value: Any, indent: str = "") -> str:
-    """JSON over several lines, except that a small object inside another stays on one."""
-    inner = f"{indent}  "
-    if isinstance(value, dict) and value:
-        members = [f"{json.dumps(key)}: {_member(item, inner)}" for key, item in value.items()]
-        return "{\n" + ",\n".join(inner + member for member in members) + f"\n{indent}}}"
-    if isinstance(value, list) and value:
-        return "[\n" + ",\n".join(inner + _member(item, inner) for item in value) + f"\n{indent}]"
-    return json.dumps(value, ensure_ascii=False)
-
-
-def _member(value: Any, indent: str) -> str:
-    line = json.dumps(value, ensure_ascii=False)
-    return line if len(indent) + len(line) <= _WIDTH else pretty(value, indent)
-
-
 class Page:
     """Where steps are printed."""
 
     def __init__(self, console: Console | None = None) -> None:
         self._console = console or Console(highlight=False, markup=False)
         encoding = self._console.encoding or "ascii"
-        self.tick, self.cross = ("✓", "✗") if _can_write("✓✗−", encoding) else ("ok", "NOT")
+        self._tick, self._cross = ("✓", "✗") if _can_write("✓✗−", encoding) else ("ok", "NOT")
         self._number = 0
 
     def line(self, text: str | Text = "", style: str = "") -> None:
         """Print a line that is never wrapped."""
         self._console.print(Text(text, style) if isinstance(text, str) else text, soft_wrap=True)
 
-    def table(self, table: Table) -> None:
-        """Print a table; where nobody looks at a screen, as wide as it needs to be."""
-        self._console.print(table, width=None if self._console.is_terminal else 400, crop=False)
+    def mark(self, verdict: Verdict) -> tuple[str, str]:
+        """The sign for whether a check held, and its style."""
+        return (self._tick, "green") if verdict.held else (self._cross, "bold red")
 
     def step(self, walked: Walked) -> None:
         """Print a step with its request, its answer and what it shows."""
@@ -98,7 +78,7 @@ class Page:
 
     def verdict(self, verdict: Verdict) -> None:
         """Print whether a check held, and if not, what was found instead."""
-        mark, style = (self.tick, "green") if verdict.held else (self.cross, "bold red")
+        mark, style = self.mark(verdict)
         line = Text.assemble((f"    {mark} ", style), verdict.claim)
         if not verdict.held:
             line.append(f": {difference(verdict)}", "red")

@@ -13,7 +13,6 @@ from datetime import UTC, datetime
 from typing import Any
 
 from attrs import frozen
-from rich.table import Table
 from rich.text import Text
 
 from neruba_server.known_good.answers import Answer
@@ -78,21 +77,20 @@ def verify(base_url: str, email: str, password: str) -> Report:
     return Report(base_url, run, _project_id(walk), tuple(steps))
 
 
-def table(report: Report, page: Page) -> Table:
-    """The checks, a row each; a step's name stands beside its first."""
-    shown = Table(box=None, pad_edge=False, show_header=False, padding=(0, 2, 0, 0))
+def show(report: Report, page: Page) -> None:
+    """Print the checks, a line each; a step's title stands beside its first."""
+    width = max(len(walked.step.title) for walked in report.steps)
     for walked in report.steps:
         title = walked.step.title
+        request_id = None if walked.answer is None else walked.answer.header(REQUEST_ID)
         for verdict in walked.verdicts:
-            mark = Text(page.tick, "green") if verdict.held else Text(page.cross, "bold red")
-            claim = Text(verdict.claim)
+            mark, style = page.mark(verdict)
+            line = Text.assemble((f"{mark}  ", style), (f"{title:<{width}}  ", "bold"), verdict.claim)
             if not verdict.held:
-                claim.append(f": {difference(verdict)}", "red")
-                if walked.answer is not None and (request_id := walked.answer.header(REQUEST_ID)):
-                    claim.append(f" (request {request_id})", "red")
-            shown.add_row(mark, Text(title, "bold"), claim)
+                named = f" (request {request_id})" if request_id else ""
+                line.append(f": {difference(verdict)}{named}", "red")
+            page.line(line)
             title = ""
-    return shown
 
 
 def _recognise(walk: Walk) -> None:

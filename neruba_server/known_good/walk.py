@@ -6,7 +6,6 @@ after it are still tried, so that one failure does not hide another.
 
 from __future__ import annotations
 
-import json
 import re
 import time
 import urllib.error
@@ -18,6 +17,7 @@ from typing import IO, Any
 from attrs import Factory, define, field, frozen
 
 from neruba_server.known_good.answers import Answer, Told
+from neruba_server.known_good.layout import pretty
 from neruba_server.known_good.sequence import REQUEST_ID, Check, Step
 
 TIMEOUT_SECONDS = 20
@@ -121,7 +121,7 @@ class Walk:
         headers = {name: self._filled(value) for name, value in step.headers.items()}
         if step.body is not None:
             headers["Content-Type"] = "application/json"
-        body = None if step.body is None else json.dumps(step.body, indent=2, ensure_ascii=False)
+        body = None if step.body is None else pretty(dict(step.body))
         return Request(step.method, self.base_url + self._filled(step.path), headers, body)
 
     def _filled(self, text: str) -> str:
@@ -151,9 +151,13 @@ def _answer(response: Any, status: int, reason: str, began: float) -> Answer:
 def _verdicts(step: Step, answer: Answer, told: Told) -> Iterator[Verdict]:
     wanted = " or ".join(map(str, step.expects))
     expected = answer.status in step.expects
-    yield Verdict(f"answers {answer.status if expected else wanted}", expected, wanted, answer.status)
     named = answer.header(REQUEST_ID) is not None
-    yield Verdict("has a request id", named, True, named)
+    yield Verdict(
+        f"answers {answer.status if expected else wanted} with a request id",
+        expected and named,
+        wanted,
+        answer.status if named else f"{answer.status} without a request id",
+    )
     for check in step.checks:
         yield _judged(check, told)
 
