@@ -158,12 +158,15 @@ def cli() -> Iterator[str]:
         usage = " ".join(piece for piece in command.collect_usage_pieces(context) if piece)
         yield f"## {path}\n\n```text\n{path} {usage}\n```\n"
         yield _help(command.help or "") + "\n"
+        examples = re.findall(r"^\$ (.*)$", command.epilog or "", re.MULTILINE)
         rows = [record for parameter in command.params if (record := parameter.get_help_record(context))]
         if rows:
             yield "| option | |\n|---|---|"
             for option, meaning in rows:
                 yield f"| `{option.replace('|', chr(92) + '|')}` | {_cell(meaning)} |"
             yield ""
+        if examples:
+            yield "```text\n" + "\n".join(f"$ {example}" for example in examples) + "\n```\n"
         for name in command.list_commands(context) if isinstance(command, click.Group) else ():
             inner = command.get_command(context, name)
             if inner is not None and not inner.hidden:
@@ -210,19 +213,17 @@ def _route(document: Mapping[str, Any], verb: str, path: str, route: Mapping[str
     yield f"### {verb} {path}\n"
     for text in dict.fromkeys((route.get("summary"), route.get("description"))):
         if text:
-            yield f"{_prose(text)}\n"
-    who = _who(document, route)
-    if who:
-        yield f"**Who:** {who}\n"
+            yield f"{_sentence(_prose(text))}\n"
     parameters = [_resolved(document, parameter) for parameter in route.get("parameters", ())]
-    told = [parameter for parameter in parameters if parameter["in"] != "path"]
+    told = [parameter for parameter in parameters if parameter["in"] != "path" and parameter["name"] != "X-Request-Id"]
     if told:
-        yield "| parameter | in | |\n|---|---|---|"
+        yield "| parameter | type | |\n|---|---|---|"
         for parameter in told:
-            needed = "**required** " if parameter.get("required") else ""
-            meaning = _cell(parameter.get("description", ""))
-            kind = _kind(document, parameter.get("schema", {}))
-            yield f"| `{parameter['name']}` | {parameter['in']} | {needed}{kind}{'; ' + meaning if meaning else ''} |"
+            notes = ["**required**"] if parameter.get("required") else []
+            notes += [parameter["in"]] if parameter["in"] == "header" else []
+            notes += [_cell(parameter["description"])] if parameter.get("description") else []
+            name = f"{'?' if parameter['in'] == 'query' else ''}{parameter['name']}"
+            yield f"| `{name}` | {_kind(document, parameter.get('schema', {}))} | {'; '.join(notes)} |"
         yield ""
     body = _resolved(document, route.get("requestBody", {}))
     for content_type, media in body.get("content", {}).items():
@@ -231,27 +232,40 @@ def _route(document: Mapping[str, Any], verb: str, path: str, route: Mapping[str
     yield from _answers(document, route)
 
 
+# What any route may refuse is said once, at the head of the page.
+ANYWHERE = re.compile(
+    r"body\.|request\.|server\.|storage\.|auth\.credentials|auth\.session|access\.key_refused|idempotency\.key_(missing|invalid)"
+)
+
+
 def _answers(document: Mapping[str, Any], route: Mapping[str, Any]) -> Iterator[str]:
     refusals = []
+    shown: set[str] = set()
     for status, answer in sorted(route["responses"].items()):
         answer = _resolved(document, answer)
-        if status.startswith(("2", "3")):
-            yield f"Answer **{status}**: {_prose(answer.get('description', ''))}\n"
-            for media in list(answer.get("content", {}).values())[:1]:
-                yield from _fields(document, media.get("schema", {}))
-        else:
-            refusals.append(f"[{status}](errors.md#{status})")
+        if not status.startswith(("2", "3")):
+            codes = re.findall(r"`([a-z]+\.[a-z_]+)`", answer.get("description", ""))
+            links = [f"[`{code}`](errors.md#{_anchor(code)})" for code in codes if not ANYWHERE.match(code)]
+            refusals += [f"{status} {', '.join(links)}"] if links else []
+            continue
+        media = next(iter(answer.get("content", {}).values()), {})
+        schema = media.get("schema", {})
+        same = str(schema.get("$ref", schema)) in shown
+        shown.add(str(schema.get("$ref", schema)))
+        yield f"Answer **{status}**: {_prose(answer.get('description', ''))}{' The fields are the same.' if same else ''}\n"
+        if not same:
+            yield from _fields(document, schema)
     if refusals:
-        yield f"Refusals: {', '.join(refusals)}\n"
+        yield f"Refusals: {'; '.join(refusals)}.\n"
 
 
-def _who(document: Mapping[str, Any], route: Mapping[str, Any]) -> str:
-    security = route.get("security", document.get("security"))
-    ways = []
-    for way in security or ():
-        for name, scopes in way.items():
-            ways.append(f"{name}{' with ' + ', '.join(f'`{scope}`' for scope in scopes) if scopes else ''}")
-    return " or ".join(ways) or ("anyone" if security == [] else "")
+def _anchor(heading: str) -> str:
+    """The anchor that MyST gives a heading."""
+    return re.sub(r"[^\w-]", "", heading.lower().replace(" ", "-"))
+
+
+def _sentence(text: str) -> str:
+    return text if text.endswith((".", ":")) else f"{text}."
 
 
 def _fields(document: Mapping[str, Any], schema: Mapping[str, Any]) -> Iterator[str]:

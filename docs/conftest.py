@@ -38,10 +38,12 @@ from typing import Any
 import pytest
 from sybil import Document, Example, Region, Sybil
 from sybil.parsers.myst import CodeBlockParser, PythonCodeBlockParser
+from sybil.region import Lexeme
 
 SHOWN_ONLY = {"text", "toml", "ini", "nginx"}
 # What the pages say; the server under the pages takes a free port instead.
 WRITTEN = "127.0.0.1:8080"
+WRITTEN_DATABASE = "db.example.com"
 READY_SECONDS = 20
 
 
@@ -54,17 +56,14 @@ class Page:
         self.servers: list[subprocess.Popen[bytes]] = []
         self.port = _free_port()
         self.state = directory / ".shell"
+        self.database_host = WRITTEN_DATABASE
 
     def shell(self, source: str) -> None:
-        """Run *source* as a person would type it; fails where the last command of a line fails."""
-        serve = re.fullmatch(r"\s*(neruba serve(?: [^&]*?)?)(?: &)?\s*", source)
-        if serve:
-            self.serve(serve[1])
-            return
+        """Run *source* as a person would type it, and stop at the first command that fails."""
+        before, server = _serving(source)
         script = (
-            f'[ -f "{self.state}" ] && . "{self.state}"\nset -a -o pipefail\n'
-            f'{self._ported(source)}\nstatus=$?\ndeclare -f > "{self.state}"\nexport -p >> "{self.state}"\n'
-            "exit $status"
+            f'[ -f "{self.state}" ] && . "{self.state}"\nset -a -e -o pipefail\n'
+            f'{self.here(before)}\ndeclare -f > "{self.state}"\nexport -p >> "{self.state}"\n'
         )
         done = subprocess.run(
             ["bash", "-c", script],
@@ -78,12 +77,14 @@ class Page:
         self.said = self._written(done.stdout)
         if done.returncode:
             raise AssertionError(f"exit status {done.returncode}\n{done.stdout}\n{done.stderr}")
+        if server:
+            self.serve(server)
 
     def serve(self, command: str) -> None:
         """Start a server as *command* says, on a free port, and wait until it is ready."""
         with (self.directory / "serve.log").open("wb") as log:
             server = subprocess.Popen(
-                ["bash", "-c", f'[ -f "{self.state}" ] && . "{self.state}"\nexec {self._ported(command)}'],
+                ["bash", "-c", f'[ -f "{self.state}" ] && . "{self.state}"\nexec {self.here(command)}'],
                 cwd=self.directory,
                 env=self._environment(),
                 stdout=log,
@@ -122,11 +123,12 @@ class Page:
             "PYTHONWARNINGS": "",
         }
 
-    def _ported(self, source: str) -> str:
-        return source.replace(WRITTEN, f"127.0.0.1:{self.port}")
+    def here(self, source: str) -> str:
+        """*source* with the addresses that the pages write replaced by those at hand."""
+        return source.replace(WRITTEN, f"127.0.0.1:{self.port}").replace(WRITTEN_DATABASE, self.database_host)
 
     def _written(self, output: str) -> str:
-        return output.replace(f"127.0.0.1:{self.port}", WRITTEN)
+        return output.replace(f"127.0.0.1:{self.port}", WRITTEN).replace(self.database_host, WRITTEN_DATABASE)
 
 
 def run_sh(example: Example) -> None:
@@ -138,9 +140,12 @@ def run_sh(example: Example) -> None:
 def run_sql(example: Example) -> None:
     page: Page = example.namespace["page"]
     server = example.namespace["postgresql"]()
+    page.database_host = server.address
     import psycopg
 
-    with psycopg.connect(server, autocommit=True) as connection:
+    database = re.match(r"-- in the database (\w+)\n", example.parsed)
+    url = f"postgresql://postgres@{server.address}/{database[1] if database else 'postgres'}"
+    with psycopg.connect(url, autocommit=True) as connection:
         page.said = ""
         for statement in str(example.parsed).split(";\n"):
             if statement.strip():
@@ -207,6 +212,9 @@ class Capturing:
     def _capturing(evaluate: Any) -> Callable[[Example], str | None]:
         def run(example: Example) -> str | None:
             said = io.StringIO()
+            typed = example.parsed
+            here = example.namespace["page"].here(str(typed))
+            example.parsed = Lexeme(here, typed.offset, typed.line_offset)
             try:
                 with contextlib.redirect_stdout(said):
                     result: str | None = evaluate(example)
@@ -243,19 +251,28 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Page]:
 
 
 @pytest.fixture(scope="session")
-def postgresql() -> Iterator[Callable[[], str]]:
-    """Gives the URL of a private PostgreSQL, started when a page first asks."""
+def postgresql() -> Iterator[Callable[[], Any]]:
+    """Gives a private PostgreSQL, started when a page first asks."""
     with contextlib.ExitStack() as stack:
-        urls: list[str] = []
+        servers: list[Any] = []
 
-        def url() -> str:
-            if not urls:
-                from neruba_core.testing import postgres
+        def server() -> Any:
+            if not servers:
+                from neruba_core.testing.postgres import PostgresServer
 
-                urls.append(stack.enter_context(postgres.PostgresServer()).create_database())
-            return urls[0]
+                servers.append(stack.enter_context(PostgresServer()))
+                servers[0].address = f"127.0.0.1:{servers[0].port}"
+            return servers[0]
 
-        yield url
+        yield server
+
+
+def _serving(source: str) -> tuple[str, str | None]:
+    """What comes before a ``neruba serve`` at the end of *source*, and that command."""
+    *before, last = source.strip().splitlines()
+    if not last.startswith("neruba serve"):
+        return source, None
+    return "\n".join(before), last.removesuffix("&").strip()
 
 
 def _free_port() -> int:
