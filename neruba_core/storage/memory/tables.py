@@ -160,10 +160,6 @@ class Table(Generic[Key, Row]):
         """How many rows the scope has."""
         return len(self._rows.get(scope, _NO_ROWS))
 
-    def scopes(self) -> Iterator[str]:
-        """The scopes that ever had a row."""
-        return iter(self._rows)
-
     def ascending(self, scope: str) -> Iterator[Row]:
         """The rows by ascending key."""
         rows = self._rows.get(scope, _NO_ROWS)

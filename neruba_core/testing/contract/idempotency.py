@@ -147,7 +147,7 @@ class Idempotency(Promises):
             asking = start(
                 lambda: write(storage, lambda work: work.idempotency.held_elsewhere([taken, free]))
             )
-            waited = waits(asking)
+            waited = waits(asking, seconds=self.moment_seconds)
             rival.commit()
         after = write(storage, lambda work: work.idempotency.held_elsewhere([taken]))
 

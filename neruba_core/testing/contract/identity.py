@@ -10,7 +10,7 @@ from neruba_core.storage.port import Storage, UnitOfWork
 from neruba_core.testing.contract import samples
 from neruba_core.testing.contract.base import Promises
 from neruba_core.testing.contract.samples import MICROSECOND, NOW, later, new_id, person
-from neruba_core.testing.contract.units import Rival, answer, read, start, together, waits, write
+from neruba_core.testing.contract.units import ANY_FAILURE, Rival, answer, read, start, together, waits, write
 
 
 def signed_in(storage: Storage) -> Session:
@@ -114,6 +114,29 @@ class Identity(Promises):
             assert work.identity.user(user.id) == work.identity.user_by_email(user.email) == changed
             assert work.identity.user("usr_nobody") is None
 
+    def test_a_changed_email_is_the_only_one_that_counts(self, storage: Storage) -> None:
+        """
+        The earlier one is free for others; one that is taken fails the unit.
+        """
+        user, other = samples.user(), samples.user()
+        newcomer = samples.user(email=user.email)
+        with storage.work() as work:
+            work.identity.add_user(user)
+            work.identity.add_user(other)
+        moved = evolve(user, email=f"new-{user.email}")
+
+        with storage.work() as work:
+            work.identity.replace_user(moved)
+            added = work.identity.add_user(newcomer)
+        with pytest.raises(ANY_FAILURE):
+            write(storage, lambda work: work.identity.replace_user(evolve(moved, email=other.email)))
+
+        with storage.snapshot() as work:
+            assert added is True
+            assert work.identity.user_by_email(moved.email) == moved
+            assert work.identity.user_by_email(newcomer.email) == newcomer
+            assert work.identity.user_by_email(other.email) == other
+
     # --- sessions -----------------------------------------------------------------------------
 
     def test_a_session_is_found_by_either_token(self, storage: Storage) -> None:
@@ -127,6 +150,26 @@ class Identity(Promises):
             assert work.identity.session_by_refresh(session.refresh_hash) == (session, False)
             assert work.identity.session_by_access(session.refresh_hash) is None
             assert work.identity.session_by_refresh(session.access_hash) is None
+
+    @pytest.mark.parametrize("taken", ["id", "access_hash", "refresh_hash"])
+    def test_a_token_belongs_to_one_session(self, storage: Storage, taken: str) -> None:
+        """
+        A second session of the same id or hash fails the unit; so does a rotation onto one.
+        """
+        session = signed_in(storage)
+        thief = samples.session(session.user_id, **{taken: getattr(session, taken)})
+        victim = signed_in(storage)
+        stolen = evolve(rotation(victim), access_hash=session.access_hash)
+
+        with pytest.raises(ANY_FAILURE):
+            write(storage, lambda work: work.identity.add_session(thief))
+        with pytest.raises(ANY_FAILURE):
+            write(storage, lambda work: work.identity.rotate(stolen, spent_refresh_hash=victim.refresh_hash))
+
+        with storage.snapshot() as work:
+            assert work.identity.session_by_access(session.access_hash) == session
+            assert work.identity.session_by_refresh(session.refresh_hash) == (session, False)
+            assert work.identity.session_by_refresh(victim.refresh_hash) == (victim, False)
 
     def test_a_rotation_replaces_both_tokens(self, storage: Storage) -> None:
         """

@@ -178,7 +178,7 @@ class Ledger(Promises):
 
         with Rival(storage, lambda work: locked(work, one)) as rival:
             ours = start(lambda: book(storage, other))
-            waited = waits(ours)
+            waited = waits(ours, seconds=self.moment_seconds)
             rival.roll_back()
 
         answer(ours)

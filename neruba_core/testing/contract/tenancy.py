@@ -11,7 +11,7 @@ from neruba_core.tenancy.model import Invitation, MetricPolicy, Project, Role
 from neruba_core.testing.contract import samples
 from neruba_core.testing.contract.base import Promises
 from neruba_core.testing.contract.samples import AWKWARD, NOW, later, new_id, person, tenant
-from neruba_core.testing.contract.units import Rival, answer, read, start, together, waits, write
+from neruba_core.testing.contract.units import ANY_FAILURE, Rival, answer, read, start, together, waits, write
 
 
 class Tenancy(Promises):
@@ -192,6 +192,25 @@ class Tenancy(Promises):
             assert work.tenancy.project(project_id) == changed
             assert work.tenancy.project("prj_none") is None
 
+    def test_a_changed_external_key_is_the_only_one_that_counts(self, storage: Storage) -> None:
+        """
+        The earlier one is free for others; one that is taken fails the unit.
+        """
+        key = new_id("ext")
+        project, newcomer = samples.project(external_key=key), samples.project(external_key=key)
+        write(storage, lambda work: work.tenancy.add_project(project))
+        moved = evolve(project, external_key=f"new {key}")
+
+        with storage.work() as work:
+            work.tenancy.replace_project(moved)
+            holder = work.tenancy.add_project(newcomer)
+        with pytest.raises(ANY_FAILURE):
+            write(storage, lambda work: work.tenancy.replace_project(project))
+
+        again = samples.project(external_key=f"new {key}")
+        assert holder is None
+        assert write(storage, lambda work: work.tenancy.add_project(again)) == moved
+
     def test_no_change_of_a_locked_project_is_lost(self, storage: Storage) -> None:
         """
         Whoever locks it second reads what the first one wrote.
@@ -301,6 +320,20 @@ class Tenancy(Promises):
             assert work.tenancy.invitation_by_token(invitations[1].token_hash) == invitations[1]
             assert work.tenancy.invitation_by_token("no such token") is None
             assert list(work.tenancy.invitations(project_id)) == invitations
+
+    def test_a_token_belongs_to_one_invitation(self, storage: Storage) -> None:
+        """
+        A second one of the same token fails the unit.
+        """
+        invitation = samples.invitation(tenant(storage))
+        write(storage, lambda work: work.tenancy.add_invitation(invitation))
+        second = evolve(invitation, id=new_id("inv"), role=Role.OWNER)
+
+        with pytest.raises(ANY_FAILURE):
+            write(storage, lambda work: work.tenancy.add_invitation(second))
+
+        found = read(storage, lambda work: work.tenancy.invitation_by_token(invitation.token_hash))
+        assert found == invitation
 
     def test_an_invitation_is_accepted_once(self, storage: Storage) -> None:
         """
