@@ -19,6 +19,9 @@ from sqlalchemy import URL, Engine, StaticPool, create_engine, event, exc, make_
 from sqlalchemy.pool import ConnectionPoolEntry
 
 _CONNECT_SECONDS = 5
+TAKE_WRITE_LOCK = "DELETE FROM neruba_schema WHERE 0"
+"""Changes nothing, and yet SQLite has to take the write lock for it, and refuses where it must not write."""
+
 _DRIVERS = {"psycopg", "pysqlite"}
 
 

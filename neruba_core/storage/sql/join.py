@@ -16,6 +16,7 @@ from typing import Any
 from sqlalchemy import Connection, exc
 
 from neruba_core.errors import NotJoinable
+from neruba_core.storage.sql.engine import TAKE_WRITE_LOCK
 from neruba_core.storage.sql.failures import in_our_words
 from neruba_core.storage.sql.statements import Statements
 
@@ -60,15 +61,22 @@ def _need_read_committed(connection: Connection) -> None:
 
 def _need_write_lock(connection: Connection) -> None:
     raw: Any = connection.connection.driver_connection
+    # From Python 3.12 on the driver can keep a transaction open at all times; before, it begins when it likes.
+    keeps_open = getattr(raw, "autocommit", None) is False
+    explicit = raw.isolation_level is None or keeps_open
+    if connection.in_nested_transaction() and not explicit:
+        raise NotJoinable(
+            "a SAVEPOINT may have begun it, and to release that would commit; have your engine begin "
+            "explicitly, see the chapter on SQLite's transactions in SQLAlchemy's manual"
+        )
     try:
         if not raw.in_transaction:
-            if raw.isolation_level is None or getattr(raw, "autocommit", -1) is True:
+            if explicit or getattr(raw, "autocommit", None) is True:
                 raise NotJoinable("the connection is in autocommit mode; use one that commits explicitly")
             # The driver would begin at the first write only. Its commit and rollback end this one too.
             connection.exec_driver_sql("BEGIN IMMEDIATE")
         else:
-            # Changes nothing, and yet has to take the write lock.
-            connection.exec_driver_sql("DELETE FROM neruba_schema WHERE 0")
+            connection.exec_driver_sql(TAKE_WRITE_LOCK)
     except exc.DBAPIError as error:
         if isinstance(error.orig, sqlite3.Error) and error.orig.sqlite_errorcode == _BUSY_SNAPSHOT:
             raise NotJoinable(

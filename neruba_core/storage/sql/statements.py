@@ -60,11 +60,11 @@ class Statements:
     ) -> None:
         if error is None:
             return
-        self._over = "a statement of this unit failed"
-        if isinstance(error, Exception):
-            refusal = in_our_words(error)
-            if refusal is not None:
-                raise refusal from error
+        refusal = in_our_words(error) if isinstance(error, Exception) else None
+        # A statement that was refused because of an earlier failure does not hide that failure.
+        self._over = self._over or getattr(refusal, "reason", "a statement of this unit failed")
+        if refusal is not None:
+            raise refusal from error
 
     def need_whole(self) -> None:
         """Refuse to go on in a unit that has failed or ended."""
@@ -137,7 +137,7 @@ class Statements:
             self.connection.exec_driver_sql(f"RELEASE SAVEPOINT {name}")
         except exc.SQLAlchemyError:
             # The whole transaction is gone, and the savepoint with it. What led here is the better news.
-            self._over = "the database ended the transaction"
+            self._over = self._over or "the database ended the transaction"
         else:
             self._over = None
 

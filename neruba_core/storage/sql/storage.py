@@ -104,8 +104,7 @@ class SqlStorage:
             try:
                 with Statements(connection, self._postgresql):
                     migrations.check(connection)
-                    if self._postgresql:
-                        _need_writable(connection)
+                    _need_writable(connection)
             finally:
                 self._roll_back(connection)
 
@@ -195,6 +194,8 @@ class SqlStorage:
 
 
 def _need_writable(connection: Connection) -> None:
-    """A standby answers, but takes no writes."""
-    if connection.exec_driver_sql("SHOW transaction_read_only").scalar_one() == "on":
+    """A standby or a read-only file answers, and even lets a unit begin, but takes no writes."""
+    if connection.dialect.name == "sqlite":
+        connection.exec_driver_sql(engines.TAKE_WRITE_LOCK)
+    elif connection.exec_driver_sql("SHOW transaction_read_only").scalar_one() == "on":
         raise StorageUnavailable("the database is read-only")
