@@ -126,10 +126,12 @@ class _Recording:
         met = self._met_already()
         for index, one in enumerate(self.sent):
             key, name = (one.project_id, one.new.idempotency_key), (one.project_id, one.new.event)
-            # Of equals within the unit the first goes in, the others are judged against it.
-            if index not in met and key not in keys and name not in names and self._fault(one) is None:
-                keys.add(key)
-                names.add(name)
+            # What shares a key or an event with one before it is judged after that one, in its turn, even
+            # if that one itself cannot go in.
+            first = key not in keys and name not in names
+            keys.add(key)
+            names.add(name)
+            if first and index not in met and self._fault(one) is None:
                 events[index] = self._event(one, new_ids[index])
         self._declare_on_sight(events.values())
         inserted = self.work.usage.insert(list(events.values())) if events else None
