@@ -38,11 +38,8 @@ STATUS_ADVICE = {
     503: "Not now. Send the same request under the same key after `Retry-After`.",
 }
 
-# Faults inside a body that have a code of their own and no class.
-FAULTS = {
-    "amount.not_text": "A JSON number was sent where money or units are expected. Send decimal text: `\"12.50\"`.",
-    "value.wrong_type": "A value is of another JSON type than the field.",
-}
+# The roots of the tree, which are never given themselves.
+ROOTS = ("neruba.error", "value.invalid")
 
 
 class Slot(str):
@@ -70,37 +67,39 @@ def errors() -> Iterator[str]:
 
 def _error(code: str, classes: list[type]) -> Iterator[str]:
     if not classes:
-        if code not in FAULTS and code not in ("neruba.error", "value.invalid"):
+        if code not in ROOTS:
             log.warning("error code %s is explained nowhere", code)
-        if code in FAULTS:
-            yield f"### {code}\n\n{FAULTS[code]} It appears in `errors` of a `body.invalid`.\n"
         return
     shown = classes[-1]
+    in_core = shown.__module__ == "neruba_core.errors"
     yield f"### {code}\n\n{_prose(inspect.getdoc(shown) or '')}\n"
     yield f"> {_message(shown)}\n"
-    names = [name for name in getattr(shown, "__annotations__", {}) if name != "code"]
+    names = [name for name in inspect.signature(shown).parameters] if in_core else []
     fields = ", ".join(f"`{_camel(name)}`" for name in names)
-    place = shown.__module__
-    facts = [f"Fields: {fields}." if fields and place != "neruba_server.problems" else ""]
-    facts.append(f"Python: `{shown.__name__}`." if place == "neruba_core.errors" else "HTTP only.")
-    if hasattr(shown, "retry_after_seconds"):
-        facts.append("Retryable.")
+    facts = [f"Fields: {fields}." if fields else ""]
+    facts.append(f"Python: `{shown.__name__}`." if in_core else "HTTP only.")
+    facts.append("Retryable." if any(hasattr(cls, "retry_after_seconds") for cls in classes) else "")
     yield f"{' '.join(fact for fact in facts if fact)}\n"
 
 
 def _classes_by_code() -> dict[str, list[type]]:
-    """The classes of each code, those that a caller meets last."""
-    from neruba_core import errors as core
-    from neruba_server import problems
+    """The classes of each code; the last is the one to show."""
+    import neruba_server.app  # imports every module that declares one
+    from neruba_core.errors import Invalid, NerubaError, StorageConflict
 
     found: dict[str, list[type]] = {}
-    for module in (problems, core):
-        for cls in vars(module).values():
-            concrete = inspect.isclass(cls) and issubclass(cls, core.NerubaError)
-            if not concrete or cls.__module__ != module.__name__ or cls in (core.NerubaError, core.Invalid):
-                continue
-            if not cls.__name__.startswith("_") and cls is not core.StorageConflict:
-                found.setdefault(cls.code, []).append(cls)
+    waiting = [NerubaError]
+    while waiting:
+        cls = waiting.pop()
+        waiting += cls.__subclasses__()
+        ours = cls.__module__ == "neruba_core.errors" or cls.__module__.startswith("neruba_server")
+        if ours and cls not in (NerubaError, Invalid, StorageConflict) and not cls.__name__.startswith("_"):
+            found.setdefault(cls.code, []).append(cls)
+    for classes in found.values():
+        # Of several, the one that declares the code; attrs' slots leave a class behind, so by name.
+        classes.sort(key=lambda cls: ("code" in vars(cls), cls.__name__))
+        # The one that is given, not the family it belongs to.
+        classes.sort(key=lambda cls: not cls.__subclasses__() or len(classes) == 1)
     return found
 
 
@@ -228,7 +227,7 @@ def _route(document: Mapping[str, Any], verb: str, path: str, route: Mapping[str
     body = _resolved(document, route.get("requestBody", {}))
     for content_type, media in body.get("content", {}).items():
         yield f"Request, `{content_type}`:\n"
-        yield from _fields(document, media.get("schema", {}))
+        yield from _fields(document, media.get("schema", {}), asked=True)
     yield from _answers(document, route)
 
 
@@ -268,32 +267,32 @@ def _sentence(text: str) -> str:
     return text if text.endswith((".", ":")) else f"{text}."
 
 
-def _fields(document: Mapping[str, Any], schema: Mapping[str, Any]) -> Iterator[str]:
+def _fields(document: Mapping[str, Any], schema: Mapping[str, Any], *, asked: bool = False) -> Iterator[str]:
+    """A table of an object's fields; of what is *asked* for, with those that may not be left out."""
     schema = _resolved(document, schema)
-    properties = schema.get("properties")
-    if not properties:
-        kind = _kind(document, schema)
-        if kind:
-            yield f"{kind}\n"
+    if not schema.get("properties"):
+        about = schema.get("description") or _kind(document, schema)
+        if about:
+            yield f"{_prose(about)}\n"
         return
     yield "| field | type | |\n|---|---|---|"
-    yield from _rows(document, schema, "", 0)
+    yield from _rows(document, schema, "", asked)
     yield ""
 
 
-def _rows(document: Mapping[str, Any], schema: Mapping[str, Any], prefix: str, depth: int) -> Iterator[str]:
+def _rows(document: Mapping[str, Any], schema: Mapping[str, Any], prefix: str, asked: bool) -> Iterator[str]:
     required = set(schema.get("required", ()))
     for name, inner in schema.get("properties", {}).items():
         target, many = _target(document, inner)
-        notes = ["**required**"] if name in required and prefix == "" and not schema.get("readOnly") else []
-        if "default" in inner:
+        notes = ["**required**"] if asked and name in required else []
+        if inner.get("default") is not None:
             notes.append(f"default `{inner['default']}`")
-        description = inner.get("description") or ""
+        description = _resolved(document, inner).get("description") if "$ref" not in inner else ""
         if description:
             notes.append(_cell(description))
         yield f"| `{prefix}{name}` | {_kind(document, inner)} | {'; '.join(notes)} |"
-        if depth < 2 and target.get("properties"):
-            yield from _rows(document, target, f"{prefix}{name}{'[]' if many else ''}.", depth + 1)
+        if prefix.count(".") < 2 and target.get("properties"):
+            yield from _rows(document, target, f"{prefix}{name}{'[]' if many else ''}.", asked)
 
 
 def _target(document: Mapping[str, Any], schema: Mapping[str, Any]) -> tuple[Mapping[str, Any], bool]:
