@@ -12,6 +12,8 @@ import inspect
 import re
 import typing
 from collections.abc import Callable, Iterator, Mapping
+from http import HTTPStatus
+from itertools import pairwise
 from typing import Any
 
 from sphinx.application import Sphinx
@@ -60,7 +62,7 @@ def errors() -> Iterator[str]:
     for code in sorted(set(by_code) - set(STATUS)):
         log.warning("error code %s has no HTTP status", code)
     for status in sorted(set(STATUS.values())):
-        yield f"## {status}\n\n{STATUS_ADVICE[status]}\n"
+        yield f"## {status} {HTTPStatus(status).phrase}\n\n{STATUS_ADVICE[status]}\n"
         for code in sorted(code for code, its in STATUS.items() if its == status):
             yield from _error(code, by_code.get(code, []))
 
@@ -74,7 +76,7 @@ def _error(code: str, classes: list[type]) -> Iterator[str]:
     in_core = shown.__module__ == "neruba_core.errors"
     yield f"### {code}\n\n{_prose(inspect.getdoc(shown) or '')}\n"
     yield f"> {_message(shown)}\n"
-    names = [name for name in inspect.signature(shown).parameters] if in_core else []
+    names = list(inspect.signature(shown).parameters) if in_core else []
     fields = ", ".join(f"`{_camel(name)}`" for name in names)
     facts = [f"Fields: {fields}." if fields else ""]
     facts.append(f"Python: `{shown.__name__}`." if in_core else "HTTP only.")
@@ -84,7 +86,7 @@ def _error(code: str, classes: list[type]) -> Iterator[str]:
 
 def _classes_by_code() -> dict[str, list[type]]:
     """The classes of each code; the last is the one to show."""
-    import neruba_server.app  # imports every module that declares one
+    import neruba_server.app  # noqa: F401, imports every module that declares one
     from neruba_core.errors import Invalid, NerubaError, StorageConflict
 
     found: dict[str, list[type]] = {}
@@ -125,7 +127,7 @@ def settings() -> Iterator[str]:
     tree = ast.parse(inspect.getsource(module.Settings))
     body = typing.cast(ast.ClassDef, tree.body[0]).body
     yield "| variable | default | meaning |\n|---|---|---|"
-    for statement, following in zip(body, body[1:], strict=False):
+    for statement, following in pairwise(body):
         if not isinstance(statement, ast.AnnAssign) or not isinstance(statement.target, ast.Name):
             continue
         name = statement.target.id
@@ -158,7 +160,8 @@ def cli() -> Iterator[str]:
         yield f"## {path}\n\n```text\n{path} {usage}\n```\n"
         yield _help(command.help or "") + "\n"
         examples = re.findall(r"^\$ (.*)$", command.epilog or "", re.MULTILINE)
-        rows = [record for parameter in command.params if (record := parameter.get_help_record(context))]
+        records = [parameter.get_help_record(context) for parameter in command.params]
+        rows = [record for record in records if record and record[1]]
         if rows:
             yield "| option | |\n|---|---|"
             for option, meaning in rows:
@@ -214,7 +217,8 @@ def _route(document: Mapping[str, Any], verb: str, path: str, route: Mapping[str
         if text:
             yield f"{_sentence(_prose(text))}\n"
     parameters = [_resolved(document, parameter) for parameter in route.get("parameters", ())]
-    told = [parameter for parameter in parameters if parameter["in"] != "path" and parameter["name"] != "X-Request-Id"]
+    # The path shows its own, and the request id is said once, at the head of the page.
+    told = [one for one in parameters if one["in"] != "path" and one["name"] != "X-Request-Id"]
     if told:
         yield "| parameter | type | |\n|---|---|---|"
         for parameter in told:
@@ -251,7 +255,8 @@ def _answers(document: Mapping[str, Any], route: Mapping[str, Any]) -> Iterator[
         schema = media.get("schema", {})
         same = str(schema.get("$ref", schema)) in shown
         shown.add(str(schema.get("$ref", schema)))
-        yield f"Answer **{status}**: {_prose(answer.get('description', ''))}{' The fields are the same.' if same else ''}\n"
+        about = _prose(answer.get("description", ""))
+        yield f"Answer **{status}**: {about}{' The fields are the same.' if same else ''}\n"
         if not same:
             yield from _fields(document, schema)
     if refusals:
@@ -275,12 +280,19 @@ def _fields(document: Mapping[str, Any], schema: Mapping[str, Any], *, asked: bo
         if about:
             yield f"{_prose(about)}\n"
         return
-    yield "| field | type | |\n|---|---|---|"
-    yield from _rows(document, schema, "", asked)
+    rows = list(_rows(document, schema, "", asked))
+    if any(notes for *_, notes in rows):
+        yield "| field | type | |\n|---|---|---|"
+        yield from (f"| `{name}` | {kind} | {'; '.join(notes)} |" for name, kind, notes in rows)
+    else:
+        yield "| field | type |\n|---|---|"
+        yield from (f"| `{name}` | {kind} |" for name, kind, _ in rows)
     yield ""
 
 
-def _rows(document: Mapping[str, Any], schema: Mapping[str, Any], prefix: str, asked: bool) -> Iterator[str]:
+def _rows(
+    document: Mapping[str, Any], schema: Mapping[str, Any], prefix: str, asked: bool
+) -> Iterator[tuple[str, str, list[str]]]:
     required = set(schema.get("required", ()))
     for name, inner in schema.get("properties", {}).items():
         target, many = _target(document, inner)
@@ -290,7 +302,7 @@ def _rows(document: Mapping[str, Any], schema: Mapping[str, Any], prefix: str, a
         description = _resolved(document, inner).get("description") if "$ref" not in inner else ""
         if description:
             notes.append(_cell(description))
-        yield f"| `{prefix}{name}` | {_kind(document, inner)} | {'; '.join(notes)} |"
+        yield f"{prefix}{name}", _kind(document, inner), notes
         if prefix.count(".") < 2 and target.get("properties"):
             yield from _rows(document, target, f"{prefix}{name}{'[]' if many else ''}.", asked)
 

@@ -17,8 +17,9 @@ extensions = ["myst_parser", "sphinx.ext.autodoc", "_generate"]
 exclude_patterns = ["_build"]
 nitpicky = False
 default_role = "code"
+# Quotes and ellipses, but no dashes: --config is an option.
+smartquotes_action = "qe"
 
-myst_enable_extensions = ["attrs_inline", "colon_fence", "deflist", "fieldlist"]
 myst_heading_anchors = 3
 
 # The order of a class is the order in which it is best read.

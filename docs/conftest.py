@@ -229,7 +229,7 @@ class UnknownKinds:
     """Blocks that nobody runs and nobody said not to run."""
 
     _FENCE = re.compile(r"^(?P<fence>```+)(?P<kind>[^\n`]*)\n.*?^(?P=fence)[ ]*$", re.MULTILINE | re.DOTALL)
-    _KNOWN = {"python", "sh", "sql", "output", "json", "http", *SHOWN_ONLY}
+    _KNOWN = frozenset({"python", "sh", "sql", "output", "json", "http", *SHOWN_ONLY})
 
     def __call__(self, document: Document) -> Iterable[Region]:
         for match in self._FENCE.finditer(document.text):
