@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from typing import Any
@@ -23,6 +23,8 @@ from neruba_server import problems, trail
 from neruba_server.auth import Door, KeyRing, challenge, networks
 from neruba_server.docs_page.page import add_docs
 from neruba_server.openapi import document
+from neruba_server.present import OUTCOME
+from neruba_server.problems import MethodNotAllowed, RouteNotFound
 from neruba_server.routes.call import Call, House
 from neruba_server.routes.table import NOT_FOUND, ROUTES, Route
 from neruba_server.settings import Settings
@@ -49,6 +51,7 @@ ALWAYS = (
 )
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}", re.ASCII)
+_PARAMETER = re.compile(r"\{\w+\}")
 _PATH_VALUE = re.compile(r"[A-Za-z0-9._:-]{1,255}", re.ASCII)
 
 Endpoint = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -57,14 +60,16 @@ Endpoint = Callable[[web.Request], Awaitable[web.StreamResponse]]
 def create_app(neruba: Neruba, settings: Settings) -> web.Application:
     """The application over *neruba*, which stays the caller's to close."""
     house, ticker = _house(neruba, settings)
-    app = web.Application(middlewares=[_unrouted(house)])
+    app = web.Application()
     app[HOUSE] = house
+    served = [(route.method, route.path) for route in ROUTES if settings.expose_docs or not route.exposed]
     for route in ROUTES:
-        if settings.expose_docs or not route.exposed:
+        if (route.method, route.path) in served:
             _add(app, house, route)
     if settings.expose_docs:
         house.openapi = problems.dumps(document())
-        add_docs(app, ALWAYS)
+        served += [("GET", path) for path in add_docs(app, ALWAYS)]
+    app.router.add_route("*", "/{rest:.*}", _unrouted(house, served), expect_handler=_expect(house))
 
     async def start(_: web.Application) -> None:
         house.writer.start()
@@ -179,6 +184,8 @@ async def _refused(call: Call, error: NerubaError) -> web.Response:
         with suppress(NerubaError):
             await call.note_refusal(error)
     response = problems.refused(error, call.request_id)
+    if call.outcome is not None:
+        response.headers[OUTCOME] = call.outcome.value
     if status == 401:
         response.headers[hdrs.WWW_AUTHENTICATE] = challenge(call.route.who)
     return response
@@ -198,17 +205,21 @@ def _request_id(request: web.Request, house: House) -> str:
     return house.ids.new("req")
 
 
-def _unrouted(house: House) -> Callable[..., Awaitable[web.StreamResponse]]:
-    """What aiohttp refuses before any route of ours is reached, in our words."""
+def _unrouted(house: House, served: Sequence[tuple[str, str]]) -> Endpoint:
+    """Whatever path or method none of the *served* routes has, refused in our words.
 
-    @web.middleware
-    async def unrouted(request: web.Request, handler: Endpoint) -> web.StreamResponse:
-        if request.match_info.http_exception is None:
-            return await handler(request)
+    A route and not a middleware: every request would pay for a middleware, and nearly none needs it.
+    """
+    patterns = [(method, re.compile(_PARAMETER.sub("[^{}/]+", path))) for method, path in served]
+
+    async def unrouted(request: web.Request) -> web.StreamResponse:
+        path = f"/{request.match_info['rest']}"
+        methods = {method for method, pattern in patterns if pattern.fullmatch(path)}
+        error: NerubaError = RouteNotFound()
+        if methods:
+            error = MethodNotAllowed(tuple(sorted(methods | ({"HEAD"} if "GET" in methods else set()))))
         request_id = _request_id(request, house)
-        return _finished(
-            problems.refused(problems.of_http(request.match_info.http_exception), request_id), request_id
-        )
+        return _finished(problems.refused(error, request_id), request_id)
 
     return unrouted
 

@@ -12,7 +12,7 @@ import re
 from typing import Any
 
 import orjson
-from aiohttp import web
+from aiohttp import hdrs, web
 
 from neruba_core.errors import NerubaError
 from neruba_server.problems import (
@@ -40,6 +40,8 @@ _BRACKET = re.compile(rb"[\[\]{}]")
 
 def content_type(request: web.Request, *allowed: str) -> str:
     """The request's content type if it is one of *allowed*, else ``BodyTypeUnsupported``."""
+    if request.headers.get(hdrs.CONTENT_TYPE) == allowed[0]:
+        return allowed[0]
     charset = request.charset
     if request.content_type not in allowed or (charset is not None and charset.lower() != "utf-8"):
         raise BodyTypeUnsupported(" or ".join(allowed))

@@ -29,7 +29,8 @@ from neruba_server.problems import ShuttingDown
 log = logging.getLogger("neruba.server")
 
 MOST_COMMANDS = 500
-"""How many commands share a unit; a submission is never split, so a large one may exceed this alone."""
+"""How many commands share a unit before no more are taken; a submission is never split, so a large one may
+exceed this."""
 
 MOST_QUEUED = 20_000
 """How many commands may wait; beyond that a client does better to come back."""
@@ -72,7 +73,8 @@ class Writer:
         self._neruba = neruba
         self._rows = rows
         self._most_queued = most_queued
-        self._queue: queue.SimpleQueue[Submission | None] = queue.SimpleQueue()
+        self._queue: queue.SimpleQueue[list[Submission] | None] = queue.SimpleQueue()
+        self._gathered: list[Submission] = []
         self._queued = 0
         self._closed = False
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -89,6 +91,7 @@ class Writer:
         if self._closed:
             return
         self._closed = True
+        self._hand_over()
         self._queue.put(None)
         if self._thread is not None and self._loop is not None:
             await self._loop.run_in_executor(None, self._thread.join)
@@ -128,8 +131,17 @@ class Writer:
             commands, request_id, method, path, principal, self._loop.create_future(), batch
         )
         self._queued += len(commands)
-        self._queue.put(submission)
+        if not self._gathered:
+            # One wake-up for all requests of this turn of the loop: waking the thread for each of them
+            # would have the two fight over the interpreter instead of working.
+            self._loop.call_soon(self._hand_over)
+        self._gathered.append(submission)
         return submission
+
+    def _hand_over(self) -> None:
+        while self._gathered:
+            self._queue.put(self._gathered[:MOST_COMMANDS])
+            del self._gathered[:MOST_COMMANDS]
 
     # --- the thread ---------------------------------------------------------------------------
 
@@ -150,14 +162,14 @@ class Writer:
         commands = sum(len(submission.commands) for submission in held)
         while going and commands < MOST_COMMANDS:
             try:
-                submission = self._queue.get(block=not taken)
+                gathered = self._queue.get(block=not taken)
             except queue.Empty:
                 break
-            if submission is None:
+            if gathered is None:
                 # What was queued before the end is still served: it stands before it.
                 return taken, False
-            taken.append(submission)
-            commands += len(submission.commands)
+            taken += gathered
+            commands += sum(len(submission.commands) for submission in gathered)
         return taken, going
 
     def _write(self, taken: list[Submission]) -> list[Submission]:

@@ -27,12 +27,14 @@ POLICY = (
 )
 
 
-def add_docs(app: web.Application, always: Iterable[tuple[str, str]]) -> None:
-    """Serve ``/docs`` and its files with the headers *always*, but under the page's own policy."""
+def add_docs(app: web.Application, always: Iterable[tuple[str, str]]) -> list[str]:
+    """Serve the page and its files with the headers *always*, but its own policy; gives their paths."""
     headers = {**dict(always), "Content-Security-Policy": POLICY}
-    app.router.add_get("/docs", _serve("index.html", "text/html", headers))
-    for name, (file, content_type) in FILES.items():
-        app.router.add_get(f"/docs/{name}", _serve(file, content_type, headers))
+    served = {"/docs": ("index.html", "text/html")}
+    served.update((f"/docs/{name}", file) for name, file in FILES.items())
+    for path, (file, content_type) in served.items():
+        app.router.add_get(path, _serve(file, content_type, headers))
+    return list(served)
 
 
 def _serve(

@@ -9,9 +9,9 @@ from __future__ import annotations
 import asyncio
 import re
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager, suppress
+from contextlib import suppress
 from typing import Any, TypeVar
 
 import orjson
@@ -19,10 +19,10 @@ from aiohttp import web
 from attrs import define, field, frozen
 
 from neruba_core import Neruba, texts
-from neruba_core.audit.model import Origin, Trail
+from neruba_core.audit.model import Origin, Outcome, Trail
 from neruba_core.audit.outcomes import Unreadable
 from neruba_core.batch import Command, Verdict
-from neruba_core.errors import KeyInProgress, KeyInvalid, KeyMissing, NerubaError
+from neruba_core.errors import KeyInProgress, KeyInvalid, KeyMissing, KeyReused, NerubaError
 from neruba_core.idempotency.once import Given, Made
 from neruba_core.ids import Ids
 from neruba_core.namespaces.sessions import Sessions
@@ -99,6 +99,8 @@ class Call:
     project_id: str | None = None
     noted: bool = False
     """Whether the trail has a row of it already."""
+    outcome: Outcome | None = None
+    """What a refused write counts as, where that is known before it is presented."""
 
     # --- who and where ------------------------------------------------------------------------
 
@@ -218,17 +220,14 @@ class Call:
                 raise verdict
         return verdicts
 
-    @asynccontextmanager
-    async def counting(self, operation: str) -> AsyncIterator[None]:
-        """Count an ingest request that is refused before it becomes a command, then refuse it."""
-        try:
-            yield
-        except NerubaError as error:
-            key = None
-            with suppress(NerubaError):
-                key = self.optional_key()
-            await self.submit(Unreadable(self.project, operation, error, self.origin, key))
-            raise
+    async def counted(self, operation: str, error: NerubaError) -> NerubaError:
+        """Count an ingest request that *error* refuses before it became a command; gives *error* back."""
+        key = None
+        with suppress(NerubaError):
+            key = self.optional_key()
+        await self.submit(Unreadable(self.project, operation, error, self.origin, key))
+        self.outcome = Outcome.REJECTED
+        return error
 
     async def once(
         self, body: Any, act: Callable[[Neruba], Answer], *, scope_id: str | None = None
@@ -273,6 +272,9 @@ class Call:
         while True:
             try:
                 return await self.run(act)
+            except KeyReused:
+                self.outcome = Outcome.CONFLICT
+                raise
             except KeyInProgress:
                 if time.monotonic() >= give_up_at:
                     raise

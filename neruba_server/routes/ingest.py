@@ -36,22 +36,26 @@ MOST_EVENTS = 1000
 
 
 async def usage(call: Call) -> web.Response:
-    async with call.counting(USAGE):
+    try:
         key = call.key()
         sent = await call.read(wire.NewUsage)
+    except NerubaError as error:
+        raise await call.counted(USAGE, error) from None
     return await call.submit(Sent(call.project, sent.under(key), call.origin))
 
 
 async def charge(call: Call) -> web.Response:
-    async with call.counting(CHARGE):
+    try:
         key = call.key()
         sent = await call.read(wire.NewCharge)
+    except NerubaError as error:
+        raise await call.counted(CHARGE, error) from None
     return await call.submit(charge_order(call.project, sent.under(key), call.origin))
 
 
 async def usage_batch(call: Call) -> web.Response:
     project_id, origin = call.project, call.origin
-    async with call.counting(USAGE):
+    try:
         if content_type(call.request, JSON, NDJSON) == NDJSON:
             body = await body_of(call.request, MOST_NDJSON_BYTES)
             # On a thread: ten thousand lines would keep the loop from everyone else.
@@ -59,6 +63,8 @@ async def usage_batch(call: Call) -> web.Response:
         else:
             body = await body_of(call.request, MOST_BODY_BYTES)
             commands = await call.house.run(lambda: _events(body, project_id, origin))
+    except NerubaError as error:
+        raise await call.counted(USAGE, error) from None
     verdicts = await call.submit_many(commands)
     return present.body(await call.house.run(lambda: present.batch(verdicts)))
 
