@@ -35,7 +35,6 @@ KEYS: Mapping[str, Callable[[Any], Any]] = {
     "transactions": attrgetter("version"),
     "entries": attrgetter("version", "number"),
     "grants": attrgetter("id"),
-    "draws": attrgetter("transaction_id", "number"),
     "answers": attrgetter("operation", "idempotency_key"),
     "changes": attrgetter("id"),
 }

@@ -17,32 +17,21 @@ from neruba_core.ledger.model import Head, Posting, Transaction, TransactionType
 from neruba_core.money import within_total
 from neruba_core.tenancy.model import Project
 from neruba_core.texts import Properties
-from neruba_core.wallets.model import Draw, Grant, Lot
+from neruba_core.wallets.model import Grant, Lot
 
 _WALLET_PREFIX = f"{WALLET}:"
 
 
 @frozen
-class Taken:
-    """One draw of a decision: above zero taken from a grant (``None``: from the overdraft), below zero
-    given back."""
-
-    grant_id: str | None
-    micros: int
-    reverses_grant_id: str | None = None
-
-
-@frozen
 class Decision:
-    """What a command comes to, before it has a version: balanced postings, the draws behind them, and
-    the grants that it opens (their accounts are among the postings)."""
+    """What a command comes to, before it has a version: balanced postings, and the grants that it opens
+    (their accounts are among the postings). What is drawn from a grant is a posting on its account."""
 
     transaction_id: str
     type: TransactionType
     amount_micros: int
     description: str
     postings: tuple[Posting, ...]
-    draws: tuple[Taken, ...] = ()
     grants: tuple[Grant, ...] = ()
     metadata: Properties | None = field(default=None, hash=False)
     reverses: str | None = None
@@ -50,10 +39,11 @@ class Decision:
 
 @define
 class Original:
-    """A transaction that is to be reversed: what it drew and what reversals have given back so far."""
+    """A transaction that is to be reversed: what it drew from which grants, in order, and what reversals
+    have given back to each so far (or to the grant that succeeded it)."""
 
     transaction: Transaction
-    draws: Sequence[Draw]
+    drawn: Sequence[tuple[str, int]]
     grants: dict[str, Grant]
     reversed_micros: int
     returned_micros: dict[str, int]
@@ -62,6 +52,11 @@ class Original:
     def left_micros(self) -> int:
         """What of the transaction has not been reversed yet."""
         return self.transaction.amount_micros - self.reversed_micros
+
+    def note_returned(self, grant: Grant, micros: int) -> None:
+        """Count *micros* given back to *grant*, or to the grant that it succeeds."""
+        grant_id = grant.succeeds or grant.id
+        self.returned_micros[grant_id] = self.returned_micros.get(grant_id, 0) + micros
 
 
 @define
@@ -145,7 +140,10 @@ class Book:
             return
         original = self.originals[decision.reverses]
         original.reversed_micros += decision.amount_micros
-        for taken in decision.draws:
-            grant_id = taken.reverses_grant_id or taken.grant_id
-            if grant_id is not None:
-                original.returned_micros[grant_id] = original.returned_micros.get(grant_id, 0) - taken.micros
+        opened = {grant.id: grant for grant in decision.grants}
+        for posting in decision.postings:
+            if posting.credit_micros and posting.account.startswith(_WALLET_PREFIX):
+                grant_id = posting.account.removeprefix(_WALLET_PREFIX)
+                original.note_returned(
+                    opened.get(grant_id) or original.grants[grant_id], posting.credit_micros
+                )

@@ -20,7 +20,7 @@ from neruba_core.ledger.chart import OVERDRAFT, Chart
 from neruba_core.ledger.model import Posting, TransactionType
 from neruba_core.ledger.posting import balanced, credit, debit
 from neruba_core.money import Amount
-from neruba_core.wallets.book import Book, Decision, Original, Taken
+from neruba_core.wallets.book import Book, Decision, Original
 from neruba_core.wallets.model import Grant, GrantKind, Lot
 from neruba_core.wallets.spending import spending_order
 
@@ -91,7 +91,6 @@ def decide_credit(book: Book, new: NewCredit, *, at: Instant, ids: Ids) -> Decis
                 credit(OVERDRAFT, repaid),
             )
         ),
-        draws=(Taken(grant.id, repaid),) if repaid else (),
         grants=(grant,),
     )
 
@@ -101,17 +100,14 @@ def claw_back(book: Book, original: Original, micros: int, reason: str, *, at: I
     grant_id = original.transaction.grant_id
     assert grant_id is not None, "a credit opens a grant"
     postings: list[Posting] = []
-    draws: list[Taken] = []
     missing = micros
     for lot in _own_first(book, grant_id, at):
         share = min(lot.remaining_micros, missing)
         if share:
             postings.append(debit(lot.grant.account, share))
-            draws.append(Taken(lot.grant.id, share))
             missing -= share
     if missing:
         postings.append(debit(OVERDRAFT, missing))
-        draws.append(Taken(None, missing))
     kind = original.grants[grant_id].kind
     return Decision(
         transaction_id=ids.new("txn"),
@@ -119,7 +115,6 @@ def claw_back(book: Book, original: Original, micros: int, reason: str, *, at: I
         amount_micros=micros,
         description=reason,
         postings=balanced((*postings, credit(source_of(book.chart, kind), micros))),
-        draws=tuple(draws),
         reverses=original.transaction.id,
     )
 

@@ -1,4 +1,4 @@
-"""Grants, the credit lots of a wallet, and the draws that spend them."""
+"""Grants, the credit lots of a wallet. What was drawn from them are the entries on their accounts."""
 
 from __future__ import annotations
 
@@ -19,7 +19,10 @@ class GrantKind(StrEnum):
 
 @frozen
 class Grant:
-    """A lot of credit, immutable; what remains of it is the balance of ``wallet:{id}``."""
+    """A lot of credit, immutable; what remains of it is the balance of ``wallet:{id}``.
+
+    *succeeds* names the expired grant in whose place this one was opened, to give back what it had lost.
+    """
 
     project_id: str
     id: str
@@ -29,6 +32,7 @@ class Grant:
     effective_at: Instant
     expires_at: Instant | None
     transaction_id: str
+    succeeds: str | None = None
 
     @property
     def account(self) -> str:
@@ -46,19 +50,3 @@ class Lot:
     def expired(self, at: Instant) -> bool:
         """Periods are half-open: a grant that expires now is gone."""
         return self.grant.expires_at is not None and self.grant.expires_at <= at
-
-
-@frozen
-class Draw:
-    """What a transaction took from a grant, in the order it took it; below zero what it gave back.
-
-    *grant_id* is ``None`` for the share that went to, or came out of, the overdraft. In a reversal
-    *reverses_grant_id* names the grant that was originally drawn, where a new one had to be opened.
-    """
-
-    project_id: str
-    transaction_id: str
-    number: int
-    grant_id: str | None
-    micros: int
-    reverses_grant_id: str | None = None

@@ -33,15 +33,17 @@ from neruba_core.idempotency.store import HasIdempotency
 from neruba_core.ids import Ids
 from neruba_core.instants import Instant
 from neruba_core.ledger.answer import render
-from neruba_core.ledger.chart import Chart
+from neruba_core.ledger.chart import WALLET, Chart
 from neruba_core.ledger.model import Account, Entry, Head, Transaction
 from neruba_core.ledger.store import HasLedger
 from neruba_core.tenancy.model import Project
 from neruba_core.tenancy.store import HasTenancy
 from neruba_core.wallets.book import Book, Decision, Original
-from neruba_core.wallets.model import Draw, Grant
+from neruba_core.wallets.model import Grant
 from neruba_core.wallets.orders import Order
 from neruba_core.wallets.store import HasWallets
+
+_WALLET_PREFIX = f"{WALLET}:"
 
 Settled: TypeAlias = Written[Transaction]
 
@@ -125,23 +127,31 @@ def _read_originals(work: SettlementWork, book: Book, transaction_ids: Iterable[
         transaction = work.ledger.transaction(project_id, transaction_id)
         if transaction is None:
             continue
-        reversals = work.ledger.reversals_of(project_id, transaction_id)
-        draws = work.wallets.draws_of(project_id, [transaction_id])
-        returned: dict[str, int] = {}
-        for draw in work.wallets.draws_of(project_id, [reversal.id for reversal in reversals]):
-            grant_id = draw.reverses_grant_id or draw.grant_id
-            if grant_id is not None:
-                returned[grant_id] = returned.get(grant_id, 0) - draw.micros
-        grant_ids = {draw.grant_id for draw in draws if draw.grant_id}
+        drawn = [
+            (_grant_id(entry), entry.debit_micros)
+            for entry in work.ledger.entries_of(project_id, transaction_id)
+            if entry.debit_micros and entry.account.startswith(_WALLET_PREFIX)
+        ]
+        returns, reversed_micros = [], 0
+        for reversal in work.ledger.reversals_of(project_id, transaction_id):
+            reversed_micros += reversal.amount_micros
+            returns += [
+                (_grant_id(entry), entry.credit_micros)
+                for entry in work.ledger.entries_of(project_id, reversal.id)
+                if entry.credit_micros and entry.account.startswith(_WALLET_PREFIX)
+            ]
+        grant_ids = {grant_id for grant_id, _ in (*drawn, *returns)}
         if transaction.grant_id:
             grant_ids.add(transaction.grant_id)
-        book.originals[transaction_id] = Original(
-            transaction=transaction,
-            draws=draws,
-            grants=work.wallets.grants(project_id, grant_ids),
-            reversed_micros=sum(reversal.amount_micros for reversal in reversals),
-            returned_micros=returned,
-        )
+        grants = work.wallets.grants(project_id, grant_ids)
+        original = Original(transaction, drawn, grants, reversed_micros, {})
+        for grant_id, micros in returns:
+            original.note_returned(grants[grant_id], micros)
+        book.originals[transaction_id] = original
+
+
+def _grant_id(entry: Entry) -> str:
+    return entry.account.removeprefix(_WALLET_PREFIX)
 
 
 @define
@@ -158,7 +168,6 @@ class _Settlement:
     transactions: list[Transaction] = field(factory=list)
     entries: list[Entry] = field(factory=list)
     grants: list[Grant] = field(factory=list)
-    draws: list[Draw] = field(factory=list)
     answers: list[Answer] = field(factory=list)
 
     def settle(self, order: Order) -> Settled:
@@ -196,8 +205,6 @@ class _Settlement:
             work.ledger.append(self.transactions, self.entries)
             if self.grants:
                 work.wallets.add_grants(self.grants)
-            if self.draws:
-                work.wallets.add_draws(self.draws)
             work.ledger.write_accounts(
                 [
                     Account(book.project.id, name, book.accounts[name])
@@ -291,10 +298,6 @@ class _Settlement:
             for number, (p, balance) in enumerate(zip(decision.postings, balances, strict=True))
         )
         self.grants.extend(decision.grants)
-        self.draws.extend(
-            Draw(project_id, transaction_id, number, taken.grant_id, taken.micros, taken.reverses_grant_id)
-            for number, taken in enumerate(decision.draws)
-        )
         self.by_key[_name(order)] = transaction
         if order.event_id is not None:
             self.by_event[project_id, order.operation, order.event_id] = transaction

@@ -5,15 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Protocol
 
-from neruba_core.wallets.model import Draw, Grant, Lot
+from neruba_core.wallets.model import Grant, Lot
 
 
 class WalletStore(Protocol):
-    """Grants and draws, append-only. What remains of a grant is its ledger account's balance."""
+    """Grants, append-only. What remains of a grant is its ledger account's balance."""
 
     def add_grants(self, grants: Sequence[Grant]) -> None: ...
-
-    def add_draws(self, draws: Sequence[Draw]) -> None: ...
 
     def grants(self, project_id: str, grant_ids: Iterable[str]) -> dict[str, Grant]: ...
 
@@ -22,9 +20,6 @@ class WalletStore(Protocol):
 
     def grants_of(self, project_id: str) -> Sequence[Grant]:
         """Every grant of the project, by ascending id."""
-
-    def draws_of(self, project_id: str, transaction_ids: Iterable[str]) -> Sequence[Draw]:
-        """The draws of the transactions, by (transaction, number)."""
 
 
 class HasWallets(Protocol):

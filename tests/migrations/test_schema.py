@@ -31,7 +31,6 @@ APPEND_ONLY = [
     "neruba_transactions",
     "neruba_entries",
     "neruba_grants",
-    "neruba_draws",
     "neruba_usage_events",
     "neruba_usage_voids",
     "neruba_changes",
@@ -199,7 +198,6 @@ def fill(storage: SqlStorage) -> None:
         work.usage.add_void(samples.void(event))
         booked, _ = samples.book_in(work, project_id, ("promotions", 5), (account, -5), grant_id=grant_id)
         work.wallets.add_grants([samples.grant(booked, id=grant_id)])
-        work.wallets.add_draws([samples.draw(booked, 1, grant_id=grant_id)])
         work.idempotency.add_answers([samples.stored_answer(project_id)])
         work.audit.add_changes([samples.change(project_id)])
         work.audit.add_attempts([samples.attempt(project_id)])
@@ -216,7 +214,6 @@ BROKEN = [
     ("an amount of zero", "neruba_transactions", {"amount_micros": 0}),
     ("a charge that reverses", "neruba_transactions", {"type": "'charge'", "reverses": "id"}),
     ("an empty grant", "neruba_grants", {"amount_micros": 0}),
-    ("a draw of nothing", "neruba_draws", {"micros": 0}),
     ("an unknown outcome", "neruba_attempts", {"outcome": "'lost'"}),
     ("a count below zero", "neruba_tallies", {"accepted": -1}),
     ("a row of no project", "neruba_usage_events", {"project_id": "'prj_nobody'"}),

@@ -98,7 +98,6 @@ class MemoryUnit:
             ("transactions", tables.ledger.transactions.ascending(project_id)),
             ("entries", tables.ledger.entries.ascending(project_id)),
             ("grants", tables.wallets.grants.ascending(project_id)),
-            ("draws", tables.wallets.draws.ascending(project_id)),
             ("answers", tables.idempotency.answers.ascending(project_id)),
             ("changes", tables.audit.changes.ascending(project_id)),
         ]

@@ -1,4 +1,4 @@
-"""Grants and draws in memory; what remains of a grant is read from the ledger's accounts."""
+"""Grants in memory; what remains of a grant is read from the ledger's accounts."""
 
 from __future__ import annotations
 
@@ -8,18 +8,16 @@ from attrs import define, field
 
 from neruba_core.storage.memory.ledger import MemoryLedger
 from neruba_core.storage.memory.tables import Table, Undo
-from neruba_core.wallets.model import Draw, Grant, Lot
+from neruba_core.wallets.model import Grant, Lot
 
 _ACCOUNT = "wallet:"
 
 
 @define(eq=False)
 class WalletTables:
-    """Draws are by project, then by transaction and number; *draws_of* are the same by transaction."""
+    """Grants by project and id."""
 
     grants: Table[str, Grant] = field(factory=Table)
-    draws: Table[tuple[str, int], Draw] = field(factory=Table)
-    draws_of: dict[tuple[str, str], list[Draw]] = field(factory=dict)
 
 
 @define(eq=False)
@@ -33,12 +31,6 @@ class MemoryWallets:
     def add_grants(self, grants: Sequence[Grant]) -> None:
         for grant in grants:
             self._tables.grants.add(self._undo, grant.project_id, grant.id, grant)
-
-    def add_draws(self, draws: Sequence[Draw]) -> None:
-        for draw in draws:
-            place = (draw.transaction_id, draw.number)
-            self._tables.draws.add(self._undo, draw.project_id, place, draw)
-            self._undo.push(self._tables.draws_of, (draw.project_id, draw.transaction_id), draw)
 
     def grants(self, project_id: str, grant_ids: Iterable[str]) -> dict[str, Grant]:
         return self._tables.grants.some(project_id, grant_ids)
@@ -57,10 +49,3 @@ class MemoryWallets:
 
     def grants_of(self, project_id: str) -> Sequence[Grant]:
         return tuple(self._tables.grants.ascending(project_id))
-
-    def draws_of(self, project_id: str, transaction_ids: Iterable[str]) -> Sequence[Draw]:
-        draws: list[Draw] = []
-        for transaction_id in sorted(set(transaction_ids)):
-            drawn = self._tables.draws_of.get((project_id, transaction_id), ())
-            draws += sorted(drawn, key=lambda draw: draw.number)
-        return tuple(draws)

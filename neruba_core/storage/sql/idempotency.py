@@ -56,11 +56,8 @@ class SqlIdempotency:
         return {key for key, row in zip(wanted, taken, strict=True) if not row[0]}
 
     def answers(self, scope_id: str, operation: str, keys: Iterable[str]) -> dict[str, Answer]:
-        query = select(ANSWERS).where(
-            ANSWERS.c.scope_id == scope_id,
-            ANSWERS.c.operation == operation,
-            self._statements.among(ANSWERS.c.idempotency_key, keys),
-        )
+        query = select(ANSWERS).where(ANSWERS.c.scope_id == scope_id, ANSWERS.c.operation == operation)
+        query = self._statements.each(query, ANSWERS.c.idempotency_key, keys)
         return {row[2]: _answer(row) for row in self._statements.rows(query)}
 
     def add_answers(self, answers: Sequence[Answer]) -> None:

@@ -95,7 +95,7 @@ class SqlIdentity:
         return [_user(row) for row in self._statements.rows(query)]
 
     def users_by_id(self, user_ids: Sequence[str]) -> dict[str, User]:
-        query = select(USERS).where(self._statements.among(USERS.c.id, user_ids))
+        query = self._statements.each(select(USERS), USERS.c.id, user_ids)
         return {row[0]: _user(row) for row in self._statements.rows(query)}
 
     def replace_user(self, user: User) -> None:

@@ -61,7 +61,7 @@ def _need_read_committed(connection: Connection) -> None:
 
 def _need_write_lock(connection: Connection) -> None:
     raw: Any = connection.connection.driver_connection
-    # From Python 3.12 on the driver can keep a transaction open at all times; before, it begins when it likes.
+    # Since Python 3.12 the driver can keep a transaction open at all times; else it begins when it likes.
     keeps_open = getattr(raw, "autocommit", None) is False
     explicit = raw.isolation_level is None or keeps_open
     if connection.in_nested_transaction() and not explicit:

@@ -13,6 +13,7 @@ from typing import Any
 from attrs import astuple, frozen
 from sqlalchemy import (
     CheckConstraint,
+    Column,
     ColumnElement,
     Index,
     PrimaryKeyConstraint,
@@ -103,8 +104,10 @@ TRANSACTIONS = Table(
     text("body"),
     PrimaryKeyConstraint("project_id", "version", name="neruba_transactions_pk"),
     UniqueConstraint("project_id", "id", name="neruba_transactions_id_uq"),
-    UniqueConstraint("project_id", "operation", "idempotency_key", name="neruba_transactions_key_uq"),
-    UniqueConstraint("project_id", "operation", "event_id", name="neruba_transactions_event_uq"),
+    # The operation comes last: before there are statistics, PostgreSQL could not tell these two apart
+    # when it looks for one key, and would read the whole operation by the wrong one.
+    UniqueConstraint("project_id", "idempotency_key", "operation", name="neruba_transactions_key_uq"),
+    UniqueConstraint("project_id", "event_id", "operation", name="neruba_transactions_event_uq"),
     tenant("neruba_transactions"),
     reference(
         "neruba_transactions_reverses_fk",
@@ -234,16 +237,23 @@ class SqlLedger:
     def transactions_by_keys(
         self, project_id: str, operation: str, keys: Iterable[str]
     ) -> dict[str, Transaction]:
-        among = self._statements.among(TRANSACTIONS.c.idempotency_key, keys)
-        found = self._transactions(project_id, TRANSACTIONS.c.operation == operation, among)
+        found = self._of_operation(project_id, operation, TRANSACTIONS.c.idempotency_key, keys)
         return {transaction.idempotency_key: transaction for transaction in found}
 
     def transactions_by_event_ids(
         self, project_id: str, operation: str, event_ids: Iterable[str]
     ) -> dict[str, Transaction]:
-        among = self._statements.among(TRANSACTIONS.c.event_id, event_ids)
-        found = self._transactions(project_id, TRANSACTIONS.c.operation == operation, among)
+        found = self._of_operation(project_id, operation, TRANSACTIONS.c.event_id, event_ids)
         return {str(transaction.event_id): transaction for transaction in found}
+
+    def _of_operation(
+        self, project_id: str, operation: str, column: Column[str], values: Iterable[str]
+    ) -> list[Transaction]:
+        query = select(TRANSACTIONS).where(
+            TRANSACTIONS.c.project_id == project_id, TRANSACTIONS.c.operation == operation
+        )
+        query = self._statements.each(query, column, values)
+        return [_transaction(row) for row in self._statements.rows(query)]
 
     def transaction(self, project_id: str, transaction_id: str) -> Transaction | None:
         return next(iter(self._transactions(project_id, TRANSACTIONS.c.id == transaction_id)), None)
@@ -253,7 +263,8 @@ class SqlLedger:
 
     def _transactions(self, project_id: str, *conditions: ColumnElement[bool]) -> list[Transaction]:
         query = select(TRANSACTIONS).where(TRANSACTIONS.c.project_id == project_id, *conditions)
-        return [_transaction(row) for row in self._statements.rows(query.order_by(TRANSACTIONS.c.version))]
+        rows = self._statements.rows(query.order_by(TRANSACTIONS.c.version))
+        return [_transaction(row) for row in rows]
 
     def transactions(
         self,

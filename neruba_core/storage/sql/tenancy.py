@@ -106,7 +106,7 @@ class SqlTenancy:
         return None if row is None else _project(row)
 
     def projects(self, project_ids: Iterable[str]) -> dict[str, Project]:
-        query = select(PROJECTS).where(self._statements.among(PROJECTS.c.id, project_ids))
+        query = self._statements.each(select(PROJECTS), PROJECTS.c.id, project_ids)
         return {row[0]: _project(row) for row in self._statements.rows(query)}
 
     def all_projects(self, *, limit: int, before: str | None) -> Sequence[Project]:

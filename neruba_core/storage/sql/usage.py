@@ -182,18 +182,22 @@ class SqlUsage:
             ids[event.project_id].append(event.id)
         there: set[str] = set()
         for project_id, of_project in ids.items():
-            among = self._statements.among(EVENTS.c.id, of_project)
-            query = select(EVENTS.c.id).where(EVENTS.c.project_id == project_id, among)
-            there.update(row[0] for row in self._statements.rows(query))
+            query = select(EVENTS.c.id).where(EVENTS.c.project_id == project_id)
+            found = self._statements.rows(self._statements.each(query, EVENTS.c.id, of_project))
+            there.update(row[0] for row in found)
         return there
 
     def by_keys(self, project_id: str, keys: Iterable[str]) -> dict[str, UsageEvent]:
-        found = self._find(project_id, self._statements.among(EVENTS.c.idempotency_key, keys))
+        found = self._each(project_id, EVENTS.c.idempotency_key, keys)
         return {event.idempotency_key: event for event in found}
 
     def by_event_ids(self, project_id: str, event_ids: Iterable[str]) -> dict[str, UsageEvent]:
-        found = self._find(project_id, self._statements.among(EVENTS.c.event_id, event_ids))
+        found = self._each(project_id, EVENTS.c.event_id, event_ids)
         return {event.event_id: event for event in found}
+
+    def _each(self, project_id: str, column: Column[str], values: Iterable[str]) -> list[UsageEvent]:
+        query = select(*_COLUMNS).where(EVENTS.c.project_id == project_id)
+        return [_event(row) for row in self._statements.rows(self._statements.each(query, column, values))]
 
     def event(self, project_id: str, usage_id: str) -> UsageEvent | None:
         return next(iter(self._find(project_id, EVENTS.c.id == usage_id)), None)
@@ -228,8 +232,8 @@ class SqlUsage:
         return self.voids(void.project_id, [void.usage_id])[void.usage_id]
 
     def voids(self, project_id: str, usage_ids: Iterable[str]) -> dict[str, UsageVoid]:
-        among = self._statements.among(VOIDS.c.usage_id, usage_ids)
-        query = select(VOIDS).where(VOIDS.c.project_id == project_id, among)
+        query = select(VOIDS).where(VOIDS.c.project_id == project_id)
+        query = self._statements.each(query, VOIDS.c.usage_id, usage_ids)
         return {row[1]: _void(row) for row in self._statements.rows(query)}
 
     # --- totals -------------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""Grants and draws: tables, queries and row mapping. What remains of a grant is its account's balance."""
+"""Grants: table, queries and row mapping. What remains of a grant is its account's balance."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from neruba_core.storage.sql.codec import instant, instant_or_none, micros, micr
 from neruba_core.storage.sql.columns import METADATA, one_of, reference, small, tenant, text, whole
 from neruba_core.storage.sql.ledger import ACCOUNTS, WALLET
 from neruba_core.storage.sql.statements import Statements
-from neruba_core.wallets.model import Draw, Grant, GrantKind, Lot
+from neruba_core.wallets.model import Grant, GrantKind, Lot
 
 GRANTS = Table(
     "neruba_grants",
@@ -26,6 +26,7 @@ GRANTS = Table(
     whole("effective_at"),
     whole("expires_at", optional=True),
     text("transaction_id"),
+    text("succeeds", optional=True),
     PrimaryKeyConstraint("project_id", "id", name="neruba_grants_pk"),
     tenant("neruba_grants"),
     reference(
@@ -35,46 +36,12 @@ GRANTS = Table(
         ["project_id", "id"],
         deferred=True,
     ),
+    reference("neruba_grants_succeeds_fk", ["project_id", "succeeds"], "neruba_grants", ["project_id", "id"]),
     one_of("kind", GrantKind, "neruba_grants_kind_ck"),
     CheckConstraint("amount_micros > 0", name="neruba_grants_amount_ck"),
 )
 
-DRAWS = Table(
-    "neruba_draws",
-    METADATA,
-    text("project_id"),
-    text("transaction_id"),
-    small("number"),
-    text("grant_id", optional=True),
-    whole("micros"),
-    text("reverses_grant_id", optional=True),
-    PrimaryKeyConstraint("project_id", "transaction_id", "number", name="neruba_draws_pk"),
-    reference(
-        "neruba_draws_transaction_fk",
-        ["project_id", "transaction_id"],
-        "neruba_transactions",
-        ["project_id", "id"],
-        deferred=True,
-    ),
-    reference(
-        "neruba_draws_grant_fk",
-        ["project_id", "grant_id"],
-        "neruba_grants",
-        ["project_id", "id"],
-        deferred=True,
-    ),
-    reference(
-        "neruba_draws_reverses_grant_fk",
-        ["project_id", "reverses_grant_id"],
-        "neruba_grants",
-        ["project_id", "id"],
-        deferred=True,
-    ),
-    CheckConstraint("micros <> 0", name="neruba_draws_micros_ck"),
-)
-
 _ADD_GRANTS = insert(GRANTS)
-_ADD_DRAWS = insert(DRAWS)
 
 
 @frozen
@@ -94,17 +61,11 @@ class SqlWallets:
                 micros(g.effective_at),
                 micros_or_none(g.expires_at),
                 g.transaction_id,
+                g.succeeds,
             )
             for g in grants
         ]
         self._statements.write(_ADD_GRANTS, rows)
-
-    def add_draws(self, draws: Sequence[Draw]) -> None:
-        rows = [
-            (d.project_id, d.transaction_id, d.number, d.grant_id, d.micros, d.reverses_grant_id)
-            for d in draws
-        ]
-        self._statements.write(_ADD_DRAWS, rows)
 
     def grants(self, project_id: str, grant_ids: Iterable[str]) -> dict[str, Grant]:
         found = self._grants(project_id, self._statements.among(GRANTS.c.id, grant_ids))
@@ -134,26 +95,23 @@ class SqlWallets:
         # Accounts are kept debit positive, and credit that we owe is a credit.
         return [Lot(_grant(row[1:]), -row[0]) for row in self._statements.rows(query)]
 
-    def draws_of(self, project_id: str, transaction_ids: Iterable[str]) -> Sequence[Draw]:
-        among = self._statements.among(DRAWS.c.transaction_id, transaction_ids)
-        return self._draws(project_id, among)
-
-    def _draws(self, project_id: str, *conditions: ColumnElement[bool]) -> list[Draw]:
-        query = (
-            select(DRAWS)
-            .where(DRAWS.c.project_id == project_id, *conditions)
-            .order_by(DRAWS.c.transaction_id, DRAWS.c.number)
-        )
-        return [Draw(*row) for row in self._statements.rows(query)]
-
     def export(self, project_id: str) -> Iterator[tuple[str, Any]]:
         """The project's rows of these tables."""
         yield from (("grants", grant) for grant in self._grants(project_id))
-        yield from (("draws", draw) for draw in self._draws(project_id))
 
 
 def _grant(row: Any) -> Grant:
-    project_id, grant_id, kind, priority, amount_micros, effective_at, expires_at, transaction_id = row
+    (
+        project_id,
+        grant_id,
+        kind,
+        priority,
+        amount_micros,
+        effective_at,
+        expires_at,
+        transaction_id,
+        succeeds,
+    ) = row
     return Grant(
         project_id,
         grant_id,
@@ -163,4 +121,5 @@ def _grant(row: Any) -> Grant:
         instant(effective_at),
         instant_or_none(expires_at),
         transaction_id,
+        succeeds,
     )

@@ -72,7 +72,6 @@ def everything_about_money(work: UnitOfWork, project_id: str) -> None:
     account = f"wallet:{grant_id}"
     booked, _ = samples.book_in(work, project_id, ("promotions", 5), (account, -5), grant_id=grant_id)
     work.wallets.add_grants([samples.grant(booked, id=grant_id)])
-    work.wallets.add_draws([samples.draw(booked, 1, grant_id=grant_id)])
     work.ledger.write_accounts([samples.account(project_id, account, -5)])
     work.ledger.write_accounts([samples.account(project_id, "promotions", 5)])
 

@@ -57,7 +57,6 @@ READS: dict[str, Read] = {
     "wallets.grants": lambda work, p: work.wallets.grants(p, ["gra_same"]),
     "wallets.open_lots": lambda work, p: set(work.wallets.open_lots([p])),
     "wallets.grants_of": lambda work, p: work.wallets.grants_of(p),
-    "wallets.draws_of": lambda work, p: work.wallets.draws_of(p, ["txn_same"]),
     "audit.changes": lambda work, p: work.audit.changes(p, limit=9, before=None),
     "audit.attempts": lambda work, p: work.audit.attempts(p, limit=9, before=None),
     "audit.totals": lambda work, p: work.audit.totals(p),
@@ -109,7 +108,6 @@ def twin(storage: Storage, user_id: str, word: str) -> str:
             **same,
         )
         work.wallets.add_grants([samples.grant(booked, id="gra_same", amount_micros=size)])
-        work.wallets.add_draws([samples.draw(booked, 1, grant_id="gra_same", micros=size)])
         work.ledger.write_accounts([Account(project_id, account, micros) for account, micros in movements])
         work.idempotency.add_answers([samples.stored_answer(project_id, idempotency_key="same", body=word)])
         work.audit.add_changes([samples.change(project_id, id="chg_same", details=word)])

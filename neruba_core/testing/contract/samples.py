@@ -21,7 +21,7 @@ from neruba_core.metering.model import Aggregation, Metric
 from neruba_core.storage.port import Storage, UnitOfWork
 from neruba_core.tenancy.model import Invitation, Membership, MetricPolicy, Project, Role
 from neruba_core.usage.model import NewUsage, QuarantinedUsage, QuarantineState, UsageEvent, UsageVoid
-from neruba_core.wallets.model import Draw, Grant, GrantKind
+from neruba_core.wallets.model import Grant, GrantKind
 
 NOW = datetime(2026, 3, 17, 10, 15, 0, 123_457, tzinfo=UTC)
 START = datetime(2026, 3, 1, tzinfo=UTC)
@@ -317,17 +317,6 @@ def grant(booked: Transaction, **changes: Any) -> Grant:
         "transaction_id": booked.id,
     }
     return Grant(**fields | changes)
-
-
-def draw(booked: Transaction, number: int, **changes: Any) -> Draw:
-    fields: dict[str, Any] = {
-        "project_id": booked.project_id,
-        "transaction_id": booked.id,
-        "number": number,
-        "grant_id": None,
-        "micros": 5_000_000,
-    }
-    return Draw(**fields | changes)
 
 
 def stored_answer(scope_id: str, **changes: Any) -> Answer:

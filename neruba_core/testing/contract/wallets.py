@@ -1,10 +1,9 @@
-"""Promises of ``WalletStore``: lots with something in them, and draws in their order."""
+"""Promises of ``WalletStore``: grants, and the lots with something in them."""
 
 from __future__ import annotations
 
 import pytest
 
-from neruba_core.ledger.model import Transaction
 from neruba_core.money import MAX_MICROS
 from neruba_core.storage.port import Storage
 from neruba_core.testing.contract import samples
@@ -22,7 +21,7 @@ def fill(storage: Storage, grant: Grant, micros: int) -> None:
 
 
 class Wallets(Promises):
-    """Grants and draws."""
+    """Grants and lots."""
 
     @pytest.mark.parametrize("kind", GrantKind)
     @pytest.mark.parametrize("expires_at", [None, later(micros=1)])
@@ -136,47 +135,17 @@ class Wallets(Promises):
         assert {lot.grant.id for lot in two} == {grants[0].id, grants[2].id}
         assert list(none) == []
 
-    def test_draws_come_in_the_order_they_were_taken(self, storage: Storage) -> None:
+    def test_a_grant_remembers_which_one_it_succeeds(self, storage: Storage) -> None:
         """
-        By transaction and number, also beyond nine; of the transactions that were asked for.
-        """
-        project_id = tenant(storage)
-        booked: list[Transaction] = [book(storage, project_id)[0] for _ in range(3)]
-        grants = [samples.grant(booked[0]) for _ in range(2)]
-        draws = {
-            each.id: [
-                samples.draw(each, number, grant_id=grants[number % 2].id, micros=number)
-                for number in range(1, 12)
-            ]
-            for each in booked
-        }
-
-        with storage.work() as work:
-            work.wallets.add_grants(grants)
-            work.wallets.add_draws([draw for each in draws.values() for draw in reversed(each)])
-            work.wallets.add_draws([])
-
-        with storage.snapshot() as work:
-            asked = [booked[2].id, "txn_none", booked[0].id]
-            assert list(work.wallets.draws_of(project_id, asked)) == draws[booked[0].id] + draws[booked[2].id]
-            assert list(work.wallets.draws_of(project_id, [])) == []
-
-    def test_a_draw_comes_back_as_it_was_stored(self, storage: Storage) -> None:
-        """
-        From the overdraft, given back, and given back to another grant than it came from.
+        What is given back in place of an expired grant can be traced to it.
         """
         project_id = tenant(storage)
         booked, _ = book(storage, project_id)
-        old, new = samples.grant(booked), samples.grant(booked)
-        draws = [
-            samples.draw(booked, 1, grant_id=None, micros=MAX_MICROS),
-            samples.draw(booked, 2, grant_id=None, micros=-MAX_MICROS),
-            samples.draw(booked, 3, grant_id=old.id, micros=-1),
-            samples.draw(booked, 4, grant_id=new.id, micros=-1, reverses_grant_id=old.id),
-        ]
+        old = samples.grant(booked)
+        new = samples.grant(booked, succeeds=old.id)
 
         with storage.work() as work:
-            work.wallets.add_grants([old, new])
-            work.wallets.add_draws(draws)
+            work.wallets.add_grants([old])
+            work.wallets.add_grants([new])
 
-        assert list(read(storage, lambda work: work.wallets.draws_of(project_id, [booked.id]))) == draws
+        assert read(storage, lambda work: work.wallets.grants(project_id, [new.id])) == {new.id: new}

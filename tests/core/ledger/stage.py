@@ -71,9 +71,14 @@ class Books:
             return act(work)
 
     def draws(self, transaction: Transaction) -> list[tuple[str | None, str]]:
+        """What the transaction took from which grants, in the order it took it."""
+
         def drawn(work: UnitOfWork) -> list[tuple[str | None, str]]:
-            draws = work.wallets.draws_of(self.project.id, [transaction.id])
-            return [(draw.grant_id, money.text(draw.micros)) for draw in draws]
+            return [
+                (entry.account.removeprefix("wallet:"), money.text(entry.debit_micros))
+                for entry in work.ledger.entries_of(self.project.id, transaction.id)
+                if entry.account.startswith("wallet:")
+            ]
 
         return self.read(drawn)
 

@@ -1,4 +1,4 @@
-"""Version 3: the ledger, and the grants and draws of wallets."""
+"""Version 3: the ledger, and the grants of wallets."""
 
 from __future__ import annotations
 
@@ -63,9 +63,9 @@ def upgrade(op: Operations) -> None:
         kinds.int8("recorded_at"),
         kinds.text("body"),
         sa.PrimaryKeyConstraint("project_id", "version", name="neruba_transactions_pk"),
-        sa.UniqueConstraint("project_id", "operation", "event_id", name="neruba_transactions_event_uq"),
+        sa.UniqueConstraint("project_id", "event_id", "operation", name="neruba_transactions_event_uq"),
         sa.UniqueConstraint("project_id", "id", name="neruba_transactions_id_uq"),
-        sa.UniqueConstraint("project_id", "operation", "idempotency_key", name="neruba_transactions_key_uq"),
+        sa.UniqueConstraint("project_id", "idempotency_key", "operation", name="neruba_transactions_key_uq"),
         sa.ForeignKeyConstraint(
             ["project_id"], ["neruba_projects.id"], name="neruba_transactions_project_fk"
         ),
@@ -126,6 +126,7 @@ def upgrade(op: Operations) -> None:
         kinds.int8("effective_at"),
         kinds.int8("expires_at", null=True),
         kinds.text("transaction_id"),
+        kinds.text("succeeds", null=True),
         sa.PrimaryKeyConstraint("project_id", "id", name="neruba_grants_pk"),
         sa.ForeignKeyConstraint(["project_id"], ["neruba_projects.id"], name="neruba_grants_project_fk"),
         sa.ForeignKeyConstraint(
@@ -135,45 +136,17 @@ def upgrade(op: Operations) -> None:
             deferrable=True,
             initially="DEFERRED",
         ),
+        sa.ForeignKeyConstraint(
+            ["project_id", "succeeds"],
+            ["neruba_grants.project_id", "neruba_grants.id"],
+            name="neruba_grants_succeeds_fk",
+        ),
         sa.CheckConstraint("amount_micros > 0", name="neruba_grants_amount_ck"),
         sa.CheckConstraint("kind IN ('promotional', 'paid', 'goodwill')", name="neruba_grants_kind_ck"),
-    )
-    op.create_table(
-        "neruba_draws",
-        kinds.text("project_id"),
-        kinds.text("transaction_id"),
-        kinds.int4("number"),
-        kinds.text("grant_id", null=True),
-        kinds.int8("micros"),
-        kinds.text("reverses_grant_id", null=True),
-        sa.PrimaryKeyConstraint("project_id", "transaction_id", "number", name="neruba_draws_pk"),
-        sa.ForeignKeyConstraint(
-            ["project_id", "grant_id"],
-            ["neruba_grants.project_id", "neruba_grants.id"],
-            name="neruba_draws_grant_fk",
-            deferrable=True,
-            initially="DEFERRED",
-        ),
-        sa.ForeignKeyConstraint(
-            ["project_id", "reverses_grant_id"],
-            ["neruba_grants.project_id", "neruba_grants.id"],
-            name="neruba_draws_reverses_grant_fk",
-            deferrable=True,
-            initially="DEFERRED",
-        ),
-        sa.ForeignKeyConstraint(
-            ["project_id", "transaction_id"],
-            ["neruba_transactions.project_id", "neruba_transactions.id"],
-            name="neruba_draws_transaction_fk",
-            deferrable=True,
-            initially="DEFERRED",
-        ),
-        sa.CheckConstraint("micros <> 0", name="neruba_draws_micros_ck"),
     )
     append_only(
         op,
         "neruba_transactions",
         "neruba_entries",
         "neruba_grants",
-        "neruba_draws",
     )
