@@ -92,6 +92,7 @@ def _print_json(value: object) -> None:
 
 
 @click.group(
+    name="neruba",
     cls=_Commands,
     context_settings={"help_option_names": ["-h", "--help"]},
     epilog=_example("neruba demo", "neruba users add owner@example.com", "neruba serve"),

@@ -210,7 +210,7 @@ def misspelt(environ: Iterable[str]) -> dict[str, str]:
     found = {}
     for name in environ:
         if name.startswith(PREFIX) and name not in known:
-            likely = difflib.get_close_matches(name, known, n=1, cutoff=0.85)
+            likely = difflib.get_close_matches(name, known, n=1, cutoff=0.9)
             if likely:
                 found[name] = likely[0]
     return found

@@ -11,6 +11,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from http.client import HTTPException, HTTPMessage
 from typing import IO, Any
 
@@ -107,15 +108,15 @@ class Walk:
             claim = f"an earlier answer held {missing.args[0]}"
             return Walked(step, None, None, (Verdict(claim, False, True, False),))
         answer = self.send(request)
+        return Walked(step, request, answer, self._judge(step, answer))
+
+    def _judge(self, step: Step, answer: Answer) -> tuple[Verdict, ...]:
         self.told[step.name] = answer
-        verdicts = tuple(_verdicts(step, answer, self.told))
         if answer.status in step.expects:
             for name, look in step.keeps.items():
-                try:
+                with suppress(KeyError):
                     self._kept[name] = str(look(answer))
-                except KeyError:
-                    continue
-        return Walked(step, request, answer, verdicts)
+        return tuple(_verdicts(step, answer, self.told))
 
     def _request(self, step: Step) -> Request:
         headers = {name: self._filled(value) for name, value in step.headers.items()}
