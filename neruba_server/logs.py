@@ -11,10 +11,12 @@ import os
 import sys
 from typing import Any
 
+import orjson
 import structlog
 from aiohttp import web
 from aiohttp.abc import AbstractAccessLogger
 
+from neruba_core import instants
 from neruba_server.settings import Settings
 
 REQUEST_ID = "X-Request-Id"
@@ -63,26 +65,55 @@ def _for_people(colours: bool) -> structlog.dev.ConsoleRenderer:
     )
 
 
-class AccessLog(AbstractAccessLogger):
-    """One line for each request that was answered."""
+def access_log(settings: Settings) -> type[AbstractAccessLogger]:
+    """One line for each request that was answered, in the format of *settings*.
 
-    def __init__(self, logger: logging.Logger, log_format: str) -> None:
-        super().__init__(logger, log_format)
-        self._log = structlog.get_logger("neruba.access")
+    There is a line a request, so it is written out by hand: structlog's processors would cost a seventh
+    of what a small request costs. On a terminal, where people read, structlog colours it.
+    """
+    stream = sys.stderr
+    if settings.log_format == "json":
+        line = _json_line
+    elif stream.isatty():
+        line = None
+    else:
+        line = _plain_line
 
-    def log(self, request: web.BaseRequest, response: web.StreamResponse, time: float) -> None:
-        """Write the line; *time* is in seconds."""
-        template = _template(request)
-        if template in _PROBES and response.status < 400:
-            return
-        write = self._log.warning if response.status >= 500 else self._log.info
-        write(
-            f"{request.method} {template}",
-            status=response.status,
-            ms=round(time * 1000, 1),
-            request_id=response.headers.get(REQUEST_ID),
-            principal=request.get(PRINCIPAL),
-        )
+    class AccessLog(AbstractAccessLogger):
+        """See ``access_log``."""
+
+        def log(self, request: web.BaseRequest, response: web.StreamResponse, time: float) -> None:
+            """Write the line; *time* is in seconds."""
+            template = _template(request)
+            if template in _PROBES and response.status < 400:
+                return
+            fields = {
+                "status": response.status,
+                "ms": round(time * 1000, 1),
+                "request_id": response.headers.get(REQUEST_ID),
+                "principal": request.get(PRINCIPAL),
+            }
+            level = "warning" if response.status >= 500 else "info"
+            event = f"{request.method} {template}"
+            if line is None:
+                structlog.get_logger("neruba.access").log(_LEVELS[level], event, **fields)
+            else:
+                stream.write(line(event, level, fields))
+
+    return AccessLog
+
+
+_LEVELS = {"info": logging.INFO, "warning": logging.WARNING}
+
+
+def _json_line(event: str, level: str, fields: dict[str, Any]) -> str:
+    line = {**fields, "event": event, "level": level, "timestamp": instants.text(instants.now())}
+    return orjson.dumps(line, option=orjson.OPT_APPEND_NEWLINE).decode()
+
+
+def _plain_line(event: str, level: str, fields: dict[str, Any]) -> str:
+    told = " ".join([f"{name}={value}" for name, value in fields.items()])
+    return f"{instants.text(instants.now())} [{level:<9}] {event:<32} {told}\n"
 
 
 def _template(request: web.BaseRequest) -> str:

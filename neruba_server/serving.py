@@ -40,6 +40,7 @@ KEEPALIVE_SECONDS = 75
 # Longer than any statement may run, so that only a client that stopped reading is cut off.
 SHUTDOWN_SECONDS = 30
 
+SWITCH_SECONDS = 0.0005
 _BACKLOG = 1024
 _DEATHS = 5
 _DEATHS_SECONDS = 60
@@ -145,6 +146,9 @@ def _serve_alone(settings: Settings, listener: socket.socket, announce: Announce
 
 
 def _run(main: Callable[[], Any]) -> None:
+    # The writer's thread asks for the interpreter back after each statement. At the default of 5 ms a busy
+    # event loop would hold it up for longer than its whole unit of work takes.
+    sys.setswitchinterval(SWITCH_SECONDS)
     factory: Callable[[], asyncio.AbstractEventLoop] | None = None
     if importlib.util.find_spec("uvloop") is not None:
         factory = importlib.import_module("uvloop").new_event_loop
@@ -165,7 +169,7 @@ async def _answer(
     stopping = _stopping(parent)
     runner = web.AppRunner(
         create_app(neruba, settings),
-        access_log_class=logs.AccessLog,
+        access_log_class=logs.access_log(settings),
         keepalive_timeout=KEEPALIVE_SECONDS,
         shutdown_timeout=SHUTDOWN_SECONDS,
     )
