@@ -37,14 +37,17 @@ from neruba_server.settings import Settings, open_neruba
 
 # Clients keep connections open between requests; ours close before a usual balancer's 60 s would surprise us.
 KEEPALIVE_SECONDS = 75
-# Longer than any statement may run, so that only a client that stopped reading is cut off.
-SHUTDOWN_SECONDS = 30
+# Together less than the 30 s after which an orchestrator usually kills, and each longer than any statement
+# may run: for bodies that are still coming in, and then for answers that are still going out.
+DRAIN_SECONDS = 10
+SHUTDOWN_SECONDS = 15
 
-SWITCH_SECONDS = 0.0005
+SWITCH_SECONDS = 0.002
 _BACKLOG = 1024
 _DEATHS = 5
 _DEATHS_SECONDS = 60
 _ON_PARENT_LOSS_SECONDS = 1
+_DRAIN_LOOK_SECONDS = 0.02
 
 Announce = Callable[[str], None]
 
@@ -105,14 +108,16 @@ def listen(settings: Settings, *, shared: bool = False, port: int | None = None)
         family, kind, protocol, _, address = socket.getaddrinfo(
             settings.host, wanted, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
         )[0]
-        listener = socket.socket(family, kind, protocol)
+    except socket.gaierror:
+        raise CannotServe(f"there is no address {settings.host!r} to listen on") from None
+    listener = socket.socket(family, kind, protocol)
+    try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         if shared:
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         listener.bind(address)
-    except socket.gaierror:
-        raise CannotServe(f"there is no address {settings.host!r} to listen on") from None
     except OSError as error:
+        listener.close()
         raise CannotServe(_why_not(settings.host, wanted, error)) from None
     return listener
 
@@ -179,8 +184,32 @@ async def _answer(
         ready()
         await stopping.wait()
         structlog.get_logger().info("stopping: answering what was taken")
+        await _drained(runner)
     finally:
         await runner.cleanup()
+
+
+async def _drained(runner: web.AppRunner) -> None:
+    """Accept nothing new, and wait for the requests under way.
+
+    aiohttp's own shutdown reads no further from any connection, so a request whose body is still coming
+    in would never be answered.
+    """
+    for site in list(runner.sites):
+        await site.stop()
+    assert runner.server is not None
+    under_way = {connection: _request_of(connection) for connection in runner.server.connections}
+    deadline = time.monotonic() + DRAIN_SECONDS
+    while time.monotonic() < deadline and any(
+        request is not None and _request_of(connection) is request
+        for connection, request in under_way.items()
+    ):
+        await asyncio.sleep(_DRAIN_LOOK_SECONDS)
+
+
+def _request_of(connection: web.RequestHandler) -> object:
+    # Private to aiohttp, and asked for at the end only; without it the wait is skipped.
+    return getattr(connection, "_current_request", None)
 
 
 def _stopping(parent: BaseProcess | None) -> asyncio.Event:
@@ -301,7 +330,7 @@ class _Workers:
         for process in self._workers:
             if process.is_alive():
                 process.terminate()
-        deadline = time.monotonic() + SHUTDOWN_SECONDS + 5
+        deadline = time.monotonic() + DRAIN_SECONDS + SHUTDOWN_SECONDS + 5
         for process in self._workers:
             process.join(max(0, deadline - time.monotonic()))
             if process.is_alive():

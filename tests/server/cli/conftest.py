@@ -31,6 +31,11 @@ class Server:
     process: subprocess.Popen[str]
     log: Path
 
+    def next_line(self) -> str:
+        """The next line that it prints."""
+        assert self.process.stdout is not None
+        return self.process.stdout.readline()
+
     def stop(self, number: signal.Signals = signal.SIGTERM) -> int:
         """End it and give its exit status."""
         self.process.send_signal(number)
