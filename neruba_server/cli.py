@@ -231,9 +231,7 @@ def add(
     _tell(user, "may sign in", as_json)
 
 
-@users.command(
-    name="list", epilog=_example("neruba users list", "neruba users list --json")
-)
+@users.command(name="list", epilog=_example("neruba users list", "neruba users list --json"))
 @_json
 @_database
 def list_users(as_json: bool, database_url: str | None, config: Path | None) -> None:
