@@ -32,6 +32,9 @@ MOST_COMMANDS = 500
 """How many commands share a unit before no more are taken; a submission is never split, so a large one may
 exceed this."""
 
+GATHER_SECONDS = 0.005
+"""How long requests that keep arriving are read before the thread is woken all the same."""
+
 MOST_QUEUED = 20_000
 """How many commands may wait; beyond that a client does better to come back."""
 
@@ -75,6 +78,7 @@ class Writer:
         self._most_queued = most_queued
         self._queue: queue.SimpleQueue[list[Submission] | None] = queue.SimpleQueue()
         self._gathered: list[Submission] = []
+        self._gathering_until = 0.0
         self._queued = 0
         self._closed = False
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -131,12 +135,24 @@ class Writer:
             commands, request_id, method, path, principal, self._loop.create_future(), batch
         )
         self._queued += len(commands)
-        if not self._gathered:
-            # One wake-up for all requests of this turn of the loop: waking the thread for each of them
-            # would have the two fight over the interpreter instead of working.
-            self._loop.call_soon(self._hand_over)
         self._gathered.append(submission)
+        if len(self._gathered) == 1:
+            self._gathering_until = self._loop.time() + GATHER_SECONDS
+            self._loop.call_soon(self._gather, 0)
         return submission
+
+    def _gather(self, seen: int) -> None:
+        """Hand over once a turn of the loop has brought nothing new.
+
+        Requests that have arrived are read before the thread is woken, not while it works: the two would
+        fight over the interpreter instead of working. A request that comes alone is handed over at once.
+        """
+        assert self._loop is not None, "submissions come from the loop"
+        gathered = len(self._gathered)
+        if seen < gathered < MOST_COMMANDS and self._loop.time() < self._gathering_until:
+            self._loop.call_soon(self._gather, gathered)
+        else:
+            self._hand_over()
 
     def _hand_over(self) -> None:
         while self._gathered:
