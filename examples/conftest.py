@@ -1,7 +1,8 @@
 """Each example, run as a program of its own and compared with the transcript beside it.
 
 ``pytest examples`` checks them all. What differs from run to run (ids, times, ports) is replaced in both
-before they are compared; ``NERUBA_WRITE_TRANSCRIPTS=1`` writes the transcripts anew.
+before they are compared; ``NERUBA_WRITE_TRANSCRIPTS=1`` writes the transcripts anew. A new example
+starts with an empty one.
 """
 
 from __future__ import annotations
@@ -33,18 +34,16 @@ _VARYING = (
 
 
 def pytest_collect_file(file_path: Path, parent: pytest.Collector) -> pytest.Collector | None:
-    """Every program that has a transcript."""
-    if file_path.suffix in {".py", ".sh"} and file_path.with_suffix(".out").exists():
-        return Transcript.from_parent(parent, path=file_path)
-    return None
+    """Every transcript."""
+    return Transcript.from_parent(parent, path=file_path) if file_path.suffix == ".out" else None
 
 
 class Transcript(pytest.File):
-    """A program and what it prints."""
+    """What a program is to print."""
 
     def collect(self) -> Iterator[pytest.Item]:
         yield Run.from_parent(self, name="transcript")
-        if self.path.name == "host_transaction.py":
+        if self.path.name == "host_transaction.out":
             yield OnPostgres.from_parent(self, name="transcript-on-postgresql")
 
 
@@ -53,17 +52,21 @@ class Run(pytest.Item):
 
     def runtest(self) -> None:
         said = normalised(self._run())
-        expected = self.path.with_suffix(".out")
         if os.environ.get("NERUBA_WRITE_TRANSCRIPTS"):
-            expected.write_text(said)
-        assert said == expected.read_text()
+            self.path.write_text(said)
+        assert said == self.path.read_text()
+
+    @property
+    def program(self) -> Path:
+        """The program beside the transcript."""
+        return next(file for file in HERE.glob(f"{self.path.stem}.*") if file.suffix in {".py", ".sh"})
 
     def reportinfo(self) -> tuple[Path, int | None, str]:
         return self.path, None, f"{self.path.name}: {self.name}"
 
     def repr_failure(self, excinfo: pytest.ExceptionInfo[BaseException], style: object = None) -> str:
         if excinfo.errisinstance(AssertionError):
-            return f"{self.path.name} does not print its transcript any more\n{excinfo.value}"
+            return f"{self.program.name} does not print its transcript any more\n{excinfo.value}"
         return str(super().repr_failure(excinfo))
 
     def _run(self, *arguments: str) -> str:
@@ -92,15 +95,15 @@ class Run(pytest.Item):
         return done.stdout
 
     def _command(self) -> list[str]:
-        if self.path.suffix == ".sh":
+        if self.program.suffix == ".sh":
             if shutil.which("curl") is None:
                 pytest.fail("!!! curl is missing, so the curls cannot be checked: install it", pytrace=False)
-            return ["bash", str(self.path)]
-        if self.path.name.startswith("test_"):
+            return ["bash", str(self.program)]
+        if self.program.name.startswith("test_"):
             # As in a project of the reader's: without this file, and without our settings.
             bare = ["--noconftest", "-c", os.devnull, "--rootdir", str(HERE), "-p", "no:cacheprovider"]
-            return [sys.executable, "-m", "pytest", "-v", "--no-header", *bare, str(self.path)]
-        return [sys.executable, str(self.path)]
+            return [sys.executable, "-m", "pytest", "-v", "--no-header", *bare, str(self.program)]
+        return [sys.executable, str(self.program)]
 
 
 class OnPostgres(Run):
