@@ -1,7 +1,8 @@
 """Putting the server together; the only place that knows all its parts.
 
 ``create_app`` makes an aiohttp application that can be served alone or mounted in a host's own with
-``add_subapp``. It opens nothing of its own: the façade, and with it the database, is the caller's.
+``add_subapp``. It opens nothing of its own: the façade, and with it the database, is the caller's. Whoever
+serves it alone does so with ``neruba_server.connections.Runner``.
 """
 
 from __future__ import annotations
@@ -19,10 +20,10 @@ from aiohttp import HttpVersion11, hdrs, web
 from neruba_core import Neruba
 from neruba_core.errors import NerubaError
 from neruba_core.ids import Ids
-from neruba_server import problems, trail
+from neruba_server import openapi, problems, trail
 from neruba_server.auth import Door, KeyRing, challenge, networks
+from neruba_server.connections import REQUEST_ID, finished
 from neruba_server.docs_page.page import add_docs
-from neruba_server.openapi import document
 from neruba_server.present import OUTCOME
 from neruba_server.problems import MethodNotAllowed, RouteNotFound
 from neruba_server.routes.call import Call, House
@@ -37,19 +38,6 @@ HOUSE: web.AppKey[House] = web.AppKey("house", House)
 
 POOL_THREADS = 4
 HASHING_THREADS = 2
-KEEPALIVE_SECONDS = 75.0
-SHUTDOWN_SECONDS = 30.0
-
-REQUEST_ID = "X-Request-Id"
-ALWAYS = (
-    ("X-Content-Type-Options", "nosniff"),
-    ("Cache-Control", "no-store"),
-    ("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'"),
-    ("Referrer-Policy", "no-referrer"),
-    # Whoever wants our version must ask us, not every answer.
-    ("Server", "neruba"),
-)
-
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}", re.ASCII)
 _PARAMETER = re.compile(r"\{\w+\}")
 _PATH_VALUE = re.compile(r"[A-Za-z0-9._:-]{1,255}", re.ASCII)
@@ -67,8 +55,13 @@ def create_app(neruba: Neruba, settings: Settings) -> web.Application:
         if (route.method, route.path) in served:
             _add(app, house, route)
     if settings.expose_docs:
-        house.openapi = problems.dumps(document())
-        served += [("GET", path) for path in add_docs(app, ALWAYS)]
+        house.openapi = openapi.text()
+        served += [
+            ("GET", path)
+            for path in add_docs(
+                app, lambda response, request: finished(response, _request_id(request, house))
+            )
+        ]
     app.router.add_route("*", "/{rest:.*}", _unrouted(house, served), expect_handler=_expect(house))
 
     async def start(_: web.Application) -> None:
@@ -90,17 +83,6 @@ def create_app(neruba: Neruba, settings: Settings) -> web.Application:
     app.on_shutdown.append(refuse_readiness)
     app.on_cleanup.append(stop)
     return app
-
-
-def create_runner(app: web.Application) -> web.AppRunner:
-    """A runner with the server's own manners: no access log of aiohttp's, connections kept for 75 s, and
-    a shutdown that answers what was taken."""
-    return web.AppRunner(
-        app,
-        access_log=None,
-        keepalive_timeout=KEEPALIVE_SECONDS,
-        shutdown_timeout=SHUTDOWN_SECONDS,
-    )
 
 
 def _house(neruba: Neruba, settings: Settings) -> tuple[House, Ticker]:
@@ -170,7 +152,7 @@ def _endpoint(house: House, route: Route) -> Endpoint:
         except Exception:
             log.exception("request %s failed", call.request_id)
             response = problems.refused(problems.Internal(), call.request_id)
-        return _finished(response, call.request_id)
+        return finished(response, call.request_id)
 
     return endpoint
 
@@ -188,13 +170,6 @@ async def _refused(call: Call, error: NerubaError) -> web.Response:
         response.headers[OUTCOME] = call.outcome.value
     if status == 401:
         response.headers[hdrs.WWW_AUTHENTICATE] = challenge(call.route.who)
-    return response
-
-
-def _finished(response: web.Response, request_id: str) -> web.Response:
-    headers = response.headers
-    headers[REQUEST_ID] = request_id
-    headers.extend(ALWAYS)
     return response
 
 
@@ -219,7 +194,7 @@ def _unrouted(house: House, served: Sequence[tuple[str, str]]) -> Endpoint:
         if methods:
             error = MethodNotAllowed(tuple(sorted(methods | ({"HEAD"} if "GET" in methods else set()))))
         request_id = _request_id(request, house)
-        return _finished(problems.refused(error, request_id), request_id)
+        return finished(problems.refused(error, request_id), request_id)
 
     return unrouted
 
@@ -228,7 +203,7 @@ def _expect(house: House) -> Callable[[web.Request], Awaitable[web.StreamRespons
     async def expect(request: web.Request) -> web.StreamResponse | None:
         if request.headers.get(hdrs.EXPECT, "").lower() != "100-continue":
             request_id = _request_id(request, house)
-            return _finished(problems.refused(problems.ExpectationFailed(), request_id), request_id)
+            return finished(problems.refused(problems.ExpectationFailed(), request_id), request_id)
         if request.version >= HttpVersion11:
             await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
             # The answer itself has not begun.
@@ -236,6 +211,3 @@ def _expect(house: House) -> Callable[[web.Request], Awaitable[web.StreamRespons
         return None
 
     return expect
-
-
-__all__ = ["create_app", "create_runner"]

@@ -9,13 +9,14 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from enum import Enum
+from functools import cache
 from typing import Any
 
 import attrs
 import msgspec
 
 from neruba_server.auth import Anyone, Machines, People, PeopleOrMachines
-from neruba_server.problems import CONTENT_TYPE, STATUS
+from neruba_server.problems import CONTENT_TYPE, STATUS, dumps
 from neruba_server.routes.table import NOT_FOUND, ROUTES, Idempotency, Route
 from neruba_server.wire.converter import camel
 from neruba_server.wire.kinds import KEY_PATTERN
@@ -41,6 +42,12 @@ _ABOUT = {
     500: "A defect of ours.",
     503: "Not available right now; nothing was changed.",
 }
+
+
+@cache
+def text() -> bytes:
+    """The document as it is served."""
+    return dumps(document())
 
 
 def document() -> dict[str, Any]:
@@ -343,8 +350,18 @@ def _schemas() -> dict[str, Any]:
             schema = _renamed(shape, schema)
             if name in requests:
                 schema["additionalProperties"] = False
-        schemas[name] = schema
+        schemas[name] = _as_text(schema)
     return schemas
+
+
+def _as_text(schema: Any) -> Any:
+    """*schema* with whatever follows a pattern called a string: amounts are integers only inside."""
+    if isinstance(schema, list):
+        return [_as_text(inner) for inner in schema]
+    if not isinstance(schema, dict):
+        return schema
+    inner = {name: _as_text(value) for name, value in schema.items()}
+    return {**inner, "type": "string"} if isinstance(schema.get("pattern"), str) else inner
 
 
 def _renamed(shape: type, schema: dict[str, Any]) -> dict[str, Any]:

@@ -6,7 +6,8 @@ host for anything, and its scripts may come from here alone.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable
+from functools import cache
 from pathlib import Path
 
 from aiohttp import web
@@ -27,27 +28,33 @@ POLICY = (
 )
 
 
-def add_docs(app: web.Application, always: Iterable[tuple[str, str]]) -> list[str]:
-    """Serve the page and its files with the headers *always*, but its own policy; gives their paths."""
-    headers = {**dict(always), "Content-Security-Policy": POLICY}
+Finish = Callable[[web.Response, web.Request], web.Response]
+
+
+def add_docs(app: web.Application, finish: Finish) -> list[str]:
+    """Serve the page and its files, each response made complete by *finish*; gives their paths."""
     served = {"/docs": ("index.html", "text/html")}
     served.update((f"/docs/{name}", file) for name, file in FILES.items())
     for path, (file, content_type) in served.items():
-        app.router.add_get(path, _serve(file, content_type, headers))
+        app.router.add_get(path, _serve(file, content_type, finish))
     return list(served)
 
 
-def _serve(
-    file: str, content_type: str, headers: dict[str, str]
-) -> Callable[[web.Request], Awaitable[web.Response]]:
-    content = (HERE / file).read_bytes()
+def _serve(file: str, content_type: str, finish: Finish) -> Callable[[web.Request], Awaitable[web.Response]]:
+    content = _content(file)
 
     async def serve(request: web.Request) -> web.Response:
-        return web.Response(
-            body=content, content_type=content_type, charset=_charset(content_type), headers=headers
-        )
+        response = web.Response(body=content, content_type=content_type, charset=_charset(content_type))
+        finish(response, request)
+        response.headers["Content-Security-Policy"] = POLICY
+        return response
 
     return serve
+
+
+@cache
+def _content(file: str) -> bytes:
+    return (HERE / file).read_bytes()
 
 
 def _charset(content_type: str) -> str | None:

@@ -6,8 +6,10 @@ raise keeps its code and message on the way out.
 
 from __future__ import annotations
 
+import re
 from enum import Enum
-from typing import Any, TypeVar, Union, get_args, get_origin
+from functools import cache
+from typing import Annotated, Any, TypeVar, Union, get_args, get_origin
 
 import attrs
 from attrs import define
@@ -29,6 +31,8 @@ from neruba_server.wire.kinds import KINDS, as_text, boolean, kind_of, wrong_typ
 
 T = TypeVar("T")
 
+_WORD = re.compile(r"(?=[A-Z])")
+
 
 def camel(name: str) -> str:
     """``unit_name`` → ``unitName``."""
@@ -38,10 +42,12 @@ def camel(name: str) -> str:
 
 def read(cls: type[T], value: Any) -> T:
     """Structure *value* as *cls*, or raise ``BodyInvalid`` with every fault of it."""
+    shape: Any = cls
     try:
-        return _structure(value, cls)
+        structured: T = _reader(shape)(value, shape)
     except (BaseValidationError, NerubaError) as error:
         raise BodyInvalid(tuple(_faults(error, ""))) from None
+    return structured
 
 
 def written(value: Any) -> Any:
@@ -73,10 +79,37 @@ class _ManyFaults(NerubaError):
     faults: tuple[Fault, ...]
 
 
+@cache
+def _reader(annotation: Any) -> Any:
+    """How a value of this type is read. Our own choice for every type: what cattrs would do with a type
+    that it knows (and it knows ``bool`` and every enum of strings) is too kind."""
+    if kind_of(annotation) is not None:
+        return _structure_kind(annotation)
+    if _is_optional(annotation):
+        return _structure_optional(annotation)
+    if get_origin(annotation) is Annotated:
+        return _reader(get_args(annotation)[0])
+    if get_origin(annotation) is tuple:
+        return _structure_tuple(annotation)
+    if get_origin(annotation) is dict:
+        return _structure_mapping(annotation)
+    if annotation is bool:
+        return lambda value, _: boolean(value)
+    if annotation is str:
+        return lambda value, _: as_text(value)
+    if isinstance(annotation, type) and issubclass(annotation, Enum):
+        return _structure_enum(annotation)
+    assert attrs.has(annotation), f"nothing says how to read {annotation}"
+    return _structure_class(annotation)
+
+
 def _structure_class(cls: type[Any]) -> Any:
-    renamed = _renamed(cls)
+    hooks: dict[str, Any] = {
+        field.name: override(rename=camel(field.name), struct_hook=_reader(field.type))
+        for field in attrs.fields(attrs.resolve_types(cls, include_extras=True))
+    }
     structure = make_dict_structure_fn(
-        cls, _converter, _cattrs_forbid_extra_keys=True, _cattrs_detailed_validation=True, **renamed
+        cls, _converter, _cattrs_forbid_extra_keys=True, _cattrs_detailed_validation=True, **hooks
     )
 
     def strict(value: Any, _: Any) -> Any:
@@ -112,7 +145,7 @@ def _structure_optional(annotation: Any) -> Any:
     arms = get_args(annotation)
     (inner,) = [arm for arm in arms if arm not in (type(None), UnsetType)]
     nullable = type(None) in arms
-    hook = _converter.get_structure_hook(inner)
+    hook = _reader(inner)
 
     def read_optional(value: Any, _: Any) -> Any:
         if value is None and nullable:
@@ -140,7 +173,7 @@ def _is_union(annotation: Any) -> bool:
 
 def _structure_tuple(annotation: Any) -> Any:
     (inner, _) = get_args(annotation)
-    hook = _converter.get_structure_hook(inner)
+    hook = _reader(inner)
 
     def read_all(value: Any, _: Any) -> tuple[Any, ...]:
         if type(value) is not list:
@@ -160,7 +193,7 @@ def _structure_tuple(annotation: Any) -> Any:
 
 def _structure_mapping(annotation: Any) -> Any:
     (_, inner) = get_args(annotation)
-    hook = _converter.get_structure_hook(inner)
+    hook = _reader(inner)
 
     def read_members(value: Any, _: Any) -> dict[str, Any]:
         if type(value) is not dict:
@@ -179,7 +212,7 @@ def _structure_mapping(annotation: Any) -> Any:
 
 
 def _structure_enum(annotation: type[Enum]) -> Any:
-    noun = f"a known {annotation.__name__.lower()}"
+    noun = f"a known{_WORD.sub(' ', annotation.__name__)}".lower()
     return lambda value, _: choice(annotation, as_text(value), noun)
 
 
@@ -236,18 +269,9 @@ def _pointer(name: str) -> str:
 
 def _make() -> Converter:
     converter = Converter(detailed_validation=True, forbid_extra_keys=True)
-    converter.register_structure_hook_factory(_is_tuple, _structure_tuple)
-    converter.register_structure_hook_factory(_is_mapping, _structure_mapping)
-    converter.register_structure_hook_factory(_is_enum, _structure_enum)
-    converter.register_structure_hook_factory(attrs.has, _structure_class)
     converter.register_unstructure_hook_factory(attrs.has, _unstructure_class)
-    converter.register_structure_hook_factory(_is_optional, _structure_optional)
     converter.register_unstructure_hook_factory(_is_optional, _unstructure_optional)
-    converter.register_structure_hook_factory(_is_kind, _structure_kind)
     converter.register_unstructure_hook_factory(_is_kind, _unstructure_kind)
-    # By predicate: a hook for the type ``str`` would serve the enums of text too, unchecked.
-    converter.register_structure_hook_func(lambda kind: kind is bool, lambda value, _: boolean(value))
-    converter.register_structure_hook_func(lambda kind: kind is str, lambda value, _: as_text(value))
     return converter
 
 
@@ -255,17 +279,4 @@ def _is_kind(annotation: Any) -> bool:
     return kind_of(annotation) is not None
 
 
-def _is_tuple(annotation: Any) -> bool:
-    return get_origin(annotation) is tuple
-
-
-def _is_mapping(annotation: Any) -> bool:
-    return get_origin(annotation) is dict
-
-
-def _is_enum(annotation: Any) -> bool:
-    return isinstance(annotation, type) and issubclass(annotation, Enum)
-
-
 _converter = _make()
-_structure = _converter.structure

@@ -148,7 +148,6 @@ def _schema(**fields: Any) -> Meta:
 Amount = Annotated[
     int,
     _schema(
-        type="string",
         pattern=AMOUNT_PATTERN,
         examples=["12.500000"],
         description="A decimal above zero with up to six places, as a string.",
@@ -160,7 +159,6 @@ Amount = Annotated[
 Units = Annotated[
     int,
     _schema(
-        type="string",
         pattern=AMOUNT_PATTERN,
         examples=["1250.000000"],
         description="A decimal of zero or more with up to six places, as a string.",
@@ -172,7 +170,6 @@ Units = Annotated[
 Money = Annotated[
     int,
     _schema(
-        type="string",
         pattern=SIGNED_PATTERN,
         examples=["87.500000"],
         description="A decimal with exactly six places, as a string.",
@@ -184,7 +181,6 @@ Money = Annotated[
 Moment = Annotated[
     datetime,
     _schema(
-        type="string",
         format="date-time",
         pattern=INSTANT_PATTERN,
         examples=["2026-03-17T10:15:00.000000Z"],

@@ -1,0 +1,92 @@
+"""Connections as this server keeps them: what is no HTTP is refused in our words too.
+
+aiohttp answers bytes that it cannot parse below any application, as plain text with its version. There is
+no public hook for it, so the runner gives its connections one method of ours.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+from aiohttp import web
+from aiohttp.web_protocol import RequestHandler
+
+from neruba_core.ids import Ids
+from neruba_server import problems
+
+log = logging.getLogger("neruba.server")
+
+KEEPALIVE_SECONDS = 75.0
+"""Clients keep connections open between requests; aiohttp would for an hour."""
+
+SHUTDOWN_SECONDS = 30.0
+
+REQUEST_ID = "X-Request-Id"
+ALWAYS = (
+    ("X-Content-Type-Options", "nosniff"),
+    ("Cache-Control", "no-store"),
+    ("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'"),
+    ("Referrer-Policy", "no-referrer"),
+    # Whoever wants our version must ask us; not every answer tells it.
+    ("Server", "neruba"),
+)
+"""The headers of every response."""
+
+_IDS = Ids()
+
+
+def finished(response: web.Response, request_id: str) -> web.Response:
+    """*response* with the headers that every response has."""
+    headers = response.headers
+    headers[REQUEST_ID] = request_id
+    headers.extend(ALWAYS)
+    return response
+
+
+class Runner(web.AppRunner):
+    """An ``AppRunner`` with this server's manners; *options* are those of ``AppRunner``."""
+
+    def __init__(self, app: web.Application, **options: Any) -> None:
+        options = {
+            "access_log": None,
+            "keepalive_timeout": KEEPALIVE_SECONDS,
+            "shutdown_timeout": SHUTDOWN_SECONDS,
+            **options,
+        }
+        super().__init__(app, **options)
+
+    async def _make_server(self) -> web.Server:
+        server = await super()._make_server()
+        server.__class__ = _Server
+        return server
+
+
+class _Server(web.Server):
+    def __call__(self) -> RequestHandler:
+        return _Connection(self, loop=self._loop, **self._kwargs)
+
+
+class _Connection(RequestHandler):
+    __slots__ = ()
+
+    def handle_error(
+        self,
+        request: web.BaseRequest,
+        status: int = 500,
+        exc: BaseException | None = None,
+        message: str | None = None,
+    ) -> web.StreamResponse:
+        """Answer what could not be parsed (400), or a defect below our routes (500)."""
+        if request.writer.output_size > 0:
+            return super().handle_error(request, status, exc, message)
+        request_id = _IDS.new("req")
+        if status < 500:
+            log.debug("request %s is no HTTP: %s", request_id, message)
+            refused = problems.refused(problems.RequestRefused("this is not HTTP/1.1"), request_id)
+        else:
+            log.error("request %s failed", request_id, exc_info=exc)
+            refused = problems.refused(problems.Internal(), request_id)
+        response = finished(refused, request_id)
+        response.force_close()
+        return response

@@ -1,0 +1,255 @@
+"""Two tenants, people of every role, keys of every scope, and a client that holds every answer against the
+OpenAPI document."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from functools import cache
+from typing import Any
+
+from aiohttp import ClientSession
+from aiohttp.test_utils import BaseTestServer, TestServer
+from attrs import define, field
+from openapi_schema_validator import OAS31Validator
+
+from neruba_core import Neruba
+from neruba_core.access.model import Scope
+from neruba_core.storage.export import export
+from neruba_core.tenancy.model import Invited, Member, Role
+from neruba_server.app import create_app
+from neruba_server.connections import Runner
+from neruba_server.openapi import _problems, document
+from neruba_server.problems import CONTENT_TYPE
+from neruba_server.routes.table import ROUTES, Route
+from neruba_server.settings import Settings
+
+PASSWORD = "four-swans-cross-9"
+USAGE = {"metricKey": "api_tokens", "units": "1250.000000", "timestamp": "2026-03-17T10:15:00.000Z"}
+CREDIT = {"amount": "100.000000", "description": "Launch credit"}
+CHARGE = {"amount": "12.500000", "description": "GPU hour"}
+
+_PATTERNS = [(route, re.compile(re.sub(r"\{\w+\}", "[^/]+", route.path))) for route in ROUTES]
+
+
+@define
+class Answer:
+    """What came back."""
+
+    status: int
+    headers: Mapping[str, str]
+    content: bytes
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.content)
+
+    @property
+    def code(self) -> Any:
+        """The code of the problem, if it is one."""
+        return self.json["code"] if self.headers.get("Content-Type") == CONTENT_TYPE else None
+
+    def faults(self) -> set[tuple[str, str]]:
+        """Where the request is at fault, and with which code."""
+        return {(fault["path"], fault["code"]) for fault in self.json.get("errors", ())}
+
+
+@define
+class Client:
+    """Asks, and holds each answer against the document."""
+
+    session: ClientSession
+    base: str
+
+    async def ask(
+        self,
+        method: str,
+        path: str,
+        *who: Mapping[str, str],
+        key: str | None = None,
+        documented: bool = True,
+        headers: Any = None,
+        **request: Any,
+    ) -> Answer:
+        sent: list[tuple[str, str]] = [pair for one in who for pair in one.items()]
+        sent += list(headers.items() if isinstance(headers, Mapping) else headers or ())
+        if key is not None:
+            sent.append(("Idempotency-Key", key))
+        async with self.session.request(
+            method, self.base + path, headers=sent, allow_redirects=False, **request
+        ) as response:
+            answer = Answer(response.status, response.headers, await response.read())
+        assert answer.headers["X-Request-Id"]
+        assert answer.headers["Server"] == "neruba"
+        if documented:
+            hold(method, path, answer)
+        return answer
+
+
+def route_of(method: str, path: str) -> Route | None:
+    plain = path.partition("?")[0]
+    found = [route for route, pattern in _PATTERNS if route.method == method and pattern.fullmatch(plain)]
+    # /ingest/usage/batch and /ingest/usage/{usageId}/void do not overlap, nor does anything else.
+    assert len(found) <= 1
+    return found[0] if found else None
+
+
+def hold(method: str, path: str, answer: Answer) -> None:
+    """Fail unless the document says that this route may answer so."""
+    route = route_of(method, path)
+    if route is None:
+        return
+    responses = described()["paths"][route.path][method.lower()]["responses"]
+    assert str(answer.status) in responses, f"{route.operation} answers {answer.status}: {answer.content!r}"
+    content = responses[str(answer.status)].get("content")
+    if content is None:
+        assert answer.content == b""
+        return
+    kind = answer.headers["Content-Type"]
+    assert kind in content, f"{route.operation} answers {answer.status} as {kind}"
+    validator(json.dumps(content[kind]["schema"])).validate(answer.json)
+    if kind == CONTENT_TYPE:
+        document_of_problem = answer.json
+        assert document_of_problem["status"] == answer.status
+        assert document_of_problem["code"] in _problems(route)[answer.status]
+
+
+@cache
+def described() -> dict[str, Any]:
+    return document()
+
+
+@cache
+def validator(schema: str) -> OAS31Validator:
+    return OAS31Validator({**json.loads(schema), "components": described()["components"]})
+
+
+@define
+class Tenant:
+    """A project and everything in it that has an id."""
+
+    id: str
+    people: dict[Role, Mapping[str, str]] = field(factory=dict)
+    machines: dict[Scope, Mapping[str, str]] = field(factory=dict)
+    ids: dict[str, str] = field(factory=dict)
+
+    @property
+    def owner(self) -> Mapping[str, str]:
+        return self.people[Role.OWNER]
+
+    @property
+    def finance(self) -> Mapping[str, str]:
+        return self.people[Role.FINANCE]
+
+    @property
+    def usage_key(self) -> Mapping[str, str]:
+        return self.machines[Scope.INGEST_USAGE]
+
+    @property
+    def charge_key(self) -> Mapping[str, str]:
+        return self.machines[Scope.INGEST_CHARGE]
+
+
+@define
+class World:
+    """A deployment with two tenants that must never meet."""
+
+    neruba: Neruba
+    client: Client
+    one: Tenant
+    other: Tenant
+    operator: Mapping[str, str]
+    outsider: Mapping[str, str]
+
+    async def ask(self, method: str, path: str, *who: Mapping[str, str], **request: Any) -> Answer:
+        return await self.client.ask(method, path, *who, **request)
+
+    def state(self, tenant: Tenant) -> str:
+        """The canonical export of a tenant."""
+        with self.neruba._context.storage.snapshot() as work:
+            return "\n".join(export(work, tenant.id))
+
+
+def bearer(neruba: Neruba, email: str, *, operator: bool = False) -> Mapping[str, str]:
+    """Headers of someone new who is signed in."""
+    neruba.users.add(email, PASSWORD, operator=operator)
+    return {"Authorization": f"Bearer {neruba.sessions.login(email, PASSWORD).access_token}"}
+
+
+def tenant(neruba: Neruba, name: str) -> Tenant:
+    """A project with a person of each role, a key of each scope, and one of everything."""
+    owner = bearer(neruba, f"owner@{name}.example")
+    owner_id = neruba.users.get(f"owner@{name}.example").id
+    project = neruba.projects.create(name=name, owner=owner_id)
+    made = Tenant(project.id, {Role.OWNER: owner})
+    for role in Role:
+        if role is not Role.OWNER:
+            made.people[role] = bearer(neruba, f"{role.value}@{name}.example")
+            neruba.members.add(project.id, email=f"{role.value}@{name}.example", role=role)
+    for scope in Scope:
+        issued = neruba.access_keys.issue(project.id, name=scope.value, scopes=[scope])
+        made.machines[scope] = {"X-Api-Key": issued.secret}
+    made.ids = _one_of_each(neruba, project.id, name)
+    return made
+
+
+def _one_of_each(neruba: Neruba, project_id: str, name: str) -> dict[str, str]:
+    from neruba_core.instants import parse
+
+    spare = neruba.users.add(f"spare@{name}.example", PASSWORD)
+    member = neruba.members.add(project_id, email=spare.email, role=Role.VIEWER)
+    assert isinstance(member, Member)
+    invited = neruba.members.add(project_id, email=f"invited@{name}.example", role=Role.VIEWER)
+    assert isinstance(invited, Invited)
+    key = neruba.access_keys.issue(project_id, name="spare", scopes=[Scope.READ_USAGE])
+    neruba.metrics.declare(project_id, key="api_tokens")
+    at = parse("2026-03-17T10:15:00Z")
+    usage = neruba.usage.record(
+        project_id, metric_key="api_tokens", units="1", timestamp=at, idempotency_key=f"{name}-usage"
+    )
+    neruba.projects.update(project_id, metric_policy="strict")
+    waiting = neruba.usage.record(
+        project_id, metric_key="unknown", units="1", timestamp=at, idempotency_key=f"{name}-waiting"
+    )
+    neruba.projects.update(project_id, metric_policy="open")
+    credit = neruba.wallets.credit(
+        project_id, amount="50", description="first", idempotency_key=f"{name}-credit"
+    )
+    return {
+        "projectId": project_id,
+        "userId": spare.id,
+        "keyId": key.key.id,
+        "key": "api_tokens",
+        "usageId": usage.value.id,
+        "quarantineId": waiting.value.id,
+        "transactionId": credit.value.id,
+        "requestId": f"{name}-request",
+        "invitation": invited.token,
+    }
+
+
+async def world_of(neruba: Neruba, server: BaseTestServer, session: ClientSession) -> World:
+    """Two tenants behind *server*."""
+    client = Client(session, str(server.make_url("")).rstrip("/"))
+    return World(
+        neruba,
+        client,
+        tenant(neruba, "one"),
+        tenant(neruba, "other"),
+        operator=bearer(neruba, "operator@example.com", operator=True),
+        outsider=bearer(neruba, "outsider@example.com"),
+    )
+
+
+class OwnServer(TestServer):
+    """A test server that serves as ``neruba serve`` does."""
+
+    async def _make_runner(self, **options: Any) -> Runner:
+        options.pop("debug", None)
+        return Runner(self.app, **options)
+
+
+def served(neruba: Neruba, **settings: Any) -> TestServer:
+    """A server that is not started yet."""
+    return OwnServer(create_app(neruba, Settings(**settings)))
