@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import timedelta
 from typing import Any, Protocol, TypeAlias
 
@@ -23,11 +23,14 @@ from neruba_core.wallets.orders import Order, credit_order
 
 @frozen
 class Answer:
-    """What became of a command: one *word* (an outcome, or the code of a refusal), and all of it to compare."""
+    """What became of a command: one *word* (an outcome or the code of a refusal), and the whole of it."""
 
     word: str
     whole: Any
 
+
+FRESH = ""
+"""Stands for a key that has not been used yet."""
 
 Answers: TypeAlias = Sequence[Answer]
 
@@ -445,3 +448,24 @@ class Together:
             for part, given in zip(self.parts, answers, strict=True)
             for word in part.foretell(project, at, [given])
         ]
+
+
+def named(command: Any, fresh: Iterator[str]) -> Any:
+    """*command* with a key of its own wherever it asks for one."""
+    if isinstance(command, Usage):
+        return attrs.evolve(command, events=tuple(named(event, fresh) for event in command.events))
+    if isinstance(command, Together):
+        return attrs.evolve(command, parts=tuple(named(part, fresh) for part in command.parts))
+    return attrs.evolve(command, key=next(fresh)) if getattr(command, "key", None) == FRESH else command
+
+
+def altered(command: Any, changes: Mapping[str, Any]) -> Any:
+    """*command* with those of the *changes* that it has a field for, and so for the first of its parts."""
+    if isinstance(command, Usage) and command.events:
+        first, *others = command.events
+        return attrs.evolve(command, events=(altered(first, changes), *others))
+    if isinstance(command, Together) and command.parts:
+        first_part, *other_parts = command.parts
+        return attrs.evolve(command, parts=(altered(first_part, changes), *other_parts))
+    fields = attrs.fields_dict(type(command))
+    return attrs.evolve(command, **{name: value for name, value in changes.items() if name in fields})

@@ -142,7 +142,9 @@ class ModelProject:
 
     # --- identity -----------------------------------------------------------------------------
 
-    def met(self, operation: str, key: str, event: str | None, content: Content, path: str = "") -> str | None:
+    def met(
+        self, operation: str, key: str, event: str | None, content: Content, path: str = ""
+    ) -> str | None:
         """What a write is that came before, by its key or else by its event."""
         earlier = self.keys.get((operation, key))
         if earlier is not None:
