@@ -163,7 +163,8 @@ def test_trail_rows_may_be_deleted(full):
     They alone are kept for a time only.
     """
     with full.begin() as connection:
-        query = "DELETE FROM neruba_trail WHERE id = (SELECT max(id) FROM neruba_trail)"
+        one = "SELECT project_id, id FROM neruba_trail LIMIT 1"
+        query = f"DELETE FROM neruba_trail WHERE (project_id, id) = ({one})"
         assert connection.execute(text(query)).rowcount == 1
 
 

@@ -20,16 +20,15 @@ from sqlalchemy import (
     ColumnElement,
     Connection,
     Executable,
-    Select,
     Text,
     any_,
     exc,
     func,
     literal,
+    literal_column,
     select,
     true,
 )
-from sqlalchemy import text as sql
 from sqlalchemy.sql.elements import SQLCoreOperations
 
 from neruba_core.errors import CursorInvalid
@@ -153,10 +152,7 @@ class Statements:
         each = func.json_each(json.dumps(list(values))).table_valued("value")
         return column.in_(select(each.c.value))
 
-
-    def each(
-        self, query: Select[Any], column: SQLCoreOperations[Any], keys: Iterable[str]
-    ) -> Select[Any]:
+    def each(self, query: Any, column: SQLCoreOperations[Any], keys: Iterable[str]) -> Any:
         """*query*, which is over one table, for those rows whose *column* is one of *keys*.
 
         Goes once through the keys and never through the table. PostgreSQL is made to (OFFSET 0 keeps the
@@ -166,8 +162,8 @@ class Statements:
         distinct = set(keys)
         if not self.postgresql:
             return query.where(self.among(column, distinct))
-        asked = func.unnest(literal(list(distinct), _TEXTS)).table_valued("key")
-        found = query.where(column == asked.c.key).offset(sql("0")).lateral()
+        asked = func.unnest(literal(list(distinct), _TEXTS)).table_valued("key").render_derived()
+        found = query.where(column == asked.c.key).offset(literal_column("0")).lateral()
         return select(*found.c).select_from(asked.join(found, true()))
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
-from operator import itemgetter
+from operator import attrgetter, itemgetter
 from typing import Any
 
 from attrs import frozen
@@ -313,11 +313,11 @@ class SqlUsage:
         return next(iter(self._quarantined(project_id, QUARANTINED.c.id == quarantine_id)), None)
 
     def quarantined_by_keys(self, project_id: str, keys: Iterable[str]) -> Sequence[QuarantinedUsage]:
-        return self._quarantined(
-            project_id,
-            self._statements.among(QUARANTINED.c.idempotency_key, keys),
-            QUARANTINED.c.state == QuarantineState.WAITING.value,
+        query = select(QUARANTINED).where(
+            QUARANTINED.c.project_id == project_id, QUARANTINED.c.state == QuarantineState.WAITING.value
         )
+        rows = self._statements.rows(self._statements.each(query, QUARANTINED.c.idempotency_key, keys))
+        return sorted(map(_quarantined, rows), key=attrgetter("id"))
 
     def _quarantined(self, project_id: str, *conditions: ColumnElement[bool]) -> list[QuarantinedUsage]:
         query = select(QUARANTINED).where(QUARANTINED.c.project_id == project_id, *conditions)

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from attrs import frozen
-from sqlalchemy import CheckConstraint, ColumnElement, PrimaryKeyConstraint, Table, func, select
+from sqlalchemy import CheckConstraint, PrimaryKeyConstraint, Table, func, select
 
 from neruba_core.storage.sql.bulk import insert
 from neruba_core.storage.sql.codec import instant, instant_or_none, micros, micros_or_none
@@ -68,14 +68,12 @@ class SqlWallets:
         self._statements.write(_ADD_GRANTS, rows)
 
     def grants(self, project_id: str, grant_ids: Iterable[str]) -> dict[str, Grant]:
-        found = self._grants(project_id, self._statements.among(GRANTS.c.id, grant_ids))
-        return {grant.id: grant for grant in found}
+        query = select(GRANTS).where(GRANTS.c.project_id == project_id)
+        rows = self._statements.rows(self._statements.each(query, GRANTS.c.id, grant_ids))
+        return {row[1]: _grant(row) for row in rows}
 
     def grants_of(self, project_id: str) -> Sequence[Grant]:
-        return self._grants(project_id)
-
-    def _grants(self, project_id: str, *conditions: ColumnElement[bool]) -> list[Grant]:
-        query = select(GRANTS).where(GRANTS.c.project_id == project_id, *conditions).order_by(GRANTS.c.id)
+        query = select(GRANTS).where(GRANTS.c.project_id == project_id).order_by(GRANTS.c.id)
         return [_grant(row) for row in self._statements.rows(query)]
 
     def open_lots(self, project_ids: Sequence[str]) -> Sequence[Lot]:
@@ -97,7 +95,7 @@ class SqlWallets:
 
     def export(self, project_id: str) -> Iterator[tuple[str, Any]]:
         """The project's rows of these tables."""
-        yield from (("grants", grant) for grant in self._grants(project_id))
+        yield from (("grants", grant) for grant in self.grants_of(project_id))
 
 
 def _grant(row: Any) -> Grant:
