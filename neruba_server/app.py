@@ -24,6 +24,7 @@ from neruba_server import openapi, problems, trail
 from neruba_server.auth import Door, KeyRing, challenge, networks
 from neruba_server.connections import REQUEST_ID, finished
 from neruba_server.docs_page.page import add_docs
+from neruba_server.logs import PRINCIPAL
 from neruba_server.present import OUTCOME
 from neruba_server.problems import MethodNotAllowed, RouteNotFound
 from neruba_server.routes.call import Call, House
@@ -140,6 +141,7 @@ def _endpoint(house: House, route: Route) -> Endpoint:
                 call.project_id = project_id
             else:
                 call.principal = await door.admit(request, who, None)
+            request[PRINCIPAL] = call.actor
             for name in others:
                 value = request.match_info[name]
                 if _PATH_VALUE.fullmatch(value) is None:

@@ -20,8 +20,8 @@ from neruba_core import instants
 from neruba_server.settings import Settings
 
 REQUEST_ID = "X-Request-Id"
-PRINCIPAL = "neruba.principal_id"
-"""The key of a request under which the id of whoever is asking is kept: a user's or an access key's."""
+PRINCIPAL = "neruba.principal"
+"""The key of a request under which whoever is asking is kept, such as ``key:key_…``."""
 
 # Load balancers ask these every few seconds; only their failures are news.
 _PROBES = frozenset({"/healthz", "/readyz"})

@@ -92,4 +92,5 @@ def _body(new: NewCharge, event_id: str | None) -> str:
     """The canonical body, written out by hand: charges are fingerprinted by the hundred."""
     event = "" if event_id is None else f',"eventId":{quoted(event_id)}'
     metadata = "" if new.metadata is None else f',"metadata":{canonical(new.metadata)}'
-    return f'{{"amount":"{money.text(new.amount_micros)}","description":{quoted(new.description)}{event}{metadata}}}'
+    amount, description = money.text(new.amount_micros), quoted(new.description)
+    return f'{{"amount":"{amount}","description":{description}{event}{metadata}}}'

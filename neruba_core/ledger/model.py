@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
 from enum import StrEnum
 
 from attrs import field, frozen
 
+from neruba_core import money
 from neruba_core.instants import Instant
 from neruba_core.texts import Properties
 
@@ -97,6 +99,16 @@ class Transaction:
     effective_at: Instant
     recorded_at: Instant
     body: str
+
+    @property
+    def amount(self) -> Decimal:
+        """What was moved, in units of the currency."""
+        return money.decimal(self.amount_micros)
+
+    @property
+    def balance_after(self) -> Decimal:
+        """The wallet's balance after it, in units of the currency."""
+        return money.decimal(self.balance_after_micros)
 
     @property
     def place(self) -> str:

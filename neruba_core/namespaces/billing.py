@@ -19,4 +19,6 @@ class Billing:
         """One page that explains the present, from one consistent moment; *period* such as
         ``"2026-03"`` narrows the usage to that month. Raises ``ProjectNotFound`` or ``FormatInvalid``."""
         at = self._context.clock()
-        return self._context.read(lambda work: overview(work, existing(work, project_id), at=at, period=period))
+        return self._context.read(
+            lambda work: overview(work, existing(work, project_id), at=at, period=period)
+        )

@@ -6,8 +6,11 @@ arithmetic is exact; an average alone is rounded, half-even, to a micro-unit.
 
 from __future__ import annotations
 
+from decimal import Decimal
+
 from attrs import frozen
 
+from neruba_core import money
 from neruba_core.instants import Period
 from neruba_core.metering.model import Aggregation, Metric
 from neruba_core.money import MICROS
@@ -23,6 +26,11 @@ class Quantity:
     period: Period
     units_micros: int
     events: int
+
+    @property
+    def units(self) -> Decimal:
+        """The quantity, in units of the metric."""
+        return money.decimal(self.units_micros)
 
 
 def quantity(work: HasUsage, metric: Metric, period: Period) -> Quantity:

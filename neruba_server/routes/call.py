@@ -298,7 +298,8 @@ class Call:
             request_id=self.request_id,
         )
         status, content = _told(given.body)
-        project_id = self.project_id or orjson.loads(content)["id"]
+        creates_project = self.project_id is None and isinstance(self.principal, Person)
+        project_id = orjson.loads(content)["id"] if creates_project else self.project
         outcome = ("replayed" if given.replayed else "accepted") if key is not None else None
         bound.audit.note_trail([self._row(project_id, status, outcome)])
         return given
