@@ -20,7 +20,8 @@ from neruba_core import instants
 from neruba_server.settings import Settings
 
 REQUEST_ID = "X-Request-Id"
-PRINCIPAL = "neruba.principal"
+# aiohttp warns of plain names since it has keys of its own for them.
+PRINCIPAL: Any = web.RequestKey("principal", str) if hasattr(web, "RequestKey") else "neruba.principal"
 """The key of a request under which whoever is asking is kept, such as ``key:key_…``."""
 
 # Load balancers ask these every few seconds; only their failures are news.

@@ -404,7 +404,10 @@ def _facts(error: NerubaError) -> dict[str, Any]:
     for name, value in error.facts().items():
         head, *rest = name.split("_")
         camel = head + "".join(part.title() for part in rest)
-        shown[f"its{camel.title()}" if camel in _RESERVED else camel] = value
+        if camel in _RESERVED:
+            # The type of a transaction is its own, not the problem's: ``transactionType``.
+            camel = error.code.partition(".")[0] + camel.title()
+        shown[camel] = value
     return shown
 
 

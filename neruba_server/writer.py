@@ -14,13 +14,13 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Sequence
-from typing import Any, ClassVar
+from typing import Any
 
 from attrs import define, field
 
 from neruba_core import Neruba
 from neruba_core.batch import Command, Verdict
-from neruba_core.errors import KeyInProgress, NerubaError, StorageBusy, StorageUnavailable
+from neruba_core.errors import KeyInProgress, NerubaError, StorageBusy, StorageError, StorageUnavailable
 from neruba_core.idempotency.outcomes import Deduplicated, Rejected, Replayed
 from neruba_core.storage.port import UnitOfWork
 from neruba_core.usage.model import UsageEvent
@@ -58,12 +58,15 @@ class Submission:
     give_up_at: float = 0.0
 
 
-@define
-class _StillHeld(NerubaError):
-    """Undoes a unit in which another unit in flight holds a key, so that nothing is counted yet."""
+class _StillHeld(StorageError):
+    """Undoes a unit in which another unit in flight holds a key, so that nothing is counted yet.
 
-    code: ClassVar[str] = KeyInProgress.code
-    submissions: list[Submission]
+    A refusal of storage, for those alone undo a whole unit; never seen by a client.
+    """
+
+    def __init__(self, submissions: list[Submission]) -> None:
+        super().__init__("a key is held elsewhere")
+        self.submissions = submissions
 
 
 Rows = Callable[[Submission, Sequence[tuple[Command, Verdict]]], Sequence[Any]]
