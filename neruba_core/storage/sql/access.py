@@ -24,7 +24,8 @@ from neruba_core.storage.sql.codec import (
     micros_or_none,
 )
 from neruba_core.storage.sql.columns import METADATA, tenant, text, whole
-from neruba_core.storage.sql.statements import Statements, below
+from neruba_core.storage.sql.queries import Query, given
+from neruba_core.storage.sql.statements import SqlStore, below
 
 ACCESS_KEYS = Table(
     "neruba_access_keys",
@@ -57,19 +58,18 @@ _TOUCH = Bulk(
     "UPDATE neruba_access_keys SET last_used_at = ?2 "
     "WHERE id = ?1 AND (last_used_at IS NULL OR last_used_at < ?2)",
 )
+_BY_ID = Query(select(ACCESS_KEYS).where(ACCESS_KEYS.c.id == given("key_id")))
 
 
 @frozen
-class SqlAccess:
+class SqlAccess(SqlStore):
     """``AccessStore`` within one unit."""
-
-    _statements: Statements
 
     def add_key(self, key: AccessKey) -> None:
         self._statements.write(_ADD, [_key_row(key)])
 
     def key(self, key_id: str) -> AccessKey | None:
-        row = self._statements.row(select(ACCESS_KEYS).where(ACCESS_KEYS.c.id == key_id))
+        row = self._statements.ask_one(_BY_ID, key_id=key_id)
         return None if row is None else _key(row)
 
     def keys(self, project_id: str, *, limit: int, before: str | None) -> Sequence[AccessKey]:

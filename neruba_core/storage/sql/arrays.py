@@ -18,6 +18,7 @@ from typing import Any
 from sqlalchemy import Connection
 
 _HEADER = Struct(">iiIii")
+_EMPTY = Struct(">iiI")
 _LENGTH = Struct(">i")
 _INT8 = Struct(">iq")
 _INT4 = Struct(">ii")
@@ -83,9 +84,11 @@ _KINDS: dict[str, tuple[type[Packed], Element, int, int]] = {
 
 
 def pack(kind: str, values: Sequence[Any]) -> Packed:
-    """The *values*, of which there is at least one, as an array of *kind*."""
+    """The *values* as an array of *kind*."""
     made, element, number, _ = _KINDS[kind]
     count = len(values)
+    if not count:
+        return made(_EMPTY.pack(0, 0, number))
     first = values[0]
     if values.count(first) == count:
         # Project, actor, request, time of arrival: in a batch many columns say one thing only.

@@ -27,7 +27,8 @@ from neruba_core.storage.sql.columns import (
     text,
     whole,
 )
-from neruba_core.storage.sql.statements import Statements, below, within
+from neruba_core.storage.sql.queries import Query, given
+from neruba_core.storage.sql.statements import SqlStore, below, within
 
 CHANGES = Table(
     "neruba_changes",
@@ -114,12 +115,22 @@ _ADD_ATTEMPTS = insert(ATTEMPTS)
 _ADD_TALLIES = insert(TALLIES)
 _ADD_TRAIL = insert(TRAIL)
 
+_TOTALS = Query(
+    # A count is far from 64 bits.
+    select(*(func.coalesce(func.sum(TALLIES.c[outcome]), 0) for outcome in _OUTCOMES)).where(
+        TALLIES.c.project_id == given("project_id")
+    )
+)
+_TRAIL = Query(
+    select(TRAIL)
+    .where(TRAIL.c.project_id == given("project_id"), TRAIL.c.request_id == given("request_id"))
+    .order_by(TRAIL.c.id.desc())
+)
+
 
 @frozen
-class SqlAudit:
+class SqlAudit(SqlStore):
     """``AuditStore`` within one unit."""
-
-    _statements: Statements
 
     def add_changes(self, changes: Sequence[Change]) -> None:
         rows = [
@@ -187,11 +198,8 @@ class SqlAudit:
         self._statements.write(_ADD_TALLIES, [astuple(tally) for tally in tallies])
 
     def totals(self, project_id: str) -> Tally:
-        # A count is far from 64 bits; PostgreSQL sums up to numeric all the same.
-        sums = [func.coalesce(func.sum(TALLIES.c[outcome]), 0) for outcome in _OUTCOMES]
-        row = self._statements.row(select(*sums).where(TALLIES.c.project_id == project_id))
-        assert row is not None
-        return Tally(project_id, "", *map(int, row))
+        # PostgreSQL sums up to NUMERIC.
+        return Tally(project_id, "", *map(int, self._statements.ask_one(_TOTALS, project_id=project_id)))
 
     def add_trail(self, rows: Sequence[Trail]) -> None:
         made = [
@@ -214,12 +222,8 @@ class SqlAudit:
         self._statements.write(_ADD_TRAIL, made)
 
     def trail(self, project_id: str, request_id: str) -> Sequence[Trail]:
-        query = (
-            select(TRAIL)
-            .where(TRAIL.c.project_id == project_id, TRAIL.c.request_id == request_id)
-            .order_by(TRAIL.c.id.desc())
-        )
-        return [_trail(row) for row in self._statements.rows(query)]
+        rows = self._statements.ask(_TRAIL, project_id=project_id, request_id=request_id)
+        return [_trail(row) for row in rows]
 
     def prune_trail(self, before: Instant) -> int:
         return self._statements.change(delete(TRAIL).where(TRAIL.c.at < micros(before)))

@@ -16,7 +16,8 @@ from neruba_core.storage.sql.arrays import pack
 from neruba_core.storage.sql.bulk import insert
 from neruba_core.storage.sql.codec import instant, micros
 from neruba_core.storage.sql.columns import METADATA, binary, small, text, whole
-from neruba_core.storage.sql.statements import Statements
+from neruba_core.storage.sql.queries import Query, each, given
+from neruba_core.storage.sql.statements import SqlStore
 
 ANSWERS = Table(
     "neruba_answers",
@@ -35,16 +36,23 @@ ANSWERS = Table(
 )
 
 _ADD = insert(ANSWERS)
+_BY_KEYS = Query(
+    each(
+        select(ANSWERS).where(
+            ANSWERS.c.scope_id == given("scope_id"), ANSWERS.c.operation == given("operation")
+        ),
+        ANSWERS.c.idempotency_key,
+        "keys",
+    )
+)
 
 # Locks by the hash of a key's text: two keys of one hash only cost a needless retry.
 _TRY_LOCKS = "SELECT pg_try_advisory_xact_lock(hashtextextended(key, 0)) FROM unnest(%b::text[]) AS keys(key)"
 
 
 @frozen
-class SqlIdempotency:
+class SqlIdempotency(SqlStore):
     """``IdempotencyStore`` within one unit."""
-
-    _statements: Statements
 
     def held_elsewhere(self, keys: Iterable[tuple[str, str, str]]) -> set[tuple[str, str, str]]:
         # SQLite has one writer at a time.
@@ -56,9 +64,8 @@ class SqlIdempotency:
         return {key for key, row in zip(wanted, taken, strict=True) if not row[0]}
 
     def answers(self, scope_id: str, operation: str, keys: Iterable[str]) -> dict[str, Answer]:
-        query = select(ANSWERS).where(ANSWERS.c.scope_id == scope_id, ANSWERS.c.operation == operation)
-        query = self._statements.each(query, ANSWERS.c.idempotency_key, keys)
-        return {row[2]: _answer(row) for row in self._statements.rows(query)}
+        rows = self._statements.ask(_BY_KEYS, scope_id=scope_id, operation=operation, keys=set(keys))
+        return {row[2]: _answer(row) for row in rows}
 
     def add_answers(self, answers: Sequence[Answer]) -> None:
         self._statements.write(_ADD, sorted(map(_answer_row, answers), key=_place))

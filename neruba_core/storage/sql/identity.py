@@ -14,7 +14,8 @@ from neruba_core.instants import Instant
 from neruba_core.storage.sql.bulk import insert, insert_new, upsert
 from neruba_core.storage.sql.codec import instant, instant_or_none, micros, micros_or_none
 from neruba_core.storage.sql.columns import METADATA, flag, reference, small, text, whole
-from neruba_core.storage.sql.statements import Statements, below
+from neruba_core.storage.sql.queries import Query, each, given
+from neruba_core.storage.sql.statements import SqlStore, below
 
 USERS = Table(
     "neruba_users",
@@ -72,22 +73,32 @@ _ADD_SESSION = insert(SESSIONS)
 _ADD_SPENT = insert(SPENT)
 _SAVE_THROTTLE = upsert(THROTTLES, "failures", "blocked_until", "last_failure_at")
 
+_USER = Query(select(USERS).where(USERS.c.id == given("user_id")))
+_USER_BY_EMAIL = Query(select(USERS).where(USERS.c.email == given("email")))
+_USERS = Query(each(select(USERS), USERS.c.id, "user_ids"))
+_SESSION_BY_ACCESS = Query(select(SESSIONS).where(SESSIONS.c.access_hash == given("access_hash")))
+_SESSION_BY_REFRESH = Query(select(SESSIONS).where(SESSIONS.c.refresh_hash == given("refresh_hash")))
+_SESSION_BY_SPENT = Query(
+    select(SESSIONS)
+    .join(SPENT, SPENT.c.session_id == SESSIONS.c.id)
+    .where(SPENT.c.refresh_hash == given("refresh_hash"))
+)
+_THROTTLE = Query(select(THROTTLES).where(THROTTLES.c.subject == given("subject")))
+
 
 @frozen
-class SqlIdentity:
+class SqlIdentity(SqlStore):
     """``IdentityStore`` within one unit."""
-
-    _statements: Statements
 
     def add_user(self, user: User) -> bool:
         return self._statements.write(_ADD_USER, [_user_row(user)]) == 1
 
     def user(self, user_id: str) -> User | None:
-        row = self._statements.row(select(USERS).where(USERS.c.id == user_id))
+        row = self._statements.ask_one(_USER, user_id=user_id)
         return None if row is None else _user(row)
 
     def user_by_email(self, email: str) -> User | None:
-        row = self._statements.row(select(USERS).where(USERS.c.email == email))
+        row = self._statements.ask_one(_USER_BY_EMAIL, email=email)
         return None if row is None else _user(row)
 
     def users(self, *, limit: int, before: str | None) -> Sequence[User]:
@@ -95,8 +106,7 @@ class SqlIdentity:
         return [_user(row) for row in self._statements.rows(query)]
 
     def users_by_id(self, user_ids: Sequence[str]) -> dict[str, User]:
-        query = self._statements.each(select(USERS), USERS.c.id, user_ids)
-        return {row[0]: _user(row) for row in self._statements.rows(query)}
+        return {row[0]: _user(row) for row in self._statements.ask(_USERS, user_ids=set(user_ids))}
 
     def replace_user(self, user: User) -> None:
         self._statements.change(_overwrite(USERS, _user_row(user)))
@@ -107,15 +117,14 @@ class SqlIdentity:
         self._statements.write(_ADD_SESSION, [_session_row(session)])
 
     def session_by_access(self, access_hash: str) -> Session | None:
-        row = self._statements.row(select(SESSIONS).where(SESSIONS.c.access_hash == access_hash))
+        row = self._statements.ask_one(_SESSION_BY_ACCESS, access_hash=access_hash)
         return None if row is None else _session(row)
 
     def session_by_refresh(self, refresh_hash: str) -> tuple[Session, bool] | None:
-        row = self._statements.row(select(SESSIONS).where(SESSIONS.c.refresh_hash == refresh_hash))
+        row = self._statements.ask_one(_SESSION_BY_REFRESH, refresh_hash=refresh_hash)
         if row is not None:
             return _session(row), False
-        owner = select(SPENT.c.session_id).where(SPENT.c.refresh_hash == refresh_hash).scalar_subquery()
-        row = self._statements.row(select(SESSIONS).where(SESSIONS.c.id == owner))
+        row = self._statements.ask_one(_SESSION_BY_SPENT, refresh_hash=refresh_hash)
         return None if row is None else (_session(row), True)
 
     def rotate(self, session: Session, *, spent_refresh_hash: str) -> bool:
@@ -140,7 +149,7 @@ class SqlIdentity:
             # There may be no row to lock yet.
             lock = "SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))"
             self._statements.driver_rows(lock, (f"neruba throttle {subject}",))
-        row = self._statements.row(select(THROTTLES).where(THROTTLES.c.subject == subject))
+        row = self._statements.ask_one(_THROTTLE, subject=subject)
         return None if row is None else Throttle(row[0], row[1], instant(row[2]), instant(row[3]))
 
     def save_throttle(self, throttle: Throttle) -> None:
@@ -179,7 +188,9 @@ def _user_row(user: User) -> tuple[Any, ...]:
 
 def _user(row: Any) -> User:
     user_id, email, password_hash, operator, created_at, disabled_at = row
-    return User(user_id, email, password_hash, operator, instant(created_at), instant_or_none(disabled_at))
+    return User(
+        user_id, email, password_hash, bool(operator), instant(created_at), instant_or_none(disabled_at)
+    )
 
 
 def _session_row(session: Session) -> tuple[Any, ...]:

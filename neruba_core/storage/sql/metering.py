@@ -14,7 +14,8 @@ from neruba_core.metering.model import Aggregation, Metric, PropertyRule, Proper
 from neruba_core.storage.sql.bulk import insert_new
 from neruba_core.storage.sql.codec import dump, instant, micros
 from neruba_core.storage.sql.columns import METADATA, flag, one_of, tenant, text, whole
-from neruba_core.storage.sql.statements import Statements
+from neruba_core.storage.sql.queries import Query, among
+from neruba_core.storage.sql.statements import SqlStore
 
 METRICS = Table(
     "neruba_metrics",
@@ -34,22 +35,22 @@ METRICS = Table(
 )
 
 _ADD = insert_new(METRICS, "project_id", "key")
+_OF_PROJECTS = Query(
+    lambda postgresql: (
+        select(METRICS)
+        .where(among(postgresql, METRICS.c.project_id, "project_ids"))
+        .order_by(METRICS.c.project_id, METRICS.c.key)
+    )
+)
 
 
 @frozen
-class SqlMetering:
+class SqlMetering(SqlStore):
     """``MeteringStore`` within one unit."""
-
-    _statements: Statements
 
     def metrics(self, project_ids: Iterable[str]) -> dict[str, dict[str, Metric]]:
         found: dict[str, dict[str, Metric]] = {project_id: {} for project_id in project_ids}
-        query = (
-            select(METRICS)
-            .where(self._statements.among(METRICS.c.project_id, found))
-            .order_by(METRICS.c.project_id, METRICS.c.key)
-        )
-        for row in self._statements.rows(query):
+        for row in self._statements.ask(_OF_PROJECTS, project_ids=list(found)):
             found[row[0]][row[1]] = _metric(row)
         return found
 
@@ -93,9 +94,9 @@ def _metric(row: Any) -> Metric:
         Aggregation(aggregation),
         unit,
         unique_property,
-        free,
+        bool(free),
         _load_rules(rules),
-        auto_declared,
+        bool(auto_declared),
         instant(created_at),
     )
 

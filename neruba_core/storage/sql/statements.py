@@ -8,26 +8,17 @@ refuses to go on. Only a savepoint around the failure makes the unit whole again
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from types import TracebackType
 from typing import Any
 
-from attrs import define, field
+from attrs import define, field, frozen
 from sqlalchemy import (
-    ARRAY,
     ColumnElement,
     Connection,
     Executable,
-    Text,
-    any_,
     exc,
-    func,
-    literal,
-    literal_column,
-    select,
-    true,
 )
 from sqlalchemy.sql.elements import SQLCoreOperations
 
@@ -35,8 +26,7 @@ from neruba_core.errors import CursorInvalid
 from neruba_core.storage.sql.arrays import teach
 from neruba_core.storage.sql.bulk import Bulk
 from neruba_core.storage.sql.failures import UnitOver, in_our_words
-
-_TEXTS = ARRAY(Text)
+from neruba_core.storage.sql.queries import Query
 
 
 @define(eq=False)
@@ -79,15 +69,22 @@ class Statements:
 
     # --- running ------------------------------------------------------------------------------
 
+    def ask(self, query: Query, **given: Any) -> Sequence[Any]:
+        """All rows of a query that is kept."""
+        text, parameters = query.on(self.connection.dialect, given)
+        with self:
+            return self.connection.exec_driver_sql(text, parameters).all()
+
+    def ask_one(self, query: Query, **given: Any) -> Any:
+        """The first row of a query that is kept, or None."""
+        text, parameters = query.on(self.connection.dialect, given)
+        with self:
+            return self.connection.exec_driver_sql(text, parameters).first()
+
     def rows(self, query: Executable) -> Sequence[Any]:
-        """All rows of a query."""
+        """All rows of a query that was put together for this once."""
         with self:
             return self.connection.execute(query).all()
-
-    def row(self, query: Executable) -> Any:
-        """The first row of a query, or None."""
-        with self:
-            return self.connection.execute(query).first()
 
     def change(self, query: Executable) -> int:
         """Run an UPDATE or DELETE; how many rows it met."""
@@ -143,28 +140,12 @@ class Statements:
         else:
             self._over = None
 
-    # --- conditions ---------------------------------------------------------------------------
 
-    def among(self, column: SQLCoreOperations[str], values: Iterable[str]) -> ColumnElement[bool]:
-        """*column* is one of *values*, however many, as one parameter: the statement stays the same."""
-        if self.postgresql:
-            return column == any_(literal(list(values), _TEXTS))
-        each = func.json_each(json.dumps(list(values))).table_valued("value")
-        return column.in_(select(each.c.value))
+@frozen
+class SqlStore:
+    """What every store is: a way to run statements in one unit, and no state of its own."""
 
-    def each(self, query: Any, column: SQLCoreOperations[Any], keys: Iterable[str]) -> Any:
-        """*query*, which is over one table, for those rows whose *column* is one of *keys*.
-
-        Goes once through the keys and never through the table. PostgreSQL is made to (OFFSET 0 keeps the
-        inner query together): while it knows nothing about a young table, it takes a project for small
-        and reads all of it.
-        """
-        distinct = set(keys)
-        if not self.postgresql:
-            return query.where(self.among(column, distinct))
-        asked = func.unnest(literal(list(distinct), _TEXTS)).table_valued("key").render_derived()
-        found = query.where(column == asked.c.key).offset(literal_column("0")).lateral()
-        return select(*found.c).select_from(asked.join(found, true()))
+    _statements: Statements
 
 
 def below(column: SQLCoreOperations[str], place: str | None) -> list[ColumnElement[bool]]:

@@ -14,7 +14,8 @@ from neruba_core.instants import Instant
 from neruba_core.storage.sql.bulk import insert, insert_new, upsert
 from neruba_core.storage.sql.codec import instant, instant_or_none, micros, micros_or_none
 from neruba_core.storage.sql.columns import METADATA, one_of, reference, small, tenant, text, whole
-from neruba_core.storage.sql.statements import Statements, below
+from neruba_core.storage.sql.queries import Query, each, given
+from neruba_core.storage.sql.statements import SqlStore, below
 from neruba_core.tenancy.model import Invitation, Membership, MetricPolicy, Project, Role
 
 PROJECTS = Table(
@@ -84,30 +85,53 @@ _ADD_PROJECT = insert_new(PROJECTS, "created_by", "external_key", where=" WHERE 
 _PUT_MEMBER = upsert(MEMBERSHIPS, "role")
 _ADD_INVITATION = insert(INVITATIONS)
 
+_PROJECT = Query(select(PROJECTS).where(PROJECTS.c.id == given("project_id")))
+_PROJECTS = Query(each(select(PROJECTS), PROJECTS.c.id, "project_ids"))
+_PROJECT_BY_EXTERNAL_KEY = Query(
+    select(PROJECTS).where(
+        PROJECTS.c.created_by == given("created_by"), PROJECTS.c.external_key == given("external_key")
+    )
+)
+# NO KEY: rows that refer to the project may be inserted meanwhile.
+_LOCK_PROJECT = Query(
+    select(PROJECTS).where(PROJECTS.c.id == given("project_id")).with_for_update(key_share=True)
+)
+_MEMBERSHIP = Query(
+    select(MEMBERSHIPS).where(
+        MEMBERSHIPS.c.project_id == given("project_id"), MEMBERSHIPS.c.user_id == given("user_id")
+    )
+)
+_MEMBERSHIPS_OF = Query(
+    select(MEMBERSHIPS).where(MEMBERSHIPS.c.user_id == given("user_id")).order_by(MEMBERSHIPS.c.project_id)
+)
+_MEMBERS = Query(
+    select(MEMBERSHIPS).where(MEMBERSHIPS.c.project_id == given("project_id")).order_by(MEMBERSHIPS.c.user_id)
+)
+_INVITATION_BY_TOKEN = Query(select(INVITATIONS).where(INVITATIONS.c.token_hash == given("token_hash")))
+_INVITATIONS = Query(
+    select(INVITATIONS).where(INVITATIONS.c.project_id == given("project_id")).order_by(INVITATIONS.c.id)
+)
+
 
 @frozen
-class SqlTenancy:
+class SqlTenancy(SqlStore):
     """``TenancyStore`` within one unit."""
-
-    _statements: Statements
 
     def add_project(self, project: Project) -> Project | None:
         if self._statements.write(_ADD_PROJECT, [_project_row(project)]) == 1:
             return None
-        query = select(PROJECTS).where(
-            PROJECTS.c.created_by == project.created_by, PROJECTS.c.external_key == project.external_key
+        holder = self._statements.ask_one(
+            _PROJECT_BY_EXTERNAL_KEY, created_by=project.created_by, external_key=project.external_key
         )
-        row = self._statements.row(query)
-        assert row is not None
-        return _project(row)
+        return _project(holder)
 
     def project(self, project_id: str) -> Project | None:
-        row = self._statements.row(select(PROJECTS).where(PROJECTS.c.id == project_id))
+        row = self._statements.ask_one(_PROJECT, project_id=project_id)
         return None if row is None else _project(row)
 
     def projects(self, project_ids: Iterable[str]) -> dict[str, Project]:
-        query = self._statements.each(select(PROJECTS), PROJECTS.c.id, project_ids)
-        return {row[0]: _project(row) for row in self._statements.rows(query)}
+        rows = self._statements.ask(_PROJECTS, project_ids=set(project_ids))
+        return {row[0]: _project(row) for row in rows}
 
     def all_projects(self, *, limit: int, before: str | None) -> Sequence[Project]:
         query = select(PROJECTS).where(*below(PROJECTS.c.id, before)).order_by(PROJECTS.c.id.desc())
@@ -124,9 +148,7 @@ class SqlTenancy:
         return [_project(row) for row in self._statements.rows(query)]
 
     def lock_project(self, project_id: str) -> Project | None:
-        # NO KEY: rows that refer to the project may be inserted meanwhile.
-        query = select(PROJECTS).where(PROJECTS.c.id == project_id).with_for_update(key_share=True)
-        row = self._statements.row(query)
+        row = self._statements.ask_one(_LOCK_PROJECT, project_id=project_id)
         return None if row is None else _project(row)
 
     def replace_project(self, project: Project) -> None:
@@ -137,24 +159,24 @@ class SqlTenancy:
     # --- members ------------------------------------------------------------------------------
 
     def membership(self, project_id: str, user_id: str) -> Membership | None:
-        row = self._statements.row(select(MEMBERSHIPS).where(*_member(project_id, user_id)))
+        row = self._statements.ask_one(_MEMBERSHIP, project_id=project_id, user_id=user_id)
         return None if row is None else _membership(row)
 
     def memberships_of(self, user_id: str) -> Sequence[Membership]:
-        query = select(MEMBERSHIPS).where(MEMBERSHIPS.c.user_id == user_id).order_by(MEMBERSHIPS.c.project_id)
-        return [_membership(row) for row in self._statements.rows(query)]
+        return [_membership(row) for row in self._statements.ask(_MEMBERSHIPS_OF, user_id=user_id)]
 
     def members(self, project_id: str) -> Sequence[Membership]:
-        query = select(MEMBERSHIPS).where(MEMBERSHIPS.c.project_id == project_id)
-        rows = self._statements.rows(query.order_by(MEMBERSHIPS.c.user_id))
-        return [_membership(row) for row in rows]
+        return [_membership(row) for row in self._statements.ask(_MEMBERS, project_id=project_id)]
 
     def put_member(self, membership: Membership) -> None:
         key = membership.project_id, membership.user_id
         self._statements.write(_PUT_MEMBER, [(*key, membership.role.value, micros(membership.created_at))])
 
     def remove_member(self, project_id: str, user_id: str) -> None:
-        self._statements.change(delete(MEMBERSHIPS).where(*_member(project_id, user_id)))
+        query = delete(MEMBERSHIPS).where(
+            MEMBERSHIPS.c.project_id == project_id, MEMBERSHIPS.c.user_id == user_id
+        )
+        self._statements.change(query)
 
     # --- invitations --------------------------------------------------------------------------
 
@@ -162,12 +184,11 @@ class SqlTenancy:
         self._statements.write(_ADD_INVITATION, [_invitation_row(invitation)])
 
     def invitation_by_token(self, token_hash: str) -> Invitation | None:
-        row = self._statements.row(select(INVITATIONS).where(INVITATIONS.c.token_hash == token_hash))
+        row = self._statements.ask_one(_INVITATION_BY_TOKEN, token_hash=token_hash)
         return None if row is None else _invitation(row)
 
     def invitations(self, project_id: str) -> Sequence[Invitation]:
-        query = select(INVITATIONS).where(INVITATIONS.c.project_id == project_id).order_by(INVITATIONS.c.id)
-        return [_invitation(row) for row in self._statements.rows(query)]
+        return [_invitation(row) for row in self._statements.ask(_INVITATIONS, project_id=project_id)]
 
     def accept_invitation(self, invitation: Invitation, at: Instant) -> bool:
         query = (
@@ -185,10 +206,6 @@ class SqlTenancy:
             yield "projects", project
         yield from (("members", membership) for membership in self.members(project_id))
         yield from (("invitations", invitation) for invitation in self.invitations(project_id))
-
-
-def _member(project_id: str, user_id: str) -> tuple[Any, ...]:
-    return MEMBERSHIPS.c.project_id == project_id, MEMBERSHIPS.c.user_id == user_id
 
 
 def _project_row(project: Project) -> tuple[Any, ...]:

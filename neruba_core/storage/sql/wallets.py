@@ -12,7 +12,8 @@ from neruba_core.storage.sql.bulk import insert
 from neruba_core.storage.sql.codec import instant, instant_or_none, micros, micros_or_none
 from neruba_core.storage.sql.columns import METADATA, one_of, reference, small, tenant, text, whole
 from neruba_core.storage.sql.ledger import ACCOUNTS, WALLET
-from neruba_core.storage.sql.statements import Statements
+from neruba_core.storage.sql.queries import Query, among, each, given
+from neruba_core.storage.sql.statements import SqlStore
 from neruba_core.wallets.model import Grant, GrantKind, Lot
 
 GRANTS = Table(
@@ -43,12 +44,32 @@ GRANTS = Table(
 
 _ADD_GRANTS = insert(GRANTS)
 
+_OF_PROJECT = select(GRANTS).where(GRANTS.c.project_id == given("project_id"))
+_GRANTS = Query(each(_OF_PROJECT, GRANTS.c.id, "grant_ids"))
+_GRANTS_OF = Query(_OF_PROJECT.order_by(GRANTS.c.id))
+# From the few accounts that hold anything to their grants, never over all grants.
+_OPEN_LOTS = Query(
+    lambda postgresql: (
+        select(ACCOUNTS.c.balance_micros, *GRANTS.c)
+        .join(
+            GRANTS,
+            (GRANTS.c.project_id == ACCOUNTS.c.project_id)
+            & (GRANTS.c.id == func.substr(ACCOUNTS.c.name, len(WALLET) + 1)),
+        )
+        .where(
+            among(postgresql, ACCOUNTS.c.project_id, "project_ids"),
+            ~ACCOUNTS.c.emptied,
+            # The names that begin with "wallet:", as a range that the index knows.
+            ACCOUNTS.c.name >= WALLET,
+            ACCOUNTS.c.name < "wallet;",
+        )
+    )
+)
+
 
 @frozen
-class SqlWallets:
+class SqlWallets(SqlStore):
     """``WalletStore`` within one unit."""
-
-    _statements: Statements
 
     def add_grants(self, grants: Sequence[Grant]) -> None:
         rows = [
@@ -68,30 +89,16 @@ class SqlWallets:
         self._statements.write(_ADD_GRANTS, rows)
 
     def grants(self, project_id: str, grant_ids: Iterable[str]) -> dict[str, Grant]:
-        query = select(GRANTS).where(GRANTS.c.project_id == project_id)
-        rows = self._statements.rows(self._statements.each(query, GRANTS.c.id, grant_ids))
+        rows = self._statements.ask(_GRANTS, project_id=project_id, grant_ids=set(grant_ids))
         return {row[1]: _grant(row) for row in rows}
 
     def grants_of(self, project_id: str) -> Sequence[Grant]:
-        query = select(GRANTS).where(GRANTS.c.project_id == project_id).order_by(GRANTS.c.id)
-        return [_grant(row) for row in self._statements.rows(query)]
+        return [_grant(row) for row in self._statements.ask(_GRANTS_OF, project_id=project_id)]
 
     def open_lots(self, project_ids: Sequence[str]) -> Sequence[Lot]:
-        # From the few accounts that hold anything to their grants, never over all grants.
-        of_account = func.substr(ACCOUNTS.c.name, len(WALLET) + 1)
-        query = (
-            select(ACCOUNTS.c.balance_micros, *GRANTS.c)
-            .join(GRANTS, (GRANTS.c.project_id == ACCOUNTS.c.project_id) & (GRANTS.c.id == of_account))
-            .where(
-                self._statements.among(ACCOUNTS.c.project_id, project_ids),
-                ~ACCOUNTS.c.emptied,
-                # The names that begin with "wallet:", as a range that the index knows.
-                ACCOUNTS.c.name >= WALLET,
-                ACCOUNTS.c.name < "wallet;",
-            )
-        )
+        rows = self._statements.ask(_OPEN_LOTS, project_ids=list(project_ids))
         # Accounts are kept debit positive, and credit that we owe is a credit.
-        return [Lot(_grant(row[1:]), -row[0]) for row in self._statements.rows(query)]
+        return [Lot(_grant(row[1:]), -row[0]) for row in rows]
 
     def export(self, project_id: str) -> Iterator[tuple[str, Any]]:
         """The project's rows of these tables."""

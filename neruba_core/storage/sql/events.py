@@ -1,0 +1,73 @@
+"""The tables of usage events and voids.
+
+Events are the widest road through the database, so their table carries no more than it must: the primary
+key, the two unique keys that make a repeated event harmless, one index for reading a metric's period, and
+one foreign key.
+"""
+
+from __future__ import annotations
+
+from sqlalchemy import CheckConstraint, Column, Index, PrimaryKeyConstraint, Table, UniqueConstraint
+from sqlalchemy import text as sql
+
+from neruba_core.storage.sql.columns import (
+    METADATA,
+    POSTGRESQL_ONLY,
+    TransactionId,
+    binary,
+    flag,
+    reference,
+    small,
+    tenant,
+    text,
+    whole,
+)
+
+EVENTS = Table(
+    "neruba_usage_events",
+    METADATA,
+    text("project_id"),
+    text("id"),
+    text("metric_key"),
+    whole("units_micros"),
+    whole("timestamp"),
+    text("event_id"),
+    text("properties", optional=True),
+    text("idempotency_key"),
+    binary("fingerprint"),
+    small("fingerprint_version"),
+    whole("received_at"),
+    flag("late"),
+    text("actor"),
+    text("request_id", optional=True),
+    small("render_version"),
+    # Which transactions had ended when a sum was taken: the watermark of folding. On SQLite the rowid
+    # serves, which in an append-only table has no gaps, so that not even VACUUM renumbers it.
+    Column(
+        "xact",
+        TransactionId(),
+        nullable=False,
+        server_default=sql("pg_current_xact_id()"),
+        info=POSTGRESQL_ONLY,
+    ),
+    PrimaryKeyConstraint("project_id", "id", name="neruba_usage_events_pk"),
+    UniqueConstraint("project_id", "idempotency_key", name="neruba_usage_events_key_uq"),
+    UniqueConstraint("project_id", "event_id", name="neruba_usage_events_event_uq"),
+    tenant("neruba_usage_events"),
+    CheckConstraint("units_micros >= 0", name="neruba_usage_events_units_ck"),
+    Index("neruba_usage_events_metric_ix", "project_id", "metric_key", "timestamp"),
+)
+
+VOIDS = Table(
+    "neruba_usage_voids",
+    METADATA,
+    text("project_id"),
+    text("usage_id"),
+    text("reason"),
+    whole("voided_at"),
+    text("actor"),
+    PrimaryKeyConstraint("project_id", "usage_id", name="neruba_usage_voids_pk"),
+    reference(
+        "neruba_usage_voids_event_fk", ["project_id", "usage_id"], "neruba_usage_events", ["project_id", "id"]
+    ),
+)
