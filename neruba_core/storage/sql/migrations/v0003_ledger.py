@@ -32,6 +32,7 @@ def upgrade(op: Operations) -> None:
         kinds.flag("emptied"),
         sa.PrimaryKeyConstraint("project_id", "name", name="neruba_accounts_pk"),
         sa.ForeignKeyConstraint(["project_id"], ["neruba_projects.id"], name="neruba_accounts_project_fk"),
+        sqlite_with_rowid=False,
     )
     op.create_index(
         "neruba_accounts_open_ix",
@@ -114,6 +115,7 @@ def upgrade(op: Operations) -> None:
             "debit_micros >= 0 AND credit_micros >= 0 AND (debit_micros > 0) <> (credit_micros > 0)",
             name="neruba_entries_one_side_ck",
         ),
+        sqlite_with_rowid=False,
     )
     op.create_index("neruba_entries_account_ix", "neruba_entries", ["project_id", "account", "version"])
     op.create_table(
