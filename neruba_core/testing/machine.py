@@ -14,13 +14,13 @@ from __future__ import annotations
 
 import copy
 import itertools
-import random
 from collections.abc import Callable, Iterator, Mapping
 from datetime import timedelta
 from functools import partial
-from typing import Any
+from random import Random, SystemRandom
+from typing import Any, TypeVar
 
-from hypothesis import settings
+from hypothesis import note, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
     Bundle,
@@ -60,45 +60,102 @@ from neruba_core.testing.commands import (
 )
 from neruba_core.testing.model import ModelProject
 
+T = TypeVar("T")
 Stores = Mapping[str, Callable[[], Storage]]
 
-# A key is new, unless it is one of a few that meet each other again.
-keys = st.sampled_from([FRESH, FRESH, FRESH, FRESH, "k1", "k2"])
-event_ids = st.sampled_from([None, None, None, None, "k1", "e1", "e2"])
-amounts = st.sampled_from([1, 400_000, 5_000_000, 12_500_000, 30_000_000]) | st.integers(1, 60_000_000)
-hours = st.sampled_from([0, 0, 0, -1, -1, -30, -24 * 20, -24 * 40, -24 * 400, 36])
-metric_names = st.sampled_from(["tokens", "requests", "users", "seats", "bytes", "calls"])
-credits = st.builds(
-    Credit,
-    st.sampled_from([10_000_000, 25_000_000]) | st.integers(1, 100_000_000),
-    keys,
-    st.sampled_from([None, "promotional", "paid", "goodwill"]),
-    st.none() | st.integers(0, 60),
-    st.sampled_from([None, None, None, 0, 1, 24, 24 * 10, 24 * 40]),
-)
-charges = st.builds(Spend, st.just("charge"), amounts, keys, event_ids)
-debits = st.builds(Spend, st.just("debit"), amounts, keys)
-events = st.builds(
-    Event, keys, st.integers(0, 9_000_000), metric_names, hours, event_ids, st.none() | st.sampled_from("ab")
-)
-usage = st.builds(lambda event: Usage((event,)), events)
-batches = st.builds(lambda many: Usage(tuple(many), batch=True), st.lists(events, max_size=5))
-reversals = st.builds(Reverse, st.integers(0, 5), keys, st.none() | amounts)
-together = st.builds(lambda many: Together(tuple(many)), st.lists(credits | charges, max_size=5))
-changes = st.one_of(
-    st.builds(Change, st.just("credit_limit"), st.sampled_from([0, 20_000_000, 200_000_000])),
-    st.builds(Change, st.just("metric_policy"), st.sampled_from(["open", "strict"])),
-    st.builds(Change, st.just("max_backdate_days"), st.sampled_from([None, None, 0, 30])),
-)
-declarations = st.builds(
-    Declare, metric_names, st.sampled_from(["sum", "count", "max", "min", "last", "unique", "avg"])
-)
+# --- commands by chance -----------------------------------------------------------------------------
+# Each is made from one number by a generator of its own: spread evenly, where Hypothesis would prefer small
+# and repeated values, which seldom make a wallet of many grants.
+
+
+def by_chance(make: Callable[[Random], T]) -> st.SearchStrategy[T]:
+    """What *make* makes of a generator that is seeded with any number."""
+    return st.integers(0, 2**48 - 1).map(lambda seed: make(Random(seed)))
+
+
+def _key(chance: Random) -> str:
+    # New, unless it is one of a few that meet each other again.
+    return FRESH if chance.random() < 0.8 else chance.choice(["k1", "k2"])
+
+
+def _event_id(chance: Random) -> str | None:
+    return None if chance.random() < 0.7 else chance.choice(["k1", "e1", "e2"])
+
+
+def _amount(chance: Random) -> int:
+    return chance.choice([1, 400_000, 5_000_000, 30_000_000, chance.randint(1, 60_000_000)])
+
+
+def _credit(chance: Random) -> Credit:
+    return Credit(
+        chance.choice([10_000_000, 25_000_000, chance.randint(1, 60_000_000)]),
+        _key(chance),
+        chance.choice([None, "promotional", "paid", "goodwill"]),
+        chance.choice([None, 0, 10, 50]),
+        chance.choice([None, None, 0, 1, 24, 24 * 10, 24 * 10, 24 * 40]),
+    )
+
+
+def _grants(chance: Random) -> list[Credit]:
+    return [_credit(chance) for _ in range(chance.randint(0, 4))]
+
+
+def _charge(chance: Random) -> Spend:
+    return Spend("charge", _amount(chance), _key(chance), _event_id(chance))
+
+
+def _spend(chance: Random) -> Spend:
+    return Spend("debit", _amount(chance), _key(chance)) if chance.random() < 0.2 else _charge(chance)
+
+
+def _reverse(chance: Random) -> Reverse:
+    amount = None if chance.random() < 0.5 else _amount(chance)
+    return Reverse(chance.randint(0, 9), _key(chance), amount)
+
+
+def _event(chance: Random) -> Event:
+    return Event(
+        _key(chance),
+        chance.randint(0, 9_000_000),
+        chance.choice(["tokens", "tokens", "requests", "users", "bytes", "calls"]),
+        chance.choice([0, 0, 0, -1, -30, -24 * 20, -24 * 40, -24 * 400, 36]),
+        _event_id(chance),
+        chance.choice([None, "a", "b"]),
+    )
+
+
+def _usage(chance: Random) -> Usage:
+    if chance.random() < 0.5:
+        return Usage((_event(chance),))
+    return Usage(tuple(_event(chance) for _ in range(chance.randint(0, 6))), batch=True)
+
+
+def _together(chance: Random) -> Together:
+    return Together(tuple(chance.choice([_credit, _charge])(chance) for _ in range(chance.randint(0, 5))))
+
+
+def _change(chance: Random) -> Change | Declare:
+    match chance.randint(0, 3):
+        case 0:
+            return Change("credit_limit", chance.choice([0, 20_000_000, 200_000_000]))
+        case 1:
+            return Change("metric_policy", chance.choice(["open", "strict"]))
+        case 2:
+            return Change("max_backdate_days", chance.choice([None, None, 0, 30]))
+        case _:
+            return Declare(
+                chance.choice(["tokens", "requests", "users", "bytes"]),
+                chance.choice(["sum", "count", "max", "min", "last", "unique", "avg"]),
+            )
+
+
+def _shared(chance: Random) -> list[Command]:
+    makers: list[Callable[[Random], Command]] = [_credit, _charge, _usage, _change]
+    return [chance.choice(makers)(chance) for _ in range(chance.randint(1, 4))]
 
 
 # What to change when a command is sent again; what a command does not have is left aside.
-twists = st.sampled_from(
-    [{}, {}, {"key": FRESH}, {"key": "k1"}, {"amount": 3_000_000, "units": 7, "place": 1}]
-)
+_TWISTS: list[dict[str, Any]] = [{}, {}, {"key": FRESH}, {"key": "k1"}, {"amount": 3_000_000, "units": 7}]
 
 
 class Undone(Exception):
@@ -106,10 +163,11 @@ class Undone(Exception):
 
 
 class Machine(RuleBasedStateMachine):
-    """See the module; *stores* is set by ``run_machine``."""
+    """See the module; *stores* and *thorough* are set by ``run_machine``."""
 
     stores: Stores
-    _examples = itertools.count(random.SystemRandom().getrandbits(60))
+    thorough: bool
+    _examples = itertools.count(SystemRandom().getrandbits(60))
 
     projects = Bundle("projects")
 
@@ -122,14 +180,18 @@ class Machine(RuleBasedStateMachine):
             name: Rehearsal(make(), clock=self.clock, seed=seed) for name, make in self.stores.items()
         }
         self.model: dict[str, ModelProject] = {}
-        self.history: list[Command] = []
+        self.history: list[tuple[str, Command]] = []
+        self._steps = self._looked = 0
         self._fresh = (f"n{number}" for number in itertools.count())
 
     # --- what happens -------------------------------------------------------------------------
 
-    @initialize(target=projects)
-    def begin(self) -> str:
-        return self._create(0)
+    @initialize(target=projects, grants=by_chance(_grants))
+    def begin(self, grants: list[Credit]) -> str:
+        project = self._create(0)
+        for grant in grants:
+            self._do(project, grant)
+        return project
 
     @precondition(lambda self: len(self.model) < 3)
     @rule(target=projects, limit=st.sampled_from([0, 20_000_000, 1_000_000_000]), strict=st.booleans())
@@ -147,30 +209,31 @@ class Machine(RuleBasedStateMachine):
         self.model[project.id] = ModelProject(limit)
         return str(project.id)
 
-    @rule(project=projects, command=credits)
+    @rule(project=projects, command=by_chance(_credit))
     def grant(self, project: str, command: Command) -> None:
         self._do(project, command)
 
-    @rule(project=projects, command=charges | charges | debits)
+    @rule(project=projects, command=by_chance(_spend))
     def spend(self, project: str, command: Command) -> None:
         self._do(project, command)
 
-    @rule(project=projects, command=together)
+    @rule(project=projects, command=by_chance(_together))
     def settle(self, project: str, command: Command) -> None:
         self._do(project, command)
 
     @precondition(lambda self: self.history)
-    @rule(project=projects, place=st.integers(0, 40), changes=twists)
-    def repeat(self, project: str, place: int, changes: Mapping[str, Any]) -> None:
+    @rule(place=by_chance(Random.random), changes=st.sampled_from(_TWISTS))
+    def repeat(self, place: float, changes: Mapping[str, Any]) -> None:
         """Send an earlier command again: as it was, under another key, or with other content."""
-        self._do(project, altered(self.history[place % len(self.history)], changes))
+        project, command = self.history[int(place * len(self.history))]
+        self._do(project, altered(command, changes))
 
     @precondition(lambda self: any(model.booked for model in self.model.values()))
-    @rule(project=projects, command=reversals)
+    @rule(project=projects, command=by_chance(_reverse))
     def reverse(self, project: str, command: Command) -> None:
         self._do(project, command)
 
-    @rule(project=projects, command=usage | batches)
+    @rule(project=projects, command=by_chance(_usage))
     def record(self, project: str, command: Command) -> None:
         self._do(project, command)
 
@@ -184,7 +247,7 @@ class Machine(RuleBasedStateMachine):
     def support(self, project: str, command: Command) -> None:
         self._do(project, command)
 
-    @rule(project=projects, command=changes | declarations)
+    @rule(project=projects, command=by_chance(_change))
     def configure(self, project: str, command: Command) -> None:
         self._do(project, command)
 
@@ -195,12 +258,13 @@ class Machine(RuleBasedStateMachine):
 
     @rule(
         project=projects,
-        commands=st.lists(credits | charges | usage | changes, min_size=1, max_size=4),
+        commands=by_chance(_shared),
         fails=st.booleans(),
     )
     def share_a_unit(self, project: str, commands: list[Command], fails: bool) -> None:
         """Several commands in one unit of work, which the host commits or abandons."""
         commands = [named(command, self._fresh) for command in commands]
+        note(f"{self.clock} {project}: {commands} in one unit")
         before = self._exports(project)
         foretold = copy.deepcopy(self.model[project])
         given = {
@@ -228,8 +292,10 @@ class Machine(RuleBasedStateMachine):
         for project in self.model:
             self._hold(project)
 
+    @precondition(lambda self: self._steps > self._looked + 15)
     @rule(project=projects, days=st.integers(0, 40))
     def look(self, project: str, days: int) -> None:
+        self._looked = self._steps
         self._look(project, days)
 
     def teardown(self) -> None:
@@ -257,7 +323,8 @@ class Machine(RuleBasedStateMachine):
     def _do(self, project: str, command: Command) -> None:
         model = self.model[project]
         command = named(command, self._fresh)
-        self.history.append(command)
+        self.history.append((project, command))
+        note(f"{self.clock} {project}: {command}")
         before = self._exports(project)
         answers: Answers = self._everywhere(partial(self._send, project=project, command=command))
         foretold = command.foretell(model, self.clock(), answers)
@@ -286,6 +353,8 @@ class Machine(RuleBasedStateMachine):
         return answers
 
     def _length(self, command: Command) -> int:
+        if isinstance(command, Usage):
+            return len(command.events)
         return len(command.parts) if isinstance(command, Together) else 1
 
     def _same_words(self, command: Command, answers: Answers, foretold: list[str]) -> None:
@@ -304,7 +373,8 @@ class Machine(RuleBasedStateMachine):
 
     def _hold(self, project: str) -> None:
         model = self.model[project]
-        for name, neruba in self.engines.items():
+        self._steps += 1
+        for name, neruba in self._held():
             with neruba.work() as unit:
                 swept = unit.ledger.sweep(project)
                 wallet = unit.wallets.get(project)
@@ -312,9 +382,16 @@ class Machine(RuleBasedStateMachine):
             assert swept.faults == (), f"{name}: {swept.faults}"
             assert swept.transactions == len(model.booked), f"{name}: versions have gaps"
             assert wallet.balance_micros == model.balance(self.clock()), name
+            grants = [(g.kind.value, g.priority, g.expires_at, g.remaining_micros) for g in wallet.grants]
+            assert grants == model.grants(self.clock()), f"{name}: {grants}"
             assert wallet.available_micros == wallet.balance_micros + model.limit, name
             counted = {word: getattr(tally, word) for word in _OUTCOMES if getattr(tally, word)}
             assert counted == dict(model.outcomes), f"{name}: {counted} of {model.outcomes}"
+
+    def _held(self) -> Iterator[tuple[str, Rehearsal]]:
+        """The first engine after each step; the others too if thorough, else after every fifth."""
+        everyone = self.thorough or self._steps % 5 == 0
+        return itertools.islice(iter(self.engines.items()), None if everyone else 1)
 
     def _look(self, project: str, days: int) -> None:
         model = self.model[project]
@@ -389,7 +466,10 @@ def _pages(read: Callable[..., Any]) -> list[Any]:
             return items
 
 
-def run_machine(stores: Stores, of: settings) -> None:
-    """Run the machine over *stores*, each made by a call for each example; the first is the yardstick."""
-    machine = type("BillingMachine", (Machine,), {"stores": stores})
+def run_machine(stores: Stores, of: settings, *, thorough: bool = False) -> None:
+    """Run the machine over *stores*, each made by a call for each example; the first is the yardstick.
+
+    The sweep runs after each step on the yardstick, and on the others if *thorough*, else on every fifth.
+    """
+    machine = type("BillingMachine", (Machine,), {"stores": stores, "thorough": thorough})
     run_state_machine_as_test(machine, settings=of)

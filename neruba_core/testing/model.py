@@ -81,6 +81,14 @@ class ModelProject:
     def balance(self, at: Instant) -> int:
         return sum(lot.left for lot in self.lots if lot.alive(at)) - self.overdraft
 
+    def grants(self, at: Instant) -> list[tuple[str, int, Instant | None, int]]:
+        """What can still be spent, in spending order."""
+        return [
+            (lot.kind, lot.priority, lot.expires, lot.left)
+            for lot in self._in_order()
+            if lot.left and lot.alive(at)
+        ]
+
     def credit(self, amount: int, kind: str, priority: int, expires: Instant | None, at: Instant) -> Booked:
         lot = Lot(kind, priority, at, expires, amount)
         self.lots.append(lot)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+from collections.abc import Callable
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -12,30 +12,28 @@ from neruba_core.storage.port import Storage
 from neruba_core.storage.sql import SqlStorage
 from neruba_core.testing.machine import run_machine
 
-EXAMPLES = 2_000 if os.environ.get("NERUBA_TORTURE") == "full" else 100
 STEPS = 50
 
 
 @pytest.mark.torture
-@pytest.mark.postgres
-def test_all_stores_live_the_same_life(postgres_url):
+@pytest.mark.parametrize("kind", ["sqlite", pytest.param("postgresql", marks=pytest.mark.postgres)])
+def test_a_database_lives_the_same_life_as_memory(kind, request, torture):
     """
-    As the model foretells it, and byte-identical at the end.
+    As the model foretells it, and byte-identical at the end; so the databases equal each other too.
     """
-    sqlite, postgresql = SqlStorage("sqlite://"), SqlStorage(postgres_url)
-    sqlite.migrate()
-
-    def reused(store: Storage) -> Storage:
-        return store
+    url = "sqlite://" if kind == "sqlite" else request.getfixturevalue("postgres_url")
+    database = SqlStorage(url)
+    database.migrate()
+    stores: dict[str, Callable[[], Storage]] = {"memory": MemoryStorage, kind: lambda: database}
 
     run_machine(
-        {"memory": MemoryStorage, "sqlite": lambda: reused(sqlite), "postgresql": lambda: reused(postgresql)},
+        stores,
         settings(
-            max_examples=EXAMPLES,
+            max_examples=2_000 if torture else 100,
             stateful_step_count=STEPS,
             suppress_health_check=list(HealthCheck),
         ),
+        thorough=torture,
     )
 
-    sqlite.close()
-    postgresql.close()
+    database.close()
