@@ -93,12 +93,12 @@ def shared(host: Engine) -> Engine:
     return host.execution_options(isolation_level="AUTOCOMMIT")
 
 
-def file_of(engine: Engine) -> str | None:
-    """The path of the SQLite file behind *engine*; None where there is none."""
-    if engine.dialect.name != "sqlite":
+def file_of(url: URL) -> str | None:
+    """The path of the SQLite file at *url*; None where there is none."""
+    name = url.database
+    if url.get_backend_name() != "sqlite" or not name or name == ":memory:":
         return None
-    name = engine.url.database
-    if not name or name == ":memory:" or "mode=memory" in name or engine.url.query.get("mode") == "memory":
+    if "mode=memory" in name or url.query.get("mode") == "memory":
         return None
     return os.path.realpath(name.removeprefix("file:").partition("?")[0])
 
@@ -132,7 +132,7 @@ def _postgresql(url: URL, limits: Limits, pool_size: int) -> Engine:
 def _sqlite(url: URL, limits: Limits, pool_size: int) -> Engine:
     arguments = {"check_same_thread": False, "timeout": limits.busy_seconds}
     options: dict[str, Any] = {"pool_size": pool_size, "max_overflow": 0, "pool_timeout": limits.busy_seconds}
-    in_memory = file_of(create_engine(url)) is None
+    in_memory = file_of(url) is None
     if in_memory:
         # A second connection would be a second, empty database.
         options = {"poolclass": StaticPool}
@@ -163,7 +163,7 @@ def _follow_file(engine: Engine) -> None:
     empty database. So each use compares the file with the one that was opened, and once a database has been
     there it is not made again.
     """
-    path = file_of(engine)
+    path = file_of(engine.url)
     assert path is not None
     seen = False
 

@@ -36,7 +36,7 @@ class SqlStorage:
         self, url_or_engine: str | URL | Engine, *, limits: Limits | None = None, pool_size: int = 10
     ) -> None:
         self._limits = limits or Limits()
-        if isinstance(url_or_engine, Engine) and engines.file_of(url_or_engine) is not None:
+        if isinstance(url_or_engine, Engine) and engines.file_of(url_or_engine.url) is not None:
             url_or_engine = url_or_engine.url
         self._own = not isinstance(url_or_engine, Engine)
         self._engine: Engine = (
@@ -46,7 +46,7 @@ class SqlStorage:
         )
         self._postgresql = self._engine.dialect.name == "postgresql"
         self._boundaries = engines.boundaries(self._engine, self._limits)
-        file = engines.file_of(self._engine)
+        file = engines.file_of(self._engine.url)
         # In memory there is one connection for all, so even readers take turns.
         self._shared = not self._postgresql and file is None
         self._turns: Turns | None = None

@@ -1,0 +1,104 @@
+"""Which URLs we take, and what our connections are like."""
+
+from __future__ import annotations
+
+import pytest
+from sqlalchemy import create_engine, make_url
+
+from neruba_core.storage.sql import SqlStorage
+from neruba_core.storage.sql.engine import file_of, normalised
+
+
+@pytest.mark.parametrize(
+    ("url", "driver"),
+    [
+        ("postgresql://u:p@h/d", "postgresql+psycopg"),
+        ("postgres://u:p@h/d", "postgresql+psycopg"),
+        ("postgresql+psycopg://u:p@h/d", "postgresql+psycopg"),
+        ("sqlite:///billing.db", "sqlite+pysqlite"),
+        ("sqlite://", "sqlite+pysqlite"),
+    ],
+)
+def test_a_url_gets_the_driver_that_we_speak_to(url, driver):
+    """
+    What SQLAlchemy takes ``postgresql://`` for depends on its version.
+    """
+    assert normalised(url).drivername == driver
+
+
+@pytest.mark.parametrize("url", ["mysql://u:p@h/d", "postgresql+psycopg2://u:p@h/d", "sqlite+aiosqlite://"])
+def test_other_databases_are_refused_without_their_password(url):
+    """
+    The message goes into logs.
+    """
+    with pytest.raises(ValueError, match="is not supported") as caught:
+        SqlStorage(url)
+
+    assert "u:p" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("url", "name"),
+    [
+        ("sqlite:////data/billing.db", "/data/billing.db"),
+        ("sqlite:///file:/data/billing.db?mode=ro&uri=true", "/data/billing.db"),
+        ("sqlite://", None),
+        ("sqlite:///:memory:", None),
+        ("sqlite:///file:shared?mode=memory&cache=shared&uri=true", None),
+    ],
+)
+def test_a_database_in_memory_is_told_from_a_file(url, name):
+    """
+    It is treated in other ways: its connection is the database.
+    """
+    assert file_of(make_url(url)) == name
+
+
+def test_a_sqlite_file_is_written_as_safely_as_it_can_be(tmp_path):
+    """
+    A commit is on disk when it returns, and foreign keys hold.
+    """
+    storage = SqlStorage(f"sqlite:///{tmp_path / 'billing.db'}")
+    names = ("journal_mode", "synchronous", "foreign_keys", "recursive_triggers", "busy_timeout")
+
+    with storage.engine.connect() as connection:
+        settings = {name: connection.exec_driver_sql(f"PRAGMA {name}").scalar_one() for name in names}
+
+    assert settings == {
+        "journal_mode": "wal",
+        "synchronous": 2,
+        "foreign_keys": 1,
+        "recursive_triggers": 1,
+        "busy_timeout": 5000,
+    }
+    storage.close()
+
+
+def test_a_hosts_engine_on_a_file_is_left_alone(tmp_path):
+    """
+    We open connections of our own on the same file: the host may not want our settings on its own.
+    """
+    host = create_engine(f"sqlite:///{tmp_path / 'billing.db'}")
+    storage = SqlStorage(host)
+
+    storage.migrate()
+    storage.check()
+
+    with host.connect() as connection:
+        assert connection.exec_driver_sql("PRAGMA foreign_keys").scalar_one() == 0
+    storage.close()
+    storage.close()
+    host.dispose()
+
+
+@pytest.mark.parametrize("driver", ["psycopg2", "pg8000"])
+def test_a_hosts_engine_with_another_driver_is_refused(driver):
+    """
+    Bulk statements are written for psycopg 3.
+    """
+    host = create_engine("sqlite://")
+    host.dialect.driver = driver
+
+    with pytest.raises(ValueError, match=f"{driver} is not supported"):
+        SqlStorage(host)
+    host.dispose()
