@@ -85,7 +85,12 @@ MOMENT = {"type": "string", "format": "date-time", "pattern": INSTANT_PATTERN}
 LIMIT = Parameter(
     "limit", _limit, {"type": "integer", "minimum": 1, "maximum": MAX_LIMIT, "default": DEFAULT_LIMIT}
 )
-CURSOR = Parameter("cursor", _cursor, {"type": "string", "maxLength": 512}, "nextCursor of the page before.")
+CURSOR = Parameter(
+    "cursor",
+    _cursor,
+    {"type": "string", "pattern": "^[A-Za-z0-9_=-]{1,512}$"},
+    "nextCursor of the page before.",
+)
 FROM = Parameter("from", _instant, MOMENT, "Included.")
 TO = Parameter("to", _instant, MOMENT, "Not included.")
 AS_OF = Parameter("asOf", _instant, MOMENT, "As it was effective then.")
