@@ -62,17 +62,20 @@ def settle(
     what the order's own decision refuses; ``Conflict`` with ``KeyReused`` or an event conflict.
     """
     held = work.idempotency.held_elsewhere({_name(order) for order in orders})
-    heads = work.ledger.lock_heads(sorted({order.project_id for order in orders}))
+    free = [order for order in orders if _name(order) not in held]
+    heads = work.ledger.lock_heads(sorted({order.project_id for order in free}))
     # Only now, so that nobody is judged by a credit limit from before the wait for the lock.
-    projects = work.tenancy.projects(heads)
-    free = [order for order in orders if order.project_id in heads and _name(order) not in held]
-    settlement = _open(work, _books(work, projects, heads, chart), free, at, ids)
+    projects = work.tenancy.projects({order.project_id for order in orders})
+    known = [order for order in orders if order.project_id in projects]
+    settlement = _open(work, _books(work, projects, heads, chart), known, at, ids)
     outcomes: list[Settled] = []
     for order in orders:
         if order.project_id not in projects:
             outcomes.append(Rejected(ProjectNotFound(order.project_id)))
         elif _name(order) in held:
-            outcomes.append(settlement.refuse(order, KeyInProgress(order.idempotency_key)))
+            # Who holds it may only be replaying, as we can then.
+            in_progress = KeyInProgress(order.idempotency_key)
+            outcomes.append(settlement.replay(order) or settlement.refuse(order, in_progress))
         else:
             outcomes.append(settlement.settle(order))
     settlement.write(work)
@@ -102,7 +105,9 @@ def _open(
         if events:
             for event, booked in work.ledger.transactions_by_event_ids(project_id, operation, events).items():
                 settlement.by_event[project_id, operation, event] = booked
-        _read_originals(work, books[project_id], {order.original_id for order in group if order.original_id})
+        if project_id in books:
+            wanted = {order.original_id for order in group if order.original_id}
+            _read_originals(work, books[project_id], wanted)
     return settlement
 
 
@@ -172,7 +177,13 @@ class _Settlement:
 
     def settle(self, order: Order) -> Settled:
         """Key first, then event id, then the decision."""
+        return self.replay(order) or self._judge(order, order.fingerprint())
+
+    def replay(self, order: Order) -> Settled | None:
+        """The answer that the order's key has been given, if any, or what conflicts with it."""
         name = _name(order)
+        if name not in self.by_key and name not in self.refusals:
+            return None
         digest = order.fingerprint()
         booked = self.by_key.get(name)
         if booked is not None:
@@ -180,12 +191,13 @@ class _Settlement:
                 return self._conflict(order, KeyReused(order.idempotency_key), booked)
             self._count(order, Outcome.REPLAYED)
             return Replayed(booked)
-        refused = self.refusals.get(name)
-        if refused is not None:
-            if refused.fingerprint != digest:
-                return self._conflict(order, KeyReused(order.idempotency_key), None)
-            self._count(order, Outcome.REPLAYED)
-            return Rejected(_stored_refusal(refused), refused.request_id, replayed=True)
+        refused = self.refusals[name]
+        if refused.fingerprint != digest:
+            return self._conflict(order, KeyReused(order.idempotency_key), None)
+        self._count(order, Outcome.REPLAYED)
+        return Rejected(_stored_refusal(refused), refused.request_id, replayed=True)
+
+    def _judge(self, order: Order, digest: bytes) -> Settled:
         if order.event_id is not None:
             original = self.by_event.get((order.project_id, order.operation, order.event_id))
             if original is not None:
