@@ -27,9 +27,14 @@ def test_importing_costs_little_more_than_the_interpreter() -> None:
     bare = _start_milliseconds("pass")
 
     with_us = _start_milliseconds("import neruba_core")
+    with_engine = _start_milliseconds("from neruba_core import Neruba")
 
     more = with_us - bare
-    report("P7", f"{more:.0f} ms more than a bare interpreter's {bare:.0f} ms (target {IMPORT_MILLISECONDS})")
+    report(
+        "P7",
+        f"{more:.0f} ms more than a bare interpreter's {bare:.0f} ms (target {IMPORT_MILLISECONDS})",
+        f"{with_engine - bare:.0f} ms more once Neruba itself is loaded",
+    )
     assert more <= IMPORT_MILLISECONDS
 
 
