@@ -389,7 +389,7 @@ class Change:
         value: Any = self.value
         if self.field == "credit_limit":
             value = money.decimal(value)
-        return asked(lambda: neruba.projects.update(project_id, **{self.field: value}))  # type: ignore[misc]
+        return asked(lambda: neruba.projects.update(project_id, **{self.field: value}))
 
     def foretell(self, project: ModelProject, at: Instant, answers: Answers) -> list[str]:
         if self.field == "archive":

@@ -131,7 +131,10 @@ def _usage(chance: Random) -> Usage:
 
 
 def _together(chance: Random) -> Together:
-    return Together(tuple(chance.choice([_credit, _charge])(chance) for _ in range(chance.randint(0, 5))))
+    count = chance.randint(0, 5)
+    return Together(
+        tuple(_credit(chance) if chance.random() < 0.5 else _charge(chance) for _ in range(count))
+    )
 
 
 def _change(chance: Random) -> Change | Declare:

@@ -31,7 +31,7 @@ from neruba_core.errors import (
 from neruba_core.storage.sql import SqlStorage
 from neruba_core.testing.clock import NOON
 from neruba_core.wallets.credit import NewCredit
-from neruba_core.wallets.orders import credit_order
+from neruba_core.wallets.orders import Order, credit_order
 
 pytestmark = pytest.mark.torture
 
@@ -238,26 +238,24 @@ def test_random_postings_over_many_projects_meet_no_deadlock(engines, rounds):
     projects = [engines[0].projects.create(name="Acme", credit_limit="1000000").id for _ in range(6)]
     chance = random.Random(7)
 
-    def batch(thread: int, number: int) -> list[Any]:
-        orders = []
-        for place in range(8):
-            key, project_id = f"{thread}-{number}-{place}", chance.choice(projects)
-            amount = money.text(chance.randint(1, 9_000_000))
-            new = {"amount": amount, "description": "x", "idempotency_key": key}
-            orders.append(
-                charge_order(project_id, NewCharge.of(**new), SYSTEM)
-                if chance.random() < 0.7
-                else credit_order(project_id, NewCredit.of(**new), SYSTEM)
+    def order(key: str) -> Order:
+        project_id, amount = chance.choice(projects), money.text(chance.randint(1, 9_000_000))
+        if chance.random() < 0.7:
+            return charge_order(
+                project_id, NewCharge.of(amount=amount, description="x", idempotency_key=key), SYSTEM
             )
-        return orders
+        return credit_order(
+            project_id, NewCredit.of(amount=amount, description="x", idempotency_key=key), SYSTEM
+        )
 
-    batches = [[batch(thread, number) for number in range(rounds)] for thread in range(8)]
-    verdicts = at_once(
-        [
-            lambda mine=mine, engine=engines[thread % 3]: [engine.execute(orders) for orders in mine]
-            for thread, mine in enumerate(batches)
-        ]
-    )
+    def post(thread: int, batches: list[list[Order]]) -> list[list[Any]]:
+        return [engines[thread % 3].execute(orders) for orders in batches]
+
+    acts = [
+        partial(post, thread, [[order(f"{thread}-{n}-{place}") for place in range(8)] for n in range(rounds)])
+        for thread in range(8)
+    ]
+    verdicts = at_once(acts)
 
     names = Counter(verdict.name.value for mine in verdicts for unit in mine for verdict in unit)
     assert names == {"accepted": 8 * 8 * rounds}

@@ -233,7 +233,7 @@ class TestEvents:
         with pytest.raises((UsageConflict, ChargeConflict)) as refused:
             write.send("k2", event_id="e1", **write.other)
 
-        assert refused.value.event_id == "e1"
+        assert refused.value.facts() == {"event_id": "e1"}
         assert state(billing, project_id) == after
 
     def test_the_event_id_defaults_to_the_key(self, write):

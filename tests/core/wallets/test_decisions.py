@@ -143,6 +143,7 @@ def test_overdraft_is_touched_only_when_credit_runs_dry(book, amount):
     """
     decision = charge(book, amount)
     assume(isinstance(decision, Decision))
+    assert isinstance(decision, Decision)
     into_overdraft = moved(decision)[OVERDRAFT]
 
     book.post(decision)
@@ -159,6 +160,7 @@ def test_the_head_follows_the_accounts(book, amount):
     """
     decision = charge(book, amount)
     assume(isinstance(decision, Decision))
+    assert isinstance(decision, Decision)
     version = book.head.version
 
     balances = book.post(decision)
@@ -178,6 +180,7 @@ def test_reversing_a_whole_charge_restores_the_wallet(book, amount):
     before = contents(book)
     decision = charge(book, amount)
     assume(isinstance(decision, Decision))
+    assert isinstance(decision, Decision)
     book.post(decision)
 
     undone = give_back(
@@ -197,6 +200,7 @@ def test_partial_reversals_come_to_the_whole(book, amount, weights, days):
     """
     decision = charge(book, amount)
     assume(isinstance(decision, Decision))
+    assert isinstance(decision, Decision)
     assume(amount >= len(weights))
     book.post(decision)
     later = NOON + days * DAY
@@ -241,6 +245,7 @@ def test_what_is_given_back_raises_the_balance_by_as_much(book, amount, days):
     """
     decision = charge(book, amount)
     assume(isinstance(decision, Decision))
+    assert isinstance(decision, Decision)
     book.post(decision)
     later = NOON + days * DAY
     before = book.balance_micros(later)
@@ -304,6 +309,7 @@ def test_a_reversal_never_exceeds_what_is_left(book, amount, asked):
     """
     decision = charge(book, amount)
     assume(isinstance(decision, Decision))
+    assert isinstance(decision, Decision)
     book.post(decision)
     original(book, decision)
 
