@@ -14,6 +14,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import errno
+import gc
 import importlib.util
 import multiprocessing
 import os
@@ -181,6 +182,9 @@ async def _answer(
     try:
         await runner.setup()
         await web.SockSite(runner, listener, backlog=_BACKLOG).start()
+        # What start-up made stays for good; the garbage collector need not look through it again.
+        gc.collect()
+        gc.freeze()
         ready()
         await stopping.wait()
         structlog.get_logger().info("stopping: answering what was taken")

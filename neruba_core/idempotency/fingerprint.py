@@ -43,9 +43,14 @@ def canonical(value: Json) -> str:
         return "true" if value else "false"
     if isinstance(value, int):
         return int.__repr__(value)
-    if isinstance(value, Mapping):
-        return f"{{{','.join([f'{quoted(name)}:{canonical(value[name])}' for name in _sorted(value)])}}}"
+    if isinstance(value, dict | Mapping):
+        return f"{{{','.join([_member(name, value[name]) for name in _sorted(value)])}}}"
     return f"[{','.join([canonical(inner) for inner in value])}]"
+
+
+def _member(name: str, value: Json) -> str:
+    # Most values are strings; the call that this saves is a third of the price of an event's properties.
+    return f"{quoted(name)}:{quoted(value) if type(value) is str else canonical(value)}"
 
 
 def _sorted(names: Mapping[str, Json]) -> list[str]:

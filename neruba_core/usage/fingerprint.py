@@ -6,7 +6,7 @@ every event, and this is a third of its cost there. A property test holds the tw
 
 from __future__ import annotations
 
-import hashlib
+from hashlib import sha256
 
 from neruba_core import instants, money
 from neruba_core.idempotency.fingerprint import canonical, quoted
@@ -36,7 +36,7 @@ def content(new: NewUsage) -> str:
 
 def _digest(new: NewUsage, event_id: str | None) -> bytes:
     body = _body(new, event_id)
-    return hashlib.sha256(f'{{"body":{body},"operation":"usage","path":"/ingest/usage"}}'.encode()).digest()
+    return sha256(f'{{"body":{body},"operation":"usage","path":"/ingest/usage"}}'.encode()).digest()
 
 
 def _body(new: NewUsage, event_id: str | None) -> str:

@@ -6,6 +6,7 @@ turn in the same run, and the report is the ratio of their medians.
 
 from __future__ import annotations
 
+import gc
 import os
 import platform
 import statistics
@@ -34,6 +35,9 @@ def compare(
     ceiling: Callable[[int], None], work: Callable[[int], None], *, rounds: int = ROUNDS
 ) -> Comparison:
     """Time *ceiling* and *work* by turns, after one unmeasured round of each."""
+    # What the benchmark itself has prepared is no garbage of the work's, so nobody should look through it.
+    gc.collect()
+    gc.freeze()
     ceilings: list[float] = []
     works: list[float] = []
     for turn in range(rounds + 1):
