@@ -11,7 +11,6 @@ import logging
 import re
 from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from typing import Any
 
 import attrs
@@ -165,8 +164,10 @@ async def _refused(call: Call, error: NerubaError) -> web.Response:
         log.warning("request %s: %s", call.request_id, error)
     elif call.route.writes and not call.noted:
         # The trail is a courtesy here: that it cannot be written changes nothing about the refusal.
-        with suppress(NerubaError):
+        try:
             await call.note_refusal(error)
+        except Exception as trouble:
+            log.warning("request %s left no trail: %s", call.request_id, trouble)
     response = problems.refused(error, call.request_id)
     if call.outcome is not None:
         response.headers[OUTCOME] = call.outcome.value

@@ -195,7 +195,7 @@ class Call:
             (command,),
             request_id=self.request_id,
             method=self.request.method,
-            path=self.request.path,
+            path=self.request.rel_url.raw_path,
             principal=self.actor,
         )
         (verdict,) = await submission.future
@@ -210,7 +210,7 @@ class Call:
             commands,
             request_id=self.request_id,
             method=self.request.method,
-            path=self.request.path,
+            path=self.request.rel_url.raw_path,
             principal=self.actor,
             batch=True,
         )
@@ -311,7 +311,7 @@ class Call:
             at=self.neruba.now(),
             ids=self.house.ids,
             method=self.request.method,
-            path=self.request.path,
+            path=self.request.rel_url.raw_path,
             principal=self.actor,
             status=status,
             outcome=outcome,

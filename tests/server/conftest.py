@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator
 from functools import cache
+from pathlib import Path
 
 import pytest
 from aiohttp import ClientSession
 
 from neruba_core import Neruba
 from neruba_core.identity import passwords
+from neruba_core.testing.postgres import PostgresDatabases
 from tests.server.world import World, served, world_of
 
 
@@ -21,6 +23,22 @@ def _guessing_is_judged_once() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(passwords, "_guesses", cache(passwords._guesses))
         yield
+
+
+@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.postgres)])
+def neruba(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Neruba]:
+    """
+    An engine on an empty database of each kind in turn.
+    """
+    if request.param == "sqlite":
+        with Neruba.open(f"sqlite:///{tmp_path / 'billing.db'}", password_effort="testing") as engine:
+            yield engine
+        return
+    databases: PostgresDatabases = request.getfixturevalue("postgres_server")
+    url = databases.create_database()
+    with Neruba.open(url, password_effort="testing") as engine:
+        yield engine
+    databases.drop_database(url)
 
 
 @pytest.fixture

@@ -8,37 +8,34 @@ from neruba_core import Neruba
 from tests.server.world import CHARGE, CREDIT, PASSWORD, USAGE, Client, World, served
 
 
-async def test_the_whole_loop_on_sqlite(tmp_path):
+async def test_the_whole_loop(neruba: Neruba):
     """
     Sign in, project, key, usage, credit, charge, overview: as the first page shows it.
     """
-    with Neruba.open(f"sqlite:///{tmp_path / 'loop.db'}", password_effort="testing") as neruba:
-        neruba.users.add("owner@example.com", PASSWORD)
-        async with served(neruba) as server, ClientSession() as session:
-            client = Client(session, str(server.make_url("")).rstrip("/"))
+    neruba.users.add("owner@example.com", PASSWORD)
+    async with served(neruba) as server, ClientSession() as session:
+        client = Client(session, str(server.make_url("")).rstrip("/"))
 
-            login = await client.ask(
-                "POST", "/auth/login", json={"email": "owner@example.com", "password": PASSWORD}
-            )
-            person = {"Authorization": f"Bearer {login.json['accessToken']}"}
-            project = await client.ask(
-                "POST", "/projects", person, json={"name": "Acme Production", "externalKey": "acme-prod"}
-            )
-            project_id = project.json["id"]
-            issued = await client.ask(
-                "POST",
-                f"/projects/{project_id}/access-keys",
-                person,
-                json={"name": "Usage ingest", "scopes": ["ingest:usage", "ingest:charge"]},
-            )
-            machine = {"x-api-key": issued.json["accessKey"]}
-            first = await client.ask("POST", "/ingest/usage", machine, key="evt_1", json=USAGE)
-            again = await client.ask("POST", "/ingest/usage", machine, key="evt_1", json=USAGE)
-            await client.ask(
-                "POST", f"/projects/{project_id}/transactions/credit", person, key="c1", json=CREDIT
-            )
-            await client.ask("POST", "/ingest/charge", machine, key="ch1", json=CHARGE)
-            overview = await client.ask("GET", f"/projects/{project_id}/billing/overview", person)
+        login = await client.ask(
+            "POST", "/auth/login", json={"email": "owner@example.com", "password": PASSWORD}
+        )
+        person = {"Authorization": f"Bearer {login.json['accessToken']}"}
+        project = await client.ask(
+            "POST", "/projects", person, json={"name": "Acme Production", "externalKey": "acme-prod"}
+        )
+        project_id = project.json["id"]
+        issued = await client.ask(
+            "POST",
+            f"/projects/{project_id}/access-keys",
+            person,
+            json={"name": "Usage ingest", "scopes": ["ingest:usage", "ingest:charge"]},
+        )
+        machine = {"x-api-key": issued.json["accessKey"]}
+        first = await client.ask("POST", "/ingest/usage", machine, key="evt_1", json=USAGE)
+        again = await client.ask("POST", "/ingest/usage", machine, key="evt_1", json=USAGE)
+        await client.ask("POST", f"/projects/{project_id}/transactions/credit", person, key="c1", json=CREDIT)
+        await client.ask("POST", "/ingest/charge", machine, key="ch1", json=CHARGE)
+        overview = await client.ask("GET", f"/projects/{project_id}/billing/overview", person)
 
     assert project.status == issued.status == first.status == again.status == 201
     assert first.content == again.content

@@ -333,35 +333,30 @@ async def test_a_batch_may_be_larger_than_a_unit(world: World, units):
     assert units == [1000, 3000, 1]
 
 
-async def test_writes_by_many_tenants_at_once_stay_apart():
+async def test_writes_by_many_tenants_at_once_stay_apart(neruba: Neruba):
     """
-    On SQLite: every wallet and every count is its own, whatever shared its unit.
+    Every wallet and every count is its own, whatever shared its unit.
     """
-    import tempfile
-
-    with tempfile.TemporaryDirectory() as folder:
-        neruba = Neruba.open(f"sqlite:///{folder}/many.db", password_effort="testing")
-        async with served(neruba) as server, ClientSession() as session:
-            world = await world_of(neruba, server, session)
-            writes = []
-            for number in range(40):
-                tenant = (world.one, world.other)[number % 2]
-                writes += [
-                    world.ask("POST", "/ingest/usage", tenant.usage_key, key=f"{number}", json=USAGE),
-                    world.ask(
-                        "POST",
-                        "/ingest/charge",
-                        tenant.machines[Scope.INGEST_CHARGE],
-                        key=f"{number}",
-                        json={**CHARGE, "amount": "1"},
-                    ),
-                ]
-            answers = await asyncio.gather(*writes)
-            overviews = [
-                (await world.ask("GET", f"/projects/{tenant.id}/billing/overview", tenant.owner)).json
-                for tenant in (world.one, world.other)
+    async with served(neruba) as server, ClientSession() as session:
+        world = await world_of(neruba, server, session)
+        writes = []
+        for number in range(40):
+            tenant = (world.one, world.other)[number % 2]
+            writes += [
+                world.ask("POST", "/ingest/usage", tenant.usage_key, key=f"{number}", json=USAGE),
+                world.ask(
+                    "POST",
+                    "/ingest/charge",
+                    tenant.machines[Scope.INGEST_CHARGE],
+                    key=f"{number}",
+                    json={**CHARGE, "amount": "1"},
+                ),
             ]
-        neruba.close()
+        answers = await asyncio.gather(*writes)
+        overviews = [
+            (await world.ask("GET", f"/projects/{tenant.id}/billing/overview", tenant.owner)).json
+            for tenant in (world.one, world.other)
+        ]
 
     assert {answer.status for answer in answers} == {201}
     for overview in overviews:
@@ -369,3 +364,21 @@ async def test_writes_by_many_tenants_at_once_stay_apart():
         assert overview["ledger"] == {**overview["ledger"], "balanced": True, "transactions": 21}
         # One event of the world's own besides; and one that it left in quarantine.
         assert overview["ingest"]["accepted"] == 41
+
+
+async def test_bytes_that_no_database_takes_stay_outside(neruba: Neruba):
+    """
+    A NUL in a path or a query is refused like any id of nothing; in the trail the path stands as it was sent.
+    """
+    async with served(neruba) as server, ClientSession() as session:
+        world = await world_of(neruba, server, session)
+        one = world.one
+        named = {"X-Request-Id": "odd-path"}
+        path = f"/projects/{one.id}/access-keys/a%00b%F0%9F%92%B8"
+        gone = await world.ask("DELETE", path, one.owner, named)
+        trail = await world.ask("GET", f"/projects/{one.id}/requests/odd-path", one.owner)
+        filtered = await world.ask("GET", f"/projects/{one.id}/ledger/entries?account=%00", one.owner)
+
+    assert (gone.status, gone.code) == (404, "access.key_not_found")
+    assert trail.json["items"][0]["path"] == path
+    assert filtered.status == 422
