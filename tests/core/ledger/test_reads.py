@@ -271,3 +271,19 @@ def test_the_sweep_finds_a_half_transaction(told):
     entries[key] = entries[key][:1]
 
     assert any("debits and credits differ by" in fault for fault in told.sweep.faults)
+
+
+@pytest.mark.parametrize(
+    "details",
+    [{"kind": "free"}, {"priority": -1}, {"priority": 1001}, {"priority": True}, {"priority": "1"}],
+    ids=str,
+)
+def test_credit_of_no_known_kind_or_priority_is_refused(books, details):
+    """
+    With what would be accepted.
+    """
+    with pytest.raises(FormatInvalid):
+        books.credit("5", **details)
+
+    assert books.sweep.transactions == 0
+    assert books.credit("5", kind="goodwill", priority=1000)
