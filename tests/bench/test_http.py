@@ -25,7 +25,7 @@ from tests.bench.measure import report
 pytestmark = pytest.mark.bench
 
 CONNECTIONS = 64
-SECONDS = 4
+SECONDS = 3
 ROUNDS = 5
 HERE = Path(__file__).parent
 P1_TARGET = 0.35
