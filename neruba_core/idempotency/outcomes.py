@@ -52,10 +52,11 @@ class Quarantined(Generic[Q]):
 
 @frozen
 class Conflict:
-    """The key or the event is taken by other content; *prior_id* names what took it."""
+    """The key or the event is taken by other content: by *prior_id*, which was answered with *prior*."""
 
     error: NerubaError
     prior_id: str | None = None
+    prior: str | None = None
     name = Outcome.CONFLICT
 
 

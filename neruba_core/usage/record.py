@@ -318,12 +318,12 @@ class _Prior:
         if event is not None:
             if event.fingerprint == usage_fingerprint(new):
                 return Replayed(event)
-            return Conflict(KeyReused(new.idempotency_key), event.id)
+            return Conflict(KeyReused(new.idempotency_key), event.id, render(event))
         event = self.by_event.get((one.project_id, new.event))
         if event is not None:
             if same_content(new, event.fingerprint, event.event_id):
                 return Deduplicated(event)
-            return Conflict(UsageConflict(new.event), event.id)
+            return Conflict(UsageConflict(new.event), event.id, render(event))
         return None
 
 
@@ -333,14 +333,17 @@ def _attempt(
     at: Instant,
     ids: Ids,
 ) -> Attempt:
-    code = message = subject_id = prior = None
+    code: str | None = None
+    message: str | None = None
+    subject_id: str | None = None
+    prior: str | None = None
     match outcome:
         case Deduplicated(event):
             subject_id, prior = event.id, render(event)
         case Quarantined(waiting):
             code, message, subject_id = "usage.quarantined", waiting.reason, waiting.id
-        case Conflict(error, prior_id):
-            code, message, subject_id = error.code, str(error), prior_id
+        case Conflict(error, subject_id, prior):
+            code, message = error.code, str(error)
         case Rejected(error):
             code, message = error.code, str(error)
     return Attempt(

@@ -334,7 +334,7 @@ class _Settlement:
     def _conflict(self, order: Order, error: NerubaError, prior: Transaction | None) -> Conflict:
         if order.counted:
             self.notes.explain(self._attempt(order, Outcome.CONFLICT, error, prior))
-        return Conflict(error, prior.id if prior else None)
+        return Conflict(error, prior.id if prior else None, prior.body if prior else None)
 
     def _count(self, order: Order, outcome: Outcome) -> None:
         if order.counted:

@@ -102,6 +102,20 @@ def test_a_conflict_declares_nothing(billing, project_id, changes):
     assert [metric.key for metric in billing.metrics.list(project_id)] == ["tokens"]
 
 
+@pytest.mark.parametrize("key", ["k1", "k2"])
+def test_a_conflict_is_kept_with_both_contents(billing, project_id, key):
+    """
+    Support sees what was sent and what it collided with, whether the key or the event was taken.
+    """
+    first = billing.usage.record(project_id, **event(event_id="e")).value
+
+    billing.usage.record_many(project_id, [event(key, event_id="e", units="6")])
+
+    (attempt,) = billing.audit.attempts(project_id).items
+    assert '"units":"6.000000"' in attempt.content
+    assert (attempt.subject_id, attempt.prior) == (first.id, render(first))
+
+
 def test_timestamps_are_bounded(billing, project_id):
     """
     Five minutes ahead for clocks that differ; as far back as the project allows.
