@@ -259,3 +259,27 @@ def test_a_refusal_says_the_limits():
 
     assert caught.value.facts() == of_decimal.value.facts() == {"value": "1.0000000", "places": 6}
     assert AmountOverflow().limit == money.text(money.MAX_MICROS)
+
+
+@pytest.mark.parametrize(
+    ("amount", "value"),
+    [
+        (True, "True"),
+        ("1e3", "1e3"),
+        (Decimal("NaN"), "NaN"),
+        ([1] * 30, ("[" + "1, " * 30)[:40]),
+        ("x" * 60, "x" * 40),
+        ("0." + "1" * 60, "0." + "1" * 38),
+        (Decimal("0." + "1" * 60), "0." + "1" * 38),
+        (Decimal("NaN" + "1" * 60), "NaN" + "1" * 37),
+    ],
+    ids=range(8),
+)
+def test_a_refusal_repeats_the_beginning_of_what_it_refuses(amount, value):
+    """
+    Forty characters are enough to find it by, and not enough to fill a log.
+    """
+    with pytest.raises((AmountInvalid, AmountTooPrecise)) as caught:
+        money.parse(amount)
+
+    assert caught.value.facts()["value"] == value

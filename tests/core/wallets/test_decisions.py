@@ -18,7 +18,7 @@ from neruba_core.idempotency.fingerprint import fingerprint
 from neruba_core.instants import Instant
 from neruba_core.ledger.chart import OVERDRAFT
 from neruba_core.ledger.model import Transaction, TransactionType
-from neruba_core.testing.builders import PROJECT_ID, a_book, seeded_ids
+from neruba_core.testing.builders import PROJECT_ID, a_book, a_lot, seeded_ids
 from neruba_core.testing.clock import NOON
 from neruba_core.wallets.book import Book, Decision, Original
 from neruba_core.wallets.credit import NewCredit, claw_back, decide_credit, source_of
@@ -399,3 +399,96 @@ def test_the_quick_fingerprints_of_finance_are_the_general_ones(amount, words, k
         "reverse", path, {"amount": money.text(amount), "reason": words}
     )
     assert whole.fingerprint() == fingerprint("reverse", path, {"reason": words})
+
+
+def test_a_spending_carries_what_it_was_asked_with():
+    """
+    Description and metadata, under an id of its own.
+    """
+    decision = spend(
+        a_book(credit_limit_micros=5),
+        5,
+        towards="revenue:charges",
+        type=TransactionType.CHARGE,
+        description="GPU",
+        metadata={"node": 7},
+        at=NOON,
+        ids=IDS,
+    )
+
+    assert isinstance(decision, Decision)
+    assert (decision.description, decision.metadata, decision.type) == ("GPU", {"node": 7}, "charge")
+    assert decision.transaction_id.startswith("txn_")
+
+
+def two_grants_charged() -> tuple[Book, Original]:
+    """Promotional 10 until day 5 and paid 10 until day 7, all of it spent."""
+    book = a_book(
+        [
+            a_lot(10, 1, priority=20, expires_at=NOON + 5 * DAY),
+            a_lot(10, 2, priority=30, kind=GrantKind.PAID, expires_at=NOON + 7 * DAY),
+        ]
+    )
+    decision = charge(book, 20)
+    assert isinstance(decision, Decision)
+    book.post(decision)
+    return book, original(book, decision)
+
+
+def given_back(book: Book, of: Original, amount: int, at: Instant = NOON) -> Decision:
+    decision = give_back(book, of, amount, "mistake", source="revenue:charges", at=at, ids=IDS)
+    book.post(decision)
+    return decision
+
+
+def test_each_draw_is_given_back_once_and_the_last_first():
+    """
+    Grant by grant: what one has been given back, it is not given again.
+    """
+    book, of = two_grants_charged()
+    held = []
+
+    for share in (4, 6, 3, 7):
+        given_back(book, of, share)
+        held.append([book.lots[grant_id].remaining_micros for grant_id in sorted(book.lots)])
+
+    assert held == [[0, 4], [0, 10], [3, 10], [10, 10]]
+
+
+def test_a_successor_is_its_grant_with_the_lifetime_that_was_left():
+    """
+    Kind and priority stay; nothing is opened for a share that was given back before.
+    """
+    book, of = two_grants_charged()
+    at = NOON + 8 * DAY
+
+    first, second = given_back(book, of, 10, at), given_back(book, of, 4, at)
+
+    (paid,), (promotional,) = first.grants, second.grants
+    assert (paid.kind, paid.priority, paid.amount_micros) == (GrantKind.PAID, 30, 10)
+    assert (paid.effective_at, paid.expires_at, paid.project_id) == (at, at + 7 * DAY, PROJECT_ID)
+    assert paid.transaction_id == first.transaction_id
+    assert first.transaction_id.startswith("txn_")
+    assert paid.id.startswith("grt_")
+    assert (promotional.kind, promotional.priority) == (GrantKind.PROMOTIONAL, 20)
+    assert (promotional.amount_micros, promotional.expires_at) == (4, at + 5 * DAY)
+    assert (paid.succeeds, promotional.succeeds) == (f"grt_{2:032x}", f"grt_{1:032x}")
+
+
+def test_what_no_grant_is_owed_is_goodwill():
+    """
+    Its overdraft was repaid meanwhile, by other credit: a gift of the usual priority, for ever.
+    """
+    book = a_book(credit_limit_micros=10)
+    decision = charge(book, 10)
+    assert isinstance(decision, Decision)
+    book.post(decision)
+    of = original(book, decision)
+    credit = decide_credit(book, NewCredit(10, "Top-up", "k", GrantKind.PAID), at=NOON, ids=IDS)
+    assert isinstance(credit, Decision)
+    book.post(credit)
+
+    (grant,) = given_back(book, of, 6).grants
+
+    assert (grant.kind, grant.priority, grant.amount_micros) == (GrantKind.GOODWILL, 50, 6)
+    assert (grant.expires_at, grant.succeeds) == (None, None)
