@@ -101,7 +101,7 @@ def _house(neruba: Neruba, settings: Settings) -> tuple[House, Ticker]:
         door=Door(neruba, keys, run),
         writer=Writer(
             neruba,
-            lambda submission, verdicts: trail.rows_of(submission, verdicts, at=neruba.now(), ids=ids),
+            lambda noted: trail.rows_of(noted, at=neruba.now(), ids=ids),
         ),
         pool=pool,
         hashing=ThreadPoolExecutor(HASHING_THREADS, "neruba-argon2"),

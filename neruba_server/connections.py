@@ -48,8 +48,9 @@ class Runner(web.AppRunner):
     """An ``AppRunner`` with this server's manners; *options* are those of ``AppRunner``."""
 
     def __init__(self, app: web.Application, **options: Any) -> None:
+        if "access_log_class" not in options:
+            options.setdefault("access_log", None)
         options = {
-            "access_log": None,
             "keepalive_timeout": KEEPALIVE_SECONDS,
             "shutdown_timeout": SHUTDOWN_SECONDS,
             **options,

@@ -171,9 +171,10 @@ async def _answer(
 ) -> None:
     """Answer requests on *listener* until a signal comes or the *parent* is gone."""
     from neruba_server.app import create_app
+    from neruba_server.connections import Runner
 
     stopping = _stopping(parent)
-    runner = web.AppRunner(
+    runner = Runner(
         create_app(neruba, settings),
         access_log_class=logs.access_log(settings),
         keepalive_timeout=KEEPALIVE_SECONDS,

@@ -10,12 +10,12 @@ from collections.abc import Sequence
 
 from neruba_core.audit.model import Trail
 from neruba_core.batch import Command, Verdict
-from neruba_core.idempotency.outcomes import Accepted, Conflict, Deduplicated, Quarantined, Rejected, Replayed
+from neruba_core.idempotency.outcomes import Accepted, Deduplicated, Replayed
 from neruba_core.ids import Ids
 from neruba_core.instants import Instant
 from neruba_core.usage.model import UsageEvent
 from neruba_server.present import status_of_verdict
-from neruba_server.writer import Submission
+from neruba_server.writer import Noted, Submission
 
 MOST_PATH_CHARACTERS = 500
 
@@ -31,10 +31,8 @@ def row(
     principal: str,
     status: int,
     outcome: str | None = None,
-    usage_ids: Sequence[str] = (),
-    transaction_ids: Sequence[str] = (),
 ) -> Trail:
-    """One row."""
+    """The row of a request that went past the writer."""
     return Trail(
         project_id=project_id,
         id=ids.new("trl"),
@@ -45,36 +43,38 @@ def row(
         principal=principal,
         status=status,
         outcome=outcome,
-        usage_ids=tuple(usage_ids),
-        transaction_ids=tuple(transaction_ids),
     )
 
 
-def rows_of(
-    submission: Submission, verdicts: Sequence[tuple[Command, Verdict]], *, at: Instant, ids: Ids
-) -> list[Trail]:
-    """The row of a submission whose commands came to *verdicts* (all of them, or one at a time)."""
+def rows_of(noted: Sequence[Noted], *, at: Instant, ids: Ids) -> list[Trail]:
+    """The rows of the submissions of one unit."""
+    return [
+        _row_of(submission, verdicts, at, row_id)
+        for (submission, verdicts), row_id in zip(noted, ids.many("trl", len(noted)), strict=True)
+    ]
+
+
+def _row_of(
+    submission: Submission, verdicts: Sequence[tuple[Command, Verdict]], at: Instant, row_id: str
+) -> Trail:
     usage_ids: list[str] = []
     transaction_ids: list[str] = []
     for _, verdict in verdicts:
-        match verdict:
-            case Accepted(value) | Replayed(value) | Deduplicated(value):
-                (usage_ids if isinstance(value, UsageEvent) else transaction_ids).append(value.id)
-            case Conflict() | Rejected() | Quarantined():
-                pass
-    single = verdicts[0][1] if not submission.batch else None
-    return [
-        row(
-            project_id=submission.commands[0].project_id,
-            request_id=submission.request_id,
-            at=at,
-            ids=ids,
-            method=submission.method,
-            path=submission.path,
-            principal=submission.principal,
-            status=200 if single is None else status_of_verdict(single),
-            outcome=None if single is None else single.name.value,
-            usage_ids=usage_ids,
-            transaction_ids=transaction_ids,
-        )
-    ]
+        if isinstance(verdict, Accepted | Replayed | Deduplicated):
+            made = verdict.value
+            (usage_ids if isinstance(made, UsageEvent) else transaction_ids).append(made.id)
+    command, verdict = verdicts[0]
+    return Trail(
+        project_id=command.project_id,
+        id=row_id,
+        request_id=submission.request_id,
+        at=at,
+        method=submission.method,
+        path=submission.path[:MOST_PATH_CHARACTERS],
+        principal=submission.principal,
+        # A batch is answered 200 whatever became of its events.
+        status=200 if submission.batch else status_of_verdict(verdict),
+        outcome=None if submission.batch else verdict.name.value,
+        usage_ids=tuple(usage_ids),
+        transaction_ids=tuple(transaction_ids),
+    )

@@ -14,11 +14,12 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 from attrs import define, field
 
 from neruba_core import Neruba
+from neruba_core.audit.model import Trail
 from neruba_core.batch import Command, Verdict
 from neruba_core.errors import KeyInProgress, NerubaError, StorageBusy, StorageError, StorageUnavailable
 from neruba_core.idempotency.outcomes import Deduplicated, Rejected, Replayed
@@ -69,11 +70,14 @@ class _StillHeld(StorageError):
         self.submissions = submissions
 
 
-Rows = Callable[[Submission, Sequence[tuple[Command, Verdict]]], Sequence[Any]]
+Noted: TypeAlias = tuple[Submission, Sequence[tuple[Command, Verdict]]]
+"""A submission and what its commands came to: all of them, or one at a time."""
+
+Rows: TypeAlias = Callable[[Sequence[Noted]], Sequence[Trail]]
 
 
 class Writer:
-    """One thread that writes. *rows* makes the trail rows of a submission."""
+    """One thread that writes. *rows* makes the trail rows of the submissions of a unit."""
 
     def __init__(self, neruba: Neruba, rows: Rows, *, most_queued: int = MOST_QUEUED) -> None:
         self._neruba = neruba
@@ -256,7 +260,7 @@ class Writer:
             for usage_id, submission in events:
                 if usage_id in voids:
                     submission.voided_at[usage_id] = voids[usage_id].voided_at
-        work.audit.add_trail([row for one, own in grouped.values() for row in self._rows(one, own)])
+        work.audit.add_trail(self._rows(list(grouped.values())))
 
     def _may_wait(self, submission: Submission) -> bool:
         now = time.monotonic()
