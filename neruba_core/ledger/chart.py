@@ -38,10 +38,16 @@ class Chart:
     """The accounts that events post against, by name."""
 
     charges: str = "revenue:charges"
+    subscriptions: str = "revenue:subscription"
+    usage: str = "revenue:{metric_key}"
     promotions: str = "promotions"
     goodwill: str = "goodwill"
     adjustments: str = "adjustments"
     cash: str = "cash:manual"
+    receivable: str = "receivable"
+    tax: str = "tax_payable"
+    rounding: str = "rounding"
+    credit_notes: str = "credit_notes"
     classes: tuple[tuple[str, AccountClass], ...] = (
         (WALLET, AccountClass.LIABILITY),
         (OVERDRAFT, AccountClass.ASSET),
@@ -50,7 +56,15 @@ class Chart:
         ("promotions", AccountClass.CONTRA_INCOME),
         ("goodwill", AccountClass.CONTRA_INCOME),
         ("adjustments", AccountClass.CONTRA_INCOME),
+        ("credit_notes", AccountClass.CONTRA_INCOME),
+        ("receivable", AccountClass.ASSET),
+        ("tax_payable", AccountClass.LIABILITY),
+        ("rounding", AccountClass.INCOME),
     )
+
+    def usage_of(self, metric_key: str) -> str:
+        """The income account of a metric's usage."""
+        return self.usage.format(metric_key=metric_key)
 
     def class_of(self, account: str) -> AccountClass:
         """The class of *account*, by the family before its colon."""

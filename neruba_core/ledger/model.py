@@ -19,6 +19,9 @@ class TransactionType(StrEnum):
     DEBIT = "debit"
     CHARGE = "charge"
     REVERSAL = "reversal"
+    USAGE = "usage"
+    INVOICE = "invoice"
+    INVOICE_VOID = "invoice_void"
 
 
 @frozen

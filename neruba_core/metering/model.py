@@ -40,7 +40,8 @@ class PropertyRule:
 
 @frozen
 class Metric:
-    """A named quantity of a project. *auto_declared* tells one that usage brought in on sight."""
+    """A named quantity of a project. *auto_declared* tells one that usage brought in on sight, *shared* one
+    that follows the catalogue's metric of the same key."""
 
     project_id: str
     key: str
@@ -51,3 +52,4 @@ class Metric:
     properties: tuple[PropertyRule, ...]
     auto_declared: bool
     created_at: Instant
+    shared: bool = False

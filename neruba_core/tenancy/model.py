@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
 from enum import StrEnum
 
 from attrs import field, frozen
@@ -16,11 +17,45 @@ class MetricPolicy(StrEnum):
     STRICT = "strict"
 
 
+class BillingMode(StrEnum):
+    """When usage is paid for: by the period's run, or from the wallet as it arrives."""
+
+    ARREARS = "arrears"
+    PREPAID = "prepaid"
+
+
+class OnEmpty(StrEnum):
+    """What becomes of prepaid usage that the wallet cannot pay."""
+
+    REFUSE = "refuse"
+    RECORD = "record"
+
+
+class LateUsagePolicy(StrEnum):
+    """How usage is billed whose period was invoiced before it arrived."""
+
+    ADJUST_NEXT = "adjust_next"
+    CREDIT_NOTE = "credit_note"
+    QUARANTINE = "quarantine"
+
+
+@frozen
+class EarlierTerms:
+    """How a project was billed before *until*, where that differs from how it is billed now."""
+
+    until: Instant
+    billing_mode: BillingMode
+    timezone: str
+
+
 @frozen
 class Project:
     """The tenant and billed party: one wallet, one currency.
 
-    *created_by* is the user (or ``system``) whose external keys are unique.
+    *created_by* is the user (or ``system``) whose external keys are unique. *billing_mode* and *timezone*
+    are the latest ones asked for; they may begin with the next period, and *earlier_terms* (by ascending
+    ``until``) tell what is in force before. *tax_rate* is a fraction. *invoiced_until* is the end of the
+    last period that was invoiced.
     """
 
     id: str
@@ -34,6 +69,27 @@ class Project:
     created_by: str
     created_at: Instant
     archived_at: Instant | None = None
+    billing_mode: BillingMode = BillingMode.ARREARS
+    on_empty: OnEmpty = OnEmpty.REFUSE
+    late_usage_policy: LateUsagePolicy = LateUsagePolicy.ADJUST_NEXT
+    grace_hours: int = 24
+    tax_rate: Decimal = Decimal(0)
+    earlier_terms: tuple[EarlierTerms, ...] = ()
+    invoiced_until: Instant | None = None
+
+    def billing_mode_at(self, moment: Instant) -> BillingMode:
+        """The billing mode in force at *moment*."""
+        for terms in self.earlier_terms:
+            if moment < terms.until:
+                return terms.billing_mode
+        return self.billing_mode
+
+    def timezone_at(self, moment: Instant) -> str:
+        """The time zone in force at *moment*."""
+        for terms in self.earlier_terms:
+            if moment < terms.until:
+                return terms.timezone
+        return self.timezone
 
 
 class Role(StrEnum):

@@ -122,3 +122,22 @@ class Totals:
     max_micros: int | None
     min_micros: int | None
     last_micros: int | None
+
+
+@frozen
+class Wanted:
+    """Which totals are asked for: one metric of one project over ``[start, end)``."""
+
+    project_id: str
+    metric_key: str
+    start: Instant
+    end: Instant
+
+
+@frozen
+class ActiveDay:
+    """A UTC day, by its first moment, on which a metric has unvoided events."""
+
+    project_id: str
+    metric_key: str
+    day: Instant

@@ -6,7 +6,16 @@ from collections.abc import Iterable, Sequence
 from typing import Protocol
 
 from neruba_core.instants import Instant
-from neruba_core.usage.model import QuarantinedUsage, QuarantineState, Totals, UsageEvent, UsageVoid
+from neruba_core.texts import PropertyValue
+from neruba_core.usage.model import (
+    ActiveDay,
+    QuarantinedUsage,
+    QuarantineState,
+    Totals,
+    UsageEvent,
+    UsageVoid,
+    Wanted,
+)
 
 
 class UsageStore(Protocol):
@@ -60,6 +69,39 @@ class UsageStore(Protocol):
     def counts(self, project_id: str, start: Instant, end: Instant) -> dict[str, int]:
         """How many unvoided events each metric has with ``timestamp`` in ``[start, end)``; those with none
         are left out."""
+
+    def totals_of(self, wanted: Sequence[Wanted]) -> Sequence[Totals]:
+        """Like ``totals``, one for each of *wanted*, with few statements for many; rollups serve the whole
+        hours of UTC inside a span, raw events its edges and the tail that is not folded yet."""
+
+    def grouped_totals(
+        self, project_id: str, metric_key: str, property_name: str, start: Instant, end: Instant
+    ) -> Sequence[tuple[PropertyValue | None, Totals]]:
+        """Totals by the property's value, ascending by its JSON text; ``None`` for events without it."""
+
+    def active_days(
+        self, project_ids: Iterable[str], *, start: Instant | None = None, end: Instant | None = None
+    ) -> Sequence[ActiveDay]:
+        """On which UTC days each metric has unvoided events with ``timestamp`` in ``[start, end)``, by
+        project, metric and day."""
+
+    # --- what has been recorded since ---------------------------------------------------------
+
+    def mark(self) -> int:
+        """A watermark: every event and void below it is visible to this unit and to all later ones, and
+        whatever is recorded later lies at or above it. Some that are visible may lie above it too."""
+
+    def changed_days(self, project_id: str, *, since: int, before: Instant) -> Sequence[ActiveDay]:
+        """The days of events that were recorded or voided at or above the mark *since* and have
+        ``timestamp`` < *before*; voided events included."""
+
+    def fold(self, *, at_most: int) -> int:
+        """Fold events and voids below the mark into hourly rollups; how many were folded, at most about
+        *at_most*. Never doubles: what is folded and how far moves in one unit, and only one unit folds at a
+        time (others return 0)."""
+
+    def refold(self, project_id: str) -> None:
+        """Forget the project's rollups and make them anew from its raw events."""
 
     # --- quarantine ---------------------------------------------------------------------------
 

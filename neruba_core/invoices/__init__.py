@@ -1,0 +1,1 @@
+"""Invoices: views over the ledger that explain themselves."""

@@ -1,0 +1,1 @@
+"""Prices: what a quantity of a metric comes to."""

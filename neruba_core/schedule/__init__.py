@@ -1,0 +1,1 @@
+"""Work that falls due, and who is doing it."""

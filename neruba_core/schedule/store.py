@@ -1,0 +1,26 @@
+"""What the schedule asks of storage."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from neruba_core.instants import Instant
+
+
+class ScheduleStore(Protocol):
+    """Leases: who is doing a named piece of work, and until when nobody else may."""
+
+    def lease(self, name: str, holder: str, *, now: Instant, until: Instant) -> bool:
+        """Compare and set: take or prolong the lease *name* for *holder* until *until*, unless another
+        holder's runs at *now*. At once visible to units that begin after this one commits."""
+
+    def release(self, name: str, holder: str) -> None:
+        """Give the lease back, if *holder* has it."""
+
+    def leased(self, name: str) -> tuple[str, Instant] | None:
+        """Who holds it, and until when; an expired one is shown as it is."""
+
+
+class HasSchedule(Protocol):
+    @property
+    def schedule(self) -> ScheduleStore: ...

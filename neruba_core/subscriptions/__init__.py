@@ -1,0 +1,1 @@
+"""Plans, and the dated decisions of a project to subscribe to them."""
