@@ -1,29 +1,53 @@
 """Usage events, voids and quarantine in memory.
 
-Totals are taken over a list of each metric's events. The list is in the order of arrival: an insert costs
-the same however many events there are, and a read looks at every event of its metric.
+The events that count are kept by metric and hour of UTC, so that a read looks only at the hours of its
+span. There are no rollups: everything is added up from the events, which is what rollups must equal.
 """
 
 from __future__ import annotations
 
+import json
+from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Sequence
+from datetime import timedelta
+from operator import attrgetter, itemgetter
 
-from attrs import define, evolve, field
+from attrs import astuple, define, evolve, field
 
-from neruba_core.instants import Instant
-from neruba_core.storage.memory.tables import Table, Undo
-from neruba_core.usage.model import QuarantinedUsage, QuarantineState, Totals, UsageEvent, UsageVoid
+from neruba_core.instants import EPOCH, Instant
+from neruba_core.storage.memory.tables import EVERYONE, Table, Undo
+from neruba_core.texts import PropertyValue
+from neruba_core.usage.model import (
+    ActiveDay,
+    QuarantinedUsage,
+    QuarantineState,
+    Totals,
+    UsageEvent,
+    UsageVoid,
+    Wanted,
+)
+
+_HOUR = timedelta(hours=1)
+_DAY = timedelta(days=1)
+_HOURS_OF_A_DAY = 24
 
 
 @define(eq=False)
 class UsageTables:
-    """*by_key* and *by_event_id* are the two unique keys of an event, *by_fingerprint* that of quarantine."""
+    """*by_key* and *by_event_id* are the two unique keys of an event, *by_fingerprint* that of quarantine.
+
+    *hours* has the hours of a metric's events since 1970, ascending; *unvoided* their events that count, by
+    id; *changes* what was recorded or voided in a project, by number; *changed* how many numbers are given.
+    """
 
     events: Table[str, UsageEvent] = field(factory=Table)
     by_key: dict[tuple[str, str], UsageEvent] = field(factory=dict)
     by_event_id: dict[tuple[str, str], UsageEvent] = field(factory=dict)
-    of_metric: dict[tuple[str, str], list[UsageEvent]] = field(factory=dict)
     metrics_of: dict[str, list[str]] = field(factory=dict)
+    hours: dict[tuple[str, str], list[int]] = field(factory=dict)
+    unvoided: dict[tuple[str, str, int], dict[str, UsageEvent]] = field(factory=dict)
+    changes: dict[str, list[tuple[int, UsageEvent]]] = field(factory=dict)
+    changed: dict[str, int] = field(factory=dict)
     voids: Table[str, UsageVoid] = field(factory=Table)
     quarantined: Table[str, QuarantinedUsage] = field(factory=Table)
     by_fingerprint: dict[tuple[str, str, bytes], str] = field(factory=dict)
@@ -52,11 +76,27 @@ class MemoryUsage:
         tables.events.add(undo, project_id, event.id, event)
         undo.put(tables.by_key, key, event)
         undo.put(tables.by_event_id, event_id, event)
-        metric = (project_id, event.metric_key)
-        if metric not in tables.of_metric:
-            undo.push(tables.metrics_of, project_id, event.metric_key)
-        undo.push(tables.of_metric, metric, event)
+        undo.put(self._of_hour(event), event.id, event)
+        self._note(event)
         return True
+
+    def _of_hour(self, event: UsageEvent) -> dict[str, UsageEvent]:
+        tables, undo = self._tables, self._undo
+        metric, hour = (event.project_id, event.metric_key), _hour(event.timestamp)
+        events = tables.unvoided.get((*metric, hour))
+        if events is None:
+            if metric not in tables.hours:
+                undo.push(tables.metrics_of, event.project_id, event.metric_key)
+                undo.put(tables.hours, metric, [])
+            undo.insort(tables.hours[metric], hour)
+            events = {}
+            undo.put(tables.unvoided, (*metric, hour), events)
+        return events
+
+    def _note(self, event: UsageEvent) -> None:
+        number = self.mark()
+        self._undo.push(self._tables.changes, event.project_id, (number, event))
+        self._undo.put(self._tables.changed, EVERYONE, number + 1)
 
     def by_keys(self, project_id: str, keys: Iterable[str]) -> dict[str, UsageEvent]:
         found = ((key, self._tables.by_key.get((project_id, key))) for key in keys)
@@ -92,6 +132,10 @@ class MemoryUsage:
         earlier = self._tables.voids.get(void.project_id, void.usage_id)
         if earlier is None:
             self._tables.voids.add(self._undo, void.project_id, void.usage_id, void)
+            event = self.event(void.project_id, void.usage_id)
+            assert event is not None, "only what was recorded is voided"
+            self._undo.remove(self._of_hour(event), event.id)
+            self._note(event)
         return earlier
 
     def voids(self, project_id: str, usage_ids: Iterable[str]) -> dict[str, UsageVoid]:
@@ -100,18 +144,22 @@ class MemoryUsage:
     # --- aggregates ---------------------------------------------------------------------------
 
     def totals(self, project_id: str, metric_key: str, start: Instant, end: Instant) -> Totals:
-        events = list(self._between(project_id, metric_key, start, end))
-        if not events:
-            return Totals(count=0, sum_micros=0, max_micros=None, min_micros=None, last_micros=None)
-        units = [event.units_micros for event in events]
-        last = max(events, key=lambda event: (event.timestamp, event.id))
-        return Totals(
-            count=len(units),
-            sum_micros=sum(units),
-            max_micros=max(units),
-            min_micros=min(units),
-            last_micros=last.units_micros,
-        )
+        return _totals(list(self._between(project_id, metric_key, start, end)))
+
+    def totals_of(self, wanted: Sequence[Wanted]) -> Sequence[Totals]:
+        return [self.totals(each.project_id, each.metric_key, each.start, each.end) for each in wanted]
+
+    def grouped_totals(
+        self, project_id: str, metric_key: str, property_name: str, start: Instant, end: Instant
+    ) -> Sequence[tuple[PropertyValue | None, Totals]]:
+        groups: dict[str, tuple[PropertyValue | None, list[UsageEvent]]] = {}
+        for event in self._between(project_id, metric_key, start, end):
+            value = (event.properties or {}).get(property_name)
+            # The text goes for the value, for Python holds 1 and True to be equal; "" comes before all.
+            text = "" if value is None else json.dumps(value, ensure_ascii=False)
+            groups.setdefault(text, (value, []))[1].append(event)
+        ascending = sorted(groups.items(), key=itemgetter(0))
+        return [(value, _totals(events)) for _, (value, events) in ascending]
 
     def distinct(
         self, project_id: str, metric_key: str, property_name: str, start: Instant, end: Instant
@@ -127,7 +175,8 @@ class MemoryUsage:
     def extent(self, project_id: str) -> dict[str, tuple[Instant, Instant]]:
         extents = {}
         for metric_key in self._tables.metrics_of.get(project_id, ()):
-            timestamps = [event.timestamp for event in self._unvoided(project_id, metric_key)]
+            hours = self._tables.hours[project_id, metric_key]
+            timestamps = [event.timestamp for event in self._of_hours(project_id, metric_key, hours)]
             if timestamps:
                 extents[metric_key] = (min(timestamps), max(timestamps))
         return extents
@@ -137,17 +186,63 @@ class MemoryUsage:
         counted = {key: sum(1 for _ in self._between(project_id, key, start, end)) for key in metric_keys}
         return {key: count for key, count in counted.items() if count}
 
-    def _unvoided(self, project_id: str, metric_key: str) -> Iterable[UsageEvent]:
-        events = self._tables.of_metric.get((project_id, metric_key), ())
-        if not self._tables.voids.count(project_id):
-            return events
-        return (event for event in events if self._tables.voids.get(project_id, event.id) is None)
+    def active_days(
+        self, project_ids: Iterable[str], *, start: Instant | None = None, end: Instant | None = None
+    ) -> Sequence[ActiveDay]:
+        return [
+            ActiveDay(project_id, metric_key, day)
+            for project_id in sorted(set(project_ids))
+            for metric_key in sorted(self._tables.metrics_of.get(project_id, ()))
+            for day in self._days(project_id, metric_key, start, end)
+        ]
+
+    def _days(
+        self, project_id: str, metric_key: str, start: Instant | None, end: Instant | None
+    ) -> Iterator[Instant]:
+        seen = -1
+        for hour in self._tables.hours[project_id, metric_key]:
+            if hour // _HOURS_OF_A_DAY == seen:
+                continue
+            events = self._tables.unvoided[project_id, metric_key, hour].values()
+            if any(
+                (start is None or start <= event.timestamp) and (end is None or event.timestamp < end)
+                for event in events
+            ):
+                seen = hour // _HOURS_OF_A_DAY
+                yield EPOCH + seen * _DAY
+
+    def _of_hours(self, project_id: str, metric_key: str, hours: Iterable[int]) -> Iterator[UsageEvent]:
+        for hour in hours:
+            yield from self._tables.unvoided[project_id, metric_key, hour].values()
 
     def _between(
         self, project_id: str, metric_key: str, start: Instant, end: Instant
     ) -> Iterator[UsageEvent]:
-        events = self._unvoided(project_id, metric_key)
+        hours = self._tables.hours.get((project_id, metric_key), [])
+        first, last = bisect_left(hours, _hour(start)), bisect_left(hours, _hour(end) + 1)
+        events = self._of_hours(project_id, metric_key, hours[first:last])
         return (event for event in events if start <= event.timestamp < end)
+
+    # --- what has been recorded since ---------------------------------------------------------
+
+    def mark(self) -> int:
+        return self._tables.changed.get(EVERYONE, 0)
+
+    def changed_days(self, project_id: str, *, since: int, before: Instant) -> Sequence[ActiveDay]:
+        changes = self._tables.changes.get(project_id, [])
+        new = changes[bisect_left(changes, since, key=itemgetter(0)) :]
+        days = {
+            ActiveDay(project_id, event.metric_key, _day(event.timestamp))
+            for _, event in new
+            if event.timestamp < before
+        }
+        return sorted(days, key=astuple)
+
+    def fold(self, *, at_most: int) -> int:
+        return 0
+
+    def refold(self, project_id: str) -> None:
+        """There is nothing to forget."""
 
     # --- quarantine ---------------------------------------------------------------------------
 
@@ -182,3 +277,25 @@ class MemoryUsage:
             return False
         self._tables.quarantined.replace(self._undo, project_id, quarantine_id, evolve(row, state=state))
         return True
+
+
+def _totals(events: Sequence[UsageEvent]) -> Totals:
+    if not events:
+        return Totals(count=0, sum_micros=0, max_micros=None, min_micros=None, last_micros=None)
+    units = [event.units_micros for event in events]
+    last = max(events, key=attrgetter("timestamp", "id"))
+    return Totals(
+        count=len(units),
+        sum_micros=sum(units),
+        max_micros=max(units),
+        min_micros=min(units),
+        last_micros=last.units_micros,
+    )
+
+
+def _hour(moment: Instant) -> int:
+    return (moment - EPOCH) // _HOUR
+
+
+def _day(moment: Instant) -> Instant:
+    return EPOCH + (moment - EPOCH) // _DAY * _DAY
