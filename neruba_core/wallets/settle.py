@@ -32,14 +32,12 @@ from neruba_core.idempotency.outcomes import Accepted, Conflict, Deduplicated, R
 from neruba_core.idempotency.store import HasIdempotency
 from neruba_core.ids import Ids
 from neruba_core.instants import Instant
-from neruba_core.ledger.answer import render
 from neruba_core.ledger.chart import WALLET, Chart
-from neruba_core.ledger.model import Account, Entry, Head, Transaction
+from neruba_core.ledger.model import Entry, Transaction
 from neruba_core.ledger.store import HasLedger
-from neruba_core.tenancy.model import Project
 from neruba_core.tenancy.store import HasTenancy
-from neruba_core.wallets.book import Book, Decision, Original
-from neruba_core.wallets.model import Grant
+from neruba_core.wallets.book import Book, Original
+from neruba_core.wallets.booking import Booking, Cause, open_books
 from neruba_core.wallets.orders import Order
 from neruba_core.wallets.store import HasWallets
 
@@ -67,7 +65,7 @@ def settle(
     # Only now, so that nobody is judged by a credit limit from before the wait for the lock.
     projects = work.tenancy.projects({order.project_id for order in orders})
     known = [order for order in orders if order.project_id in projects]
-    settlement = _open(work, _books(work, projects, heads, chart), known, at, ids)
+    settlement = _open(work, open_books(work, projects, heads, chart), known, at, ids)
     outcomes: list[Settled] = []
     for order in orders:
         if order.project_id not in projects:
@@ -90,7 +88,7 @@ def _open(
     work: SettlementWork, books: dict[str, Book], orders: Sequence[Order], at: Instant, ids: Ids
 ) -> _Settlement:
     """Read, under the locked heads, everything that the decisions look at."""
-    settlement = _Settlement(books, at, ids)
+    settlement = _Settlement(books, at, ids, Booking(at))
     by_operation: dict[tuple[str, str], list[Order]] = {}
     for order in orders:
         by_operation.setdefault((order.project_id, order.operation), []).append(order)
@@ -109,21 +107,6 @@ def _open(
             wanted = {order.original_id for order in group if order.original_id}
             _read_originals(work, books[project_id], wanted)
     return settlement
-
-
-def _books(
-    work: SettlementWork, projects: dict[str, Project], heads: dict[str, Head], chart: Chart
-) -> dict[str, Book]:
-    project_ids = list(heads)
-    books = {
-        project_id: Book(project=projects[project_id], chart=chart, head=head, accounts={}, lots={})
-        for project_id, head in heads.items()
-    }
-    for account in work.ledger.accounts(project_ids):
-        books[account.project_id].accounts[account.name] = account.balance_micros
-    for lot in work.wallets.open_lots(project_ids):
-        books[lot.grant.project_id].lots[lot.grant.id] = lot
-    return books
 
 
 def _read_originals(work: SettlementWork, book: Book, transaction_ids: Iterable[str]) -> None:
@@ -166,13 +149,11 @@ class _Settlement:
     books: dict[str, Book]
     at: Instant
     ids: Ids
+    booking: Booking
     by_key: dict[tuple[str, str, str], Transaction] = field(factory=dict)
     by_event: dict[tuple[str, str, str], Transaction] = field(factory=dict)
     refusals: dict[tuple[str, str, str], Answer] = field(factory=dict)
     notes: OutcomeNotes = field(factory=OutcomeNotes)
-    transactions: list[Transaction] = field(factory=list)
-    entries: list[Entry] = field(factory=list)
-    grants: list[Grant] = field(factory=list)
     answers: list[Answer] = field(factory=list)
 
     def settle(self, order: Order) -> Settled:
@@ -212,19 +193,7 @@ class _Settlement:
 
     def write(self, work: SettlementWork) -> None:
         """Write what the decisions came to, in bulk."""
-        if self.transactions:
-            books = [book for book in self.books.values() if book.changed]
-            work.ledger.append(self.transactions, self.entries)
-            if self.grants:
-                work.wallets.add_grants(self.grants)
-            work.ledger.write_accounts(
-                [
-                    Account(book.project.id, name, book.accounts[name])
-                    for book in books
-                    for name in sorted(book.changed)
-                ]
-            )
-            work.ledger.write_heads([book.head for book in books])
+        self.booking.write(work, list(self.books.values()))
         if self.answers:
             work.idempotency.add_answers(self.answers)
         self.notes.write(work, self.ids)
@@ -246,74 +215,16 @@ class _Settlement:
             if order.keeps_refusal and isinstance(decision, InsufficientCredit):
                 self._keep_refusal(order, digest, decision)
             return self.refuse(order, decision)
+        cause = Cause(order.operation, order.idempotency_key, digest, order.origin, order.event_id)
         try:
-            balances = book.post(decision)
+            transaction = self.booking.book(book, decision, cause)
         except AmountOverflow as error:
             return self.refuse(order, error)
-        transaction = self._book(order, digest, book, decision, balances)
-        self._count(order, Outcome.ACCEPTED)
-        return Accepted(transaction)
-
-    def _book(
-        self, order: Order, digest: bytes, book: Book, decision: Decision, balances: tuple[int, ...]
-    ) -> Transaction:
-        project_id, transaction_id, version = order.project_id, decision.transaction_id, book.head.version
-        balance_after = book.balance_micros(self.at)
-        grant_id = decision.grants[0].id if decision.grants and decision.reverses is None else None
-        transaction = Transaction(
-            project_id=project_id,
-            version=version,
-            id=transaction_id,
-            type=decision.type,
-            operation=order.operation,
-            amount_micros=decision.amount_micros,
-            balance_after_micros=balance_after,
-            description=decision.description,
-            event_id=order.event_id,
-            metadata=decision.metadata,
-            grant_id=grant_id,
-            reverses=decision.reverses,
-            idempotency_key=order.idempotency_key,
-            fingerprint=digest,
-            fingerprint_version=VERSION,
-            actor=order.origin.actor,
-            request_id=order.origin.request_id,
-            effective_at=self.at,
-            recorded_at=self.at,
-            body=render(
-                project_id=project_id,
-                transaction_id=transaction_id,
-                type=decision.type,
-                amount_micros=decision.amount_micros,
-                balance_after_micros=balance_after,
-                description=decision.description,
-                event_id=order.event_id,
-                metadata=decision.metadata,
-                grant_id=grant_id,
-                reverses=decision.reverses,
-                postings=decision.postings,
-                at=self.at,
-            ),
-        )
-        self.transactions.append(transaction)
-        self.entries.extend(
-            Entry(
-                project_id,
-                version,
-                number,
-                transaction_id,
-                p.account,
-                p.debit_micros,
-                p.credit_micros,
-                balance,
-            )
-            for number, (p, balance) in enumerate(zip(decision.postings, balances, strict=True))
-        )
-        self.grants.extend(decision.grants)
         self.by_key[_name(order)] = transaction
         if order.event_id is not None:
-            self.by_event[project_id, order.operation, order.event_id] = transaction
-        return transaction
+            self.by_event[order.project_id, order.operation, order.event_id] = transaction
+        self._count(order, Outcome.ACCEPTED)
+        return Accepted(transaction)
 
     def _keep_refusal(self, order: Order, digest: bytes, error: InsufficientCredit) -> None:
         answer = Answer(

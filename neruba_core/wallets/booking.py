@@ -1,0 +1,146 @@
+"""Booking decisions: from balanced postings under a locked head to rows of the ledger, written in bulk.
+
+Orders, prepaid usage and invoices all reach the ledger this way. Whoever books holds the heads of the
+projects; a ``Booking`` lives for one unit of work.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from attrs import define, field, frozen
+
+from neruba_core.audit.model import Origin
+from neruba_core.idempotency.fingerprint import VERSION
+from neruba_core.instants import Instant
+from neruba_core.ledger.answer import render
+from neruba_core.ledger.chart import Chart
+from neruba_core.ledger.model import Account, Entry, Head, Transaction
+from neruba_core.ledger.store import HasLedger
+from neruba_core.tenancy.model import Project
+from neruba_core.wallets.book import Book, Decision
+from neruba_core.wallets.model import Grant
+from neruba_core.wallets.store import HasWallets
+
+
+class BookingWork(HasLedger, HasWallets, Protocol):
+    """What booking reads and writes."""
+
+
+@frozen
+class Cause:
+    """What a transaction is booked for: unique by (project, operation, idempotency key)."""
+
+    operation: str
+    idempotency_key: str
+    fingerprint: bytes
+    origin: Origin
+    event_id: str | None = None
+
+
+def open_books(
+    work: BookingWork, projects: dict[str, Project], heads: dict[str, Head], chart: Chart
+) -> dict[str, Book]:
+    """The books of the projects whose *heads* are locked, by project id."""
+    project_ids = list(heads)
+    books = {
+        project_id: Book(project=projects[project_id], chart=chart, head=head, accounts={}, lots={})
+        for project_id, head in heads.items()
+    }
+    for account in work.ledger.accounts(project_ids):
+        books[account.project_id].accounts[account.name] = account.balance_micros
+    for lot in work.wallets.open_lots(project_ids):
+        books[lot.grant.project_id].lots[lot.grant.id] = lot
+    return books
+
+
+@define
+class Booking:
+    """What one unit of work books, written at its end."""
+
+    at: Instant
+    transactions: list[Transaction] = field(factory=list)
+    entries: list[Entry] = field(factory=list)
+    grants: list[Grant] = field(factory=list)
+
+    def book(self, book: Book, decision: Decision, cause: Cause) -> Transaction:
+        """Take *decision* into *book* and keep its rows; raises ``AmountOverflow`` with nothing changed."""
+        balances = book.post(decision)
+        transaction = self._transaction(book, decision, cause)
+        self.transactions.append(transaction)
+        self.entries.extend(_entries(transaction, decision, balances))
+        self.grants.extend(decision.grants)
+        return transaction
+
+    def write(self, work: BookingWork, books: Sequence[Book]) -> None:
+        """Write everything that was booked, and the accounts and heads of the *books* that changed."""
+        if not self.transactions:
+            return
+        changed = [book for book in books if book.changed]
+        work.ledger.append(self.transactions, self.entries)
+        if self.grants:
+            work.wallets.add_grants(self.grants)
+        work.ledger.write_accounts(
+            [
+                Account(book.project.id, name, book.accounts[name])
+                for book in changed
+                for name in sorted(book.changed)
+            ]
+        )
+        work.ledger.write_heads([book.head for book in changed])
+
+    def _transaction(self, book: Book, decision: Decision, cause: Cause) -> Transaction:
+        balance_after = book.balance_micros(self.at)
+        grant_id = decision.grants[0].id if decision.grants and decision.reverses is None else None
+        return Transaction(
+            project_id=book.project.id,
+            version=book.head.version,
+            id=decision.transaction_id,
+            type=decision.type,
+            operation=cause.operation,
+            amount_micros=decision.amount_micros,
+            balance_after_micros=balance_after,
+            description=decision.description,
+            event_id=cause.event_id,
+            metadata=decision.metadata,
+            grant_id=grant_id,
+            reverses=decision.reverses,
+            idempotency_key=cause.idempotency_key,
+            fingerprint=cause.fingerprint,
+            fingerprint_version=VERSION,
+            actor=cause.origin.actor,
+            request_id=cause.origin.request_id,
+            effective_at=self.at,
+            recorded_at=self.at,
+            body=render(
+                project_id=book.project.id,
+                transaction_id=decision.transaction_id,
+                type=decision.type,
+                amount_micros=decision.amount_micros,
+                balance_after_micros=balance_after,
+                description=decision.description,
+                event_id=cause.event_id,
+                metadata=decision.metadata,
+                grant_id=grant_id,
+                reverses=decision.reverses,
+                postings=decision.postings,
+                at=self.at,
+            ),
+        )
+
+
+def _entries(transaction: Transaction, decision: Decision, balances: Sequence[int]) -> list[Entry]:
+    return [
+        Entry(
+            project_id=transaction.project_id,
+            version=transaction.version,
+            number=number,
+            transaction_id=transaction.id,
+            account=posting.account,
+            debit_micros=posting.debit_micros,
+            credit_micros=posting.credit_micros,
+            balance_after_micros=balance,
+        )
+        for number, (posting, balance) in enumerate(zip(decision.postings, balances, strict=True))
+    ]
