@@ -1,0 +1,1 @@
+"""The commands of ``neruba``, one module for each subject; ``cli`` puts them together."""
