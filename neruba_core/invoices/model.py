@@ -113,8 +113,22 @@ class Invoice:
     void_reason: str | None = None
 
     @property
+    def periods(self) -> set[str]:
+        """The names of the periods that it is about: its own, and those of its lines."""
+        return {self.period} | {line.period for line in self.lines}
+
+    @property
     def open_micros(self) -> int:
         """What is still to be paid."""
         if self.state is not InvoiceState.FINALIZED:
             return 0
         return self.amount_due_micros - self.paid_micros
+
+
+@frozen
+class KeptPdf:
+    """An issued invoice's PDF, whose bytes are kept because no later release need make the same."""
+
+    project_id: str
+    invoice_id: str
+    content: bytes

@@ -1,11 +1,13 @@
 """The canonical export: what a project consists of, as text that is equal where the state is equal.
 
 One JSON object a line, ``{"table": …, "row": …}``, sorted by table and key, the names in a row sorted too;
-instants as text, money as whole micro-units, bytes as hexadecimal digits, enumerations by value, what is
-absent as ``null``. No adapter has a say in it, so two databases that hold the same give the same bytes.
+instants as text, money as whole micro-units, rates as decimal text, bytes as hexadecimal digits, enumerations
+by value, what is absent as ``null``; a tariff says its model too. No adapter has a say in it, so two
+databases that hold the same give the same bytes.
 
 Left out is what tells nothing about a project's state: when a key was last used (telemetry that is written
-late), and accounts at zero, which some adapters keep and others do not.
+late), watermarks of usage, which mean something in their own database only, and accounts at zero, which some
+adapters keep and others do not.
 """
 
 from __future__ import annotations
@@ -13,6 +15,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime
+from decimal import Decimal
 from enum import Enum
 from operator import attrgetter
 from typing import Any, Protocol
@@ -20,6 +23,8 @@ from typing import Any, Protocol
 import attrs
 
 from neruba_core import instants
+from neruba_core.pricing.exact import rate_text
+from neruba_core.pricing.model import Tariff
 
 KEYS: Mapping[str, Callable[[Any], Any]] = {
     "projects": attrgetter("id"),
@@ -35,12 +40,19 @@ KEYS: Mapping[str, Callable[[Any], Any]] = {
     "transactions": attrgetter("version"),
     "entries": attrgetter("version", "number"),
     "grants": attrgetter("id"),
+    "prices": attrgetter("id"),
+    "meters": attrgetter("metric_key", "start"),
+    "decisions": attrgetter("number"),
+    "invoices": attrgetter("id"),
+    "pdfs": attrgetter("invoice_id"),
+    "periods": attrgetter("name"),
+    "runs": attrgetter("id"),
     "answers": attrgetter("operation", "idempotency_key"),
     "changes": attrgetter("id"),
 }
 """The tables of an export, and the key of each within a project."""
 
-_LEFT_OUT = {("access_keys", "last_used_at")}
+_LEFT_OUT = {("access_keys", "last_used_at"), ("invoices", "cutoff"), ("runs", "cutoff")}
 
 
 class Exports(Protocol):
@@ -72,6 +84,8 @@ def _plain(value: Any) -> Any:
     """*value* as JSON can say it."""
     if isinstance(value, Enum):
         return value.value
+    if isinstance(value, Decimal):
+        return rate_text(value)
     if isinstance(value, datetime):
         return instants.text(value)
     if isinstance(value, bytes):
@@ -81,5 +95,7 @@ def _plain(value: Any) -> Any:
     if isinstance(value, Mapping):
         return {name: _plain(item) for name, item in value.items()}
     if attrs.has(type(value)):
-        return {name: _plain(getattr(value, name)) for name in attrs.fields_dict(type(value))}
+        fields = {name: _plain(getattr(value, name)) for name in attrs.fields_dict(type(value))}
+        # Two models have the same parameters.
+        return fields | {"model": value.model.value} if isinstance(value, Tariff) else fields
     return value

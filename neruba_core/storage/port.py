@@ -23,10 +23,15 @@ from typing import Any, Protocol
 
 from neruba_core.access.store import AccessStore
 from neruba_core.audit.store import AuditStore
+from neruba_core.billing.store import BillingStore
 from neruba_core.idempotency.store import IdempotencyStore
 from neruba_core.identity.store import IdentityStore
+from neruba_core.invoices.store import InvoiceStore
 from neruba_core.ledger.store import LedgerStore
 from neruba_core.metering.store import MeteringStore
+from neruba_core.pricing.store import PricingStore
+from neruba_core.schedule.store import ScheduleStore
+from neruba_core.subscriptions.store import SubscriptionStore
 from neruba_core.tenancy.store import TenancyStore
 from neruba_core.usage.store import UsageStore
 from neruba_core.wallets.store import WalletStore
@@ -53,6 +58,16 @@ class UnitOfWork(Protocol):
     def ledger(self) -> LedgerStore: ...
     @property
     def wallets(self) -> WalletStore: ...
+    @property
+    def pricing(self) -> PricingStore: ...
+    @property
+    def subscriptions(self) -> SubscriptionStore: ...
+    @property
+    def invoices(self) -> InvoiceStore: ...
+    @property
+    def billing(self) -> BillingStore: ...
+    @property
+    def schedule(self) -> ScheduleStore: ...
 
     def savepoint(self) -> AbstractContextManager[None]:
         """A block that is undone alone when an exception leaves it."""

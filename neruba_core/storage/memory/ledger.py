@@ -67,12 +67,12 @@ class MemoryLedger:
 
     def write_heads(self, heads: Sequence[Head]) -> None:
         for head in heads:
-            self._need_lock(head.project_id)
+            self.need_lock(head.project_id)
             self._undo.put(self._tables.heads, head.project_id, head)
 
     def write_accounts(self, accounts: Sequence[Account]) -> None:
         for account in accounts:
-            self._need_lock(account.project_id)
+            self.need_lock(account.project_id)
             kept = self._tables.accounts.get(account.project_id)
             if kept is None:
                 kept = {}
@@ -82,7 +82,8 @@ class MemoryLedger:
             else:
                 self._undo.put(kept, account.name, account)
 
-    def _need_lock(self, project_id: str) -> None:
+    def need_lock(self, project_id: str) -> None:
+        """Refuse to go on unless this unit has locked the project's head."""
         if project_id not in self._locked:
             raise HeadNotLocked(f"lock the head of project {project_id!r} before writing under it")
 

@@ -17,10 +17,15 @@ from attrs import define, field
 from neruba_core.errors import NotJoinable, StorageBusy
 from neruba_core.storage.memory.access import AccessTables, MemoryAccess
 from neruba_core.storage.memory.audit import AuditTables, MemoryAudit
+from neruba_core.storage.memory.billing import BillingTables, MemoryBilling
 from neruba_core.storage.memory.idempotency import IdempotencyTables, MemoryIdempotency
 from neruba_core.storage.memory.identity import IdentityTables, MemoryIdentity
+from neruba_core.storage.memory.invoices import InvoiceTables, MemoryInvoices
 from neruba_core.storage.memory.ledger import LedgerTables, MemoryLedger
 from neruba_core.storage.memory.metering import MemoryMetering, MeteringTables
+from neruba_core.storage.memory.pricing import MemoryPricing, PricingTables
+from neruba_core.storage.memory.schedule import MemorySchedule, ScheduleTables
+from neruba_core.storage.memory.subscriptions import MemorySubscriptions, SubscriptionTables
 from neruba_core.storage.memory.tables import EVERYONE, Undo, UnitClosed
 from neruba_core.storage.memory.tenancy import MemoryTenancy, TenancyTables
 from neruba_core.storage.memory.usage import MemoryUsage, UsageTables
@@ -40,6 +45,11 @@ class Tables:
     usage: UsageTables = field(factory=UsageTables)
     ledger: LedgerTables = field(factory=LedgerTables)
     wallets: WalletTables = field(factory=WalletTables)
+    pricing: PricingTables = field(factory=PricingTables)
+    subscriptions: SubscriptionTables = field(factory=SubscriptionTables)
+    invoices: InvoiceTables = field(factory=InvoiceTables)
+    billing: BillingTables = field(factory=BillingTables)
+    schedule: ScheduleTables = field(factory=ScheduleTables)
 
 
 class NestedUnit(RuntimeError):
@@ -71,6 +81,11 @@ class MemoryUnit:
         self.usage = MemoryUsage(tables.usage, undo)
         self.ledger = MemoryLedger(tables.ledger, undo)
         self.wallets = MemoryWallets(tables.wallets, undo, self.ledger)
+        self.pricing = MemoryPricing(tables.pricing, undo, self.ledger)
+        self.subscriptions = MemorySubscriptions(tables.subscriptions, undo)
+        self.invoices = MemoryInvoices(tables.invoices, undo, self.ledger)
+        self.billing = MemoryBilling(tables.billing, undo, self.ledger)
+        self.schedule = MemorySchedule(tables.schedule, undo)
 
     @contextmanager
     def savepoint(self) -> Iterator[None]:
@@ -98,6 +113,13 @@ class MemoryUnit:
             ("transactions", tables.ledger.transactions.ascending(project_id)),
             ("entries", tables.ledger.entries.ascending(project_id)),
             ("grants", tables.wallets.grants.ascending(project_id)),
+            ("prices", self.pricing.export(project_id)),
+            ("meters", tables.pricing.meters.ascending(project_id)),
+            ("decisions", tables.subscriptions.decisions.ascending(project_id)),
+            ("invoices", tables.invoices.invoices.ascending(project_id)),
+            ("pdfs", tables.invoices.pdfs.ascending(project_id)),
+            ("periods", tables.billing.periods.ascending(project_id)),
+            ("runs", tables.billing.runs.ascending(project_id)),
             ("answers", tables.idempotency.answers.ascending(project_id)),
             ("changes", tables.audit.changes.ascending(project_id)),
         ]
@@ -108,7 +130,8 @@ class MemoryUnit:
     def end(self) -> None:
         """Make sure that nobody goes on with a unit that is over."""
         self.identity = self.tenancy = self.access = self.audit = self.idempotency = _ENDED
-        self.metering = self.usage = self.ledger = self.wallets = _ENDED
+        self.metering = self.usage = self.ledger = self.wallets = self.pricing = _ENDED
+        self.subscriptions = self.invoices = self.billing = self.schedule = _ENDED
 
 
 class MemoryStorage:

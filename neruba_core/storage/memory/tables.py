@@ -133,6 +133,13 @@ class Table(Generic[Key, Row]):
         undo.put(rows, key, row)
         undo.insort(self._keys[scope], key)
 
+    def put(self, undo: Undo, scope: str, key: Key, row: Row) -> None:
+        """Insert, or overwrite the row of the key."""
+        if self.get(scope, key) is None:
+            self.add(undo, scope, key, row)
+        else:
+            self.replace(undo, scope, key, row)
+
     def replace(self, undo: Undo, scope: str, key: Key, row: Row) -> None:
         """Overwrite the row of the key; there is none, nothing happens, as with an UPDATE."""
         rows = self._rows.get(scope)
