@@ -612,6 +612,49 @@ class ChargeConflict(NerubaError):
         )
 
 
+# --- pricing ----------------------------------------------------------------------------------
+
+
+@refusal
+class PriceInvalid(Invalid):
+    """A price that contradicts itself or its project; *path* points to the field at fault, such as
+    ``/tiers/1/upTo``."""
+
+    code: ClassVar[str] = "price.invalid"
+    path: str
+    reason: str
+
+    def __str__(self) -> str:
+        return f"{self.path}: {self.reason}"
+
+
+@refusal
+class PriceRetroactive(NerubaError):
+    """A price that would begin in a time that has been invoiced or drawn for."""
+
+    code: ClassVar[str] = "price.retroactive"
+    effective_from: str
+    earliest: str
+
+    def __str__(self) -> str:
+        return (
+            f"a price from {self.effective_from} would change what was billed before; "
+            f"let it begin at {self.earliest} or later"
+        )
+
+
+@refusal
+class PriceAlreadyEffective(NerubaError):
+    """The metric has a price that begins at this very instant; a price is never edited."""
+
+    code: ClassVar[str] = "price.already_effective"
+    effective_from: str
+    price_id: str
+
+    def __str__(self) -> str:
+        return f"price {self.price_id} begins at {self.effective_from} already; let the new one begin later"
+
+
 # --- ledger and wallet ------------------------------------------------------------------------
 
 
@@ -675,6 +718,25 @@ class ReversalExceedsOriginal(NerubaError):
 
     def __str__(self) -> str:
         return f"only {self.left} of transaction {self.transaction_id} is left to reverse"
+
+
+# --- invoices as documents --------------------------------------------------------------------
+
+
+@refusal
+class RenderingUnavailable(NerubaError):
+    """A format whose library is not installed here."""
+
+    code: ClassVar[str] = "rendering.unavailable"
+    format: str
+    library: str
+    extra: str
+
+    def __str__(self) -> str:
+        return (
+            f"invoices as {self.format} need {self.library}; whoever runs this installs it with "
+            f"`pip install 'neruba[{self.extra}]'`"
+        )
 
 
 # --- storage ----------------------------------------------------------------------------------

@@ -16,7 +16,14 @@ import orjson
 from aiohttp import web
 from attrs import define, frozen
 
-from neruba_core.errors import Invalid, LoginThrottled, NerubaError, Retryable, StorageError
+from neruba_core.errors import (
+    Invalid,
+    LoginThrottled,
+    NerubaError,
+    PriceInvalid,
+    Retryable,
+    StorageError,
+)
 
 log = logging.getLogger("neruba.server")
 
@@ -152,6 +159,28 @@ class MethodNotAllowed(NerubaError):
 
 
 @define
+class NotAcceptable(NerubaError):
+    """``Accept`` asks for formats that the route does not have."""
+
+    code: ClassVar[str] = "response.not_acceptable"
+    available: tuple[str, ...]
+
+    def __str__(self) -> str:
+        return f"this is available as {', '.join(self.available)}; Accept names none of them"
+
+
+@define
+class ClockBackwards(NerubaError):
+    """The test clock was to be set to before what it shows."""
+
+    code: ClassVar[str] = "clock.backwards"
+    now: str
+
+    def __str__(self) -> str:
+        return f"the test clock stands at {self.now} and only moves forward"
+
+
+@define
 class RequestRefused(NerubaError):
     """Something about the request that HTTP itself forbids."""
 
@@ -222,13 +251,17 @@ STATUS: dict[str, int] = {
     "usage.not_found": 404,
     "user.not_found": 404,
     "route.method_not_allowed": 405,
+    "response.not_acceptable": 406,
     "access.key_ended": 409,
     "charge.event_conflict": 409,
+    "clock.backwards": 409,
     "idempotency.in_progress": 409,
     "member.exists": 409,
     "member.last_owner": 409,
     "metric.exists": 409,
     "metric.fixed": 409,
+    "price.already_effective": 409,
+    "price.retroactive": 409,
     "project.archived": 409,
     "project.external_key_taken": 409,
     "project.in_use": 409,
@@ -257,6 +290,7 @@ STATUS: dict[str, int] = {
     "instant.too_precise": 422,
     "metric.invalid": 422,
     "password.unfit": 422,
+    "price.invalid": 422,
     "property.invalid": 422,
     "query.invalid": 422,
     "text.invalid": 422,
@@ -268,6 +302,7 @@ STATUS: dict[str, int] = {
     "neruba.error": 500,
     "server.error": 500,
     "storage.not_joinable": 500,
+    "rendering.unavailable": 501,
     "server.shutting_down": 503,
     "storage.busy": 503,
     "storage.schema_outdated": 503,
@@ -281,6 +316,7 @@ TITLES = {
     403: "Not allowed",
     404: "Not found",
     405: "Method not allowed",
+    406: "No such format",
     409: "Conflict",
     413: "Too large",
     415: "Unsupported content type",
@@ -288,6 +324,7 @@ TITLES = {
     422: "Not acceptable as it is",
     429: "Too many attempts",
     500: "Internal error",
+    501: "Not available here",
     503: "Not available right now",
 }
 
@@ -296,6 +333,8 @@ _FIELD_AT_FAULT = {
     "usage.timestamp_too_old": "/timestamp",
     "expiry.passed": "/expiresAt",
     "metric.invalid": "/uniqueProperty",
+    "price.already_effective": "/effectiveFrom",
+    "price.retroactive": "/effectiveFrom",
 }
 """Where a refusal that only the state of the project explains points into the body."""
 
@@ -319,7 +358,7 @@ def problem(error: NerubaError, request_id: str | None) -> bytes:
         "code": error.code,
         "requestId": request_id,
     }
-    if status < 500:
+    if status < 500 or status == 501:
         document.update(_facts(error))
     faults = tuple(_faults(error))
     if faults:
@@ -414,5 +453,7 @@ def _facts(error: NerubaError) -> dict[str, Any]:
 def _faults(error: NerubaError) -> Iterable[Fault]:
     if isinstance(error, _Faulty):
         yield from error.faults
+    elif isinstance(error, PriceInvalid):
+        yield Fault(error.path, error.code, error.reason)
     elif error.code in _FIELD_AT_FAULT:
         yield Fault(_FIELD_AT_FAULT[error.code], error.code, str(error))

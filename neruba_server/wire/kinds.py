@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from datetime import datetime
+from decimal import Decimal
 from typing import Annotated, Any, ClassVar
 
 from attrs import define, frozen
@@ -17,8 +18,10 @@ from msgspec import Meta
 
 from neruba_core import instants, money, texts
 from neruba_core.errors import AmountFloat, FormatInvalid, Invalid
+from neruba_core.pricing import exact
 
 AMOUNT_PATTERN = r"^[0-9]{1,13}(\.[0-9]{1,6})?$"
+RATE_PATTERN = r"^[0-9]{1,13}(\.[0-9]{1,12})?$"
 SIGNED_PATTERN = r"^-?[0-9]+\.[0-9]{6}$"
 METRIC_KEY_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9_.:-]{0,127}$"
 KEY_PATTERN = r"^[!-~]{1,255}$"
@@ -100,6 +103,10 @@ def _non_negative(value: Any) -> int:
     return money.parse_non_negative(_amount_text(value))
 
 
+def _rate(value: Any) -> Decimal:
+    return exact.parse_rate(_amount_text(value))
+
+
 def _instant(value: Any) -> datetime:
     return instants.parse(as_text(value))
 
@@ -167,6 +174,17 @@ Units = Annotated[
 ]
 """Micro-units of zero or more."""
 
+Rate = Annotated[
+    Decimal,
+    _schema(
+        pattern=RATE_PATTERN,
+        examples=["0.000002"],
+        description="A decimal of zero or more with up to twelve places, as a string.",
+    ),
+    "rate",
+]
+"""An exact amount per unit, or a fraction; in answers without zeros that say nothing."""
+
 Money = Annotated[
     int,
     _schema(
@@ -230,6 +248,7 @@ Properties = Annotated[
 KINDS: dict[str, Kind] = {
     "amount": Kind(_positive, money.text),
     "units": Kind(_non_negative, money.text),
+    "rate": Kind(_rate, exact.rate_text),
     "money": Kind(_non_negative, money.text),
     "moment": Kind(_instant, instants.text),
     "name": Kind(_text(texts.MAX_TEXT_BYTES), _same),
