@@ -30,6 +30,7 @@ STATUS_ADVICE = {
     403: "Signed in, but not allowed. Ask for the role, or issue a key with the scope.",
     404: "Not there, or not yours to know of.",
     405: "The path is there, the method is not. `Allow` names those that are.",
+    406: "There is no such format of it. `available` names those that there are.",
     409: "It contradicts what is recorded. Read the present state, then decide anew.",
     413: "Too large. Send it in parts.",
     415: "Not JSON. Send `Content-Type: application/json`.",
@@ -37,6 +38,7 @@ STATUS_ADVICE = {
     422: "Understood, but not acceptable. `errors` names each value at fault; the key is still free.",
     429: "Wait as long as `Retry-After` says.",
     500: "A defect of the server. Quote the request id to whoever runs it.",
+    501: "Left out of this installation. The detail says what whoever runs it can install.",
     503: "Not now. Send the same request under the same key after `Retry-After`.",
 }
 
