@@ -720,6 +720,71 @@ class ReversalExceedsOriginal(NerubaError):
         return f"only {self.left} of transaction {self.transaction_id} is left to reverse"
 
 
+# --- billing periods, runs and invoices -------------------------------------------------------
+
+
+@refusal
+class PeriodOpen(NerubaError):
+    """A period is finalized only once it is over."""
+
+    code: ClassVar[str] = "period.open"
+    period: str
+    end: str
+
+    def __str__(self) -> str:
+        return f"period {self.period} is open until {self.end}; run it as a draft until then"
+
+
+@refusal
+class PeriodEarlierOpen(NerubaError):
+    """Periods are finalized in their order."""
+
+    code: ClassVar[str] = "period.earlier_open"
+    period: str
+    earlier: str
+
+    def __str__(self) -> str:
+        return f"period {self.earlier} has something to bill and comes before {self.period}; finalize it first"
+
+
+@refusal
+class InvoiceNotFound(NerubaError):
+    """The project has no invoice of this id."""
+
+    code: ClassVar[str] = "invoice.not_found"
+    invoice_id: str
+
+    def __str__(self) -> str:
+        return f"no invoice {self.invoice_id!r}"
+
+
+@refusal
+class InvoiceBlocked(NerubaError):
+    """A draft that cannot be finalized as it is."""
+
+    code: ClassVar[str] = "invoice.blocked"
+    invoice_id: str
+    blockers: tuple[str, ...]
+
+    def __str__(self) -> str:
+        return (
+            f"invoice {self.invoice_id} is kept in draft by {', '.join(self.blockers)}; price the usage, make "
+            "its metric free, or run the period ignoring what is unpriced"
+        )
+
+
+@refusal
+class InvoiceNotVoidable(NerubaError):
+    """An invoice that was never issued, was paid in part, or is a credit note."""
+
+    code: ClassVar[str] = "invoice.not_voidable"
+    invoice_id: str
+    reason: str
+
+    def __str__(self) -> str:
+        return f"invoice {self.invoice_id} cannot be voided: {self.reason}"
+
+
 # --- invoices as documents --------------------------------------------------------------------
 
 
