@@ -9,6 +9,10 @@ less. What no grant is owed any more opens a goodwill grant without expiry.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
+from attrs import frozen
+
 from neruba_core import money
 from neruba_core.errors import InsufficientCredit
 from neruba_core.ids import Ids
@@ -31,12 +35,14 @@ def spend(
     type: TransactionType,
     description: str,
     metadata: Properties | None = None,
+    beyond_limit: bool = False,
     at: Instant,
     ids: Ids,
 ) -> Decision | InsufficientCredit:
-    """Move *micros* from the wallet to the account *towards*, or refuse it whole."""
+    """Move *micros* from the wallet to the account *towards*, or refuse it whole; *beyond_limit* lets the
+    overdraft take whatever is missing."""
     available = book.available_micros(at)
-    if micros > available:
+    if micros > available and not beyond_limit:
         return InsufficientCredit(money.text(available))
     postings: list[Posting] = []
     missing = micros
@@ -56,10 +62,52 @@ def spend(
     )
 
 
+@frozen
+class Claim:
+    """What *grant* is owed of a spending: *micros* of it, drawn at *drawn_at*."""
+
+    grant: Grant
+    micros: int
+    drawn_at: Instant
+
+
 def give_back(
     book: Book, original: Original, micros: int, reason: str, *, source: str, at: Instant, ids: Ids
 ) -> Decision:
     """Give *micros* of a spending back to the wallet, from the account *source*."""
+    drawn_at = original.transaction.effective_at
+    claims = (
+        Claim(original.grants[grant_id], drawn - original.returned_micros.get(grant_id, 0), drawn_at)
+        for grant_id, drawn in reversed(original.drawn)
+    )
+    return hand_back(
+        book,
+        micros,
+        claims,
+        source=source,
+        type=TransactionType.REVERSAL,
+        description=reason,
+        reverses=original.transaction.id,
+        at=at,
+        ids=ids,
+    )
+
+
+def hand_back(
+    book: Book,
+    micros: int,
+    claims: Iterable[Claim],
+    *,
+    source: str,
+    type: TransactionType,
+    description: str,
+    metadata: Properties | None = None,
+    reverses: str | None = None,
+    at: Instant,
+    ids: Ids,
+) -> Decision:
+    """Move *micros* from the account *source* to the wallet: to the overdraft first, then to *claims* in
+    their order, each as far as it goes."""
     transaction_id = ids.new("txn")
     postings = [debit(source, micros)]
     opened: list[Grant] = []
@@ -78,13 +126,15 @@ def give_back(
     if repaid:
         postings.append(credit(OVERDRAFT, repaid))
         left -= repaid
-    for grant_id, drawn in reversed(original.drawn):
-        share = min(drawn - original.returned_micros.get(grant_id, 0), left)
+    for claim in claims:
+        if not left:
+            break
+        share = min(claim.micros, left)
         if share <= 0:
             continue
-        grant = original.grants[grant_id]
+        grant = claim.grant
         if grant.expires_at is not None and grant.expires_at <= at:
-            lifetime_left = grant.expires_at - original.transaction.effective_at
+            lifetime_left = grant.expires_at - claim.drawn_at
             grant = open_grant(grant.kind, grant.priority, share, at + lifetime_left, grant.id)
         postings.append(credit(grant.account, share))
         left -= share
@@ -94,10 +144,11 @@ def give_back(
         )
     return Decision(
         transaction_id=transaction_id,
-        type=TransactionType.REVERSAL,
+        type=type,
         amount_micros=micros,
-        description=reason,
+        description=description,
         postings=balanced(postings),
         grants=tuple(opened),
-        reverses=original.transaction.id,
+        metadata=metadata,
+        reverses=reverses,
     )
