@@ -25,6 +25,7 @@ from neruba_core.namespaces.access_keys import AccessKeys
 from neruba_core.namespaces.audit import Audit
 from neruba_core.namespaces.billing import Billing
 from neruba_core.namespaces.charges import Charges
+from neruba_core.namespaces.invoices import Invoices
 from neruba_core.namespaces.ledger import Ledger
 from neruba_core.namespaces.members import Members
 from neruba_core.namespaces.metrics import Metrics
@@ -85,6 +86,7 @@ class Neruba:
         self.wallets = Wallets(context)
         self.ledger = Ledger(context)
         self.billing = Billing(context)
+        self.invoices = Invoices(context)
         self.audit = Audit(context)
 
     @classmethod

@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator, Sequence
+
 from attrs import frozen
 
+from neruba_core.audit.model import SYSTEM, Origin
+from neruba_core.billing.model import Run
 from neruba_core.billing.overview import Overview, overview
+from neruba_core.billing.results import ProjectRun, RunResult
 from neruba_core.context import Context
+from neruba_core.instants import Instant
+from neruba_core.pages import DEFAULT_LIMIT, Page, limited, page, place_of
+from neruba_core.storage.port import UnitOfWork
 from neruba_core.tenancy.projects import existing
 
 
@@ -14,6 +22,73 @@ class Billing:
     """Reached as ``neruba.billing``."""
 
     _context: Context
+
+    def run(
+        self,
+        project_id: str,
+        period: str,
+        *,
+        dry_run: bool = False,
+        finalize: bool | None = None,
+        ignore_unpriced: bool = False,
+        origin: Origin = SYSTEM,
+    ) -> RunResult:
+        """Bill one *period* such as ``"2026-03"``: again as often as you like, with the same outcome.
+
+        A *dry_run* answers the same and writes nothing. Without *finalize* the invoice is a draft until the
+        project's grace is over; ``True`` waives the grace, ``False`` leaves a draft in any case. Usage
+        without a price keeps it in draft, unless *ignore_unpriced*. Raises ``ProjectNotFound``,
+        ``ProjectArchived``, ``FormatInvalid`` (period), ``PeriodOpen`` or ``PeriodEarlierOpen``.
+        """
+        raise NotImplementedError
+
+    def run_all(
+        self,
+        period: str,
+        *,
+        project_ids: Iterable[str] | None = None,
+        dry_run: bool = False,
+        finalize: bool | None = None,
+        ignore_unpriced: bool = False,
+        origin: Origin = SYSTEM,
+    ) -> Iterator[ProjectRun]:
+        """Bill *period* for many projects, by default for all that are not archived, as they come.
+
+        A project that cannot be billed is reported with its error and harms no other. Raises
+        ``FormatInvalid`` (period).
+        """
+        raise NotImplementedError
+
+    def run_due(self, at: Instant | None = None, *, origin: Origin = SYSTEM) -> Iterator[ProjectRun]:
+        """Finalize, oldest first, every period whose grace is over at *at* (now) and that has something to
+        bill."""
+        raise NotImplementedError
+
+    def next_due(self, after: Instant | None = None) -> Instant | None:
+        """When the next period with something to bill falls due, later than *after* (now)."""
+        raise NotImplementedError
+
+    def runs(
+        self,
+        project_id: str,
+        *,
+        period: str | None = None,
+        limit: int = DEFAULT_LIMIT,
+        cursor: str | None = None,
+    ) -> Page[Run]:
+        """The records of runs, newest first; *limit* 1–200.
+
+        Raises ``ProjectNotFound``, ``FormatInvalid``, ``CursorInvalid`` or ``CursorMismatch``.
+        """
+        most = limited(limit)
+        filters = ("runs", project_id, period)
+        before = place_of(cursor, *filters)
+
+        def read(work: UnitOfWork) -> Sequence[Run]:
+            existing(work, project_id)
+            return work.billing.runs(project_id, limit=most + 1, before=before, period=period)
+
+        return page(self._context.read(read), most, "id", *filters)
 
     def overview(self, project_id: str, *, period: str | None = None) -> Overview:
         """One page that explains the present, from one consistent moment; *period* such as
