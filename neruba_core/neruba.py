@@ -29,6 +29,7 @@ from neruba_core.namespaces.invoices import Invoices
 from neruba_core.namespaces.ledger import Ledger
 from neruba_core.namespaces.members import Members
 from neruba_core.namespaces.metrics import Metrics
+from neruba_core.namespaces.prices import Prices
 from neruba_core.namespaces.projects import Projects
 from neruba_core.namespaces.sessions import Sessions
 from neruba_core.namespaces.usage import Usage
@@ -81,6 +82,7 @@ class Neruba:
         self.members = Members(context)
         self.access_keys = AccessKeys(context)
         self.metrics = Metrics(context)
+        self.prices = Prices(context)
         self.usage = Usage(context)
         self.charges = Charges(context)
         self.wallets = Wallets(context)

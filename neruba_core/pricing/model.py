@@ -9,11 +9,14 @@ from __future__ import annotations
 
 from decimal import Decimal
 from enum import StrEnum
-from typing import TypeAlias
+from typing import Self, TypeAlias
 
 from attrs import frozen
 
+from neruba_core import money
 from neruba_core.instants import Instant
+from neruba_core.money import Amount
+from neruba_core.pricing.exact import parse_rate
 
 
 class PriceModel(StrEnum):
@@ -43,6 +46,15 @@ class Tier:
     up_to_micros: int | None
     unit_amount: Decimal
     flat_amount: Decimal | None = None
+
+    @classmethod
+    def of(cls, up_to: Amount | None, unit_amount: Amount, flat_amount: Amount | None = None) -> Self:
+        """A tier of an embedder's values: ``Tier.of("100", "0.50")``. Raises ``Amount…`` refusals."""
+        return cls(
+            None if up_to is None else money.parse_positive(up_to),
+            parse_rate(unit_amount),
+            None if flat_amount is None else parse_rate(flat_amount),
+        )
 
 
 @frozen
