@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import orjson
-from aiohttp import web
+from aiohttp import hdrs, web
 
 from neruba_core import instants
 from neruba_core.batch import Verdict
@@ -33,7 +33,7 @@ def json(value: Any, status: int = 200) -> web.Response:
 
 def body(content: bytes, status: int = 200) -> web.Response:
     """The response of JSON that is written already."""
-    return web.Response(body=content, status=status, headers={"Content-Type": JSON})
+    return web.Response(body=content, status=status, headers={hdrs.CONTENT_TYPE: JSON})
 
 
 def listed(items: Sequence[str], next_cursor: str | None) -> web.Response:
@@ -63,7 +63,7 @@ def verdict(verdict: Verdict, *, request_id: str, voided_at: dict[str, Any]) -> 
     """The answer to a single write."""
     match verdict:
         case Accepted(value) | Replayed(value) | Deduplicated(value):
-            headers = {"Content-Type": JSON, OUTCOME: verdict.name.value}
+            headers = {hdrs.CONTENT_TYPE: JSON, OUTCOME: verdict.name.value}
             if type(verdict) is Replayed:
                 headers[REPLAYED] = "true"
             if value.id in voided_at:

@@ -14,9 +14,10 @@ from neruba_core.usage.model import UsageEvent
 def render(event: UsageEvent) -> str:
     """The JSON text that *event* was, and will be, answered with."""
     assert event.render_version == 1, event.render_version
+    properties = canonical(event.properties) if event.properties else "{}"
     return (
         f'{{"id":"{event.id}","projectId":"{event.project_id}","metricKey":{quoted(event.metric_key)},'
         f'"units":"{money.text(event.units_micros)}","timestamp":"{instants.text(event.timestamp)}",'
-        f'"eventId":{quoted(event.event_id)},"properties":{canonical(event.properties or {})},'
-        f'"receivedAt":"{instants.text(event.received_at)}","late":{canonical(event.late)}}}'
+        f'"eventId":{quoted(event.event_id)},"properties":{properties},'
+        f'"receivedAt":"{instants.text(event.received_at)}","late":{"true" if event.late else "false"}}}'
     )

@@ -145,15 +145,16 @@ class Call:
 
     async def read(self, shape: type[T], *, optional: bool = False) -> T:
         """The body as *shape*. Raises ``BodyInvalid`` with all its faults, or says why it is no JSON."""
+        return converter.read(shape, await self.json(optional=optional))
+
+    async def json(self, *, optional: bool = False) -> Any:
+        """The body's JSON, whatever it says; of no body, if that is *optional*, an empty object."""
         request = self.request
-        if not request.body_exists:
-            content = b""
-        else:
-            content = await body_of(request, MOST_BODY_BYTES)
+        content = await body_of(request, MOST_BODY_BYTES) if request.body_exists else b""
         if optional and not content:
-            return converter.read(shape, {})
+            return {}
         content_type(request, JSON)
-        return converter.read(shape, parsed(content))
+        return parsed(content)
 
     def key(self) -> str:
         """The idempotency key, which this route requires."""

@@ -38,10 +38,10 @@ MOST_EVENTS = 1000
 async def usage(call: Call) -> web.Response:
     try:
         key = call.key()
-        sent = await call.read(wire.NewUsage)
+        new = wire.usage_under(key, await call.json())
     except NerubaError as error:
         raise await call.counted(USAGE, error) from None
-    return await call.submit(Sent(call.project, sent.under(key), call.origin))
+    return await call.submit(Sent(call.project, new, call.origin))
 
 
 async def charge(call: Call) -> web.Response:

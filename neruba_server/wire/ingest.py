@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 from attrs import frozen
 from msgspec import Meta
 
+from neruba_core import texts
 from neruba_core.charges.charge import NewCharge as CoreCharge
+from neruba_core.errors import NerubaError
 from neruba_core.idempotency.model import Outcome
 from neruba_core.usage.model import NewUsage as CoreUsage
 from neruba_core.usage.void import Voided
+from neruba_server.wire import converter
 from neruba_server.wire.kinds import (
+    KINDS,
     Amount,
     IdempotencyKey,
     Key255,
@@ -21,6 +25,7 @@ from neruba_server.wire.kinds import (
     Name,
     Properties,
     Units,
+    wrong_type,
 )
 from neruba_server.wire.problem import Fault
 
@@ -40,6 +45,38 @@ class NewUsage:
         return CoreUsage(
             self.metric_key, self.units, self.timestamp, idempotency_key, self.event_id, self.properties
         )
+
+
+def usage_under(idempotency_key: str, value: Any) -> CoreUsage:
+    """The event that *value*, a request's JSON, asks for. Raises ``BodyInvalid`` with every fault.
+
+    A machine sends thousands a second, nearly all of them faultless; those are read without cattrs.
+    """
+    if type(value) is dict and value.keys() <= _MEMBERS:
+        event_id, properties = value.get("eventId"), value.get("properties")
+        try:
+            return CoreUsage(
+                _metric_key(value["metricKey"]),
+                _units(value["units"]),
+                _moment(value["timestamp"]),
+                idempotency_key,
+                None if event_id is None else _key255(event_id),
+                None if properties is None else _properties(properties),
+            )
+        except (KeyError, NerubaError):
+            pass
+    return converter.read(NewUsage, value).under(idempotency_key)
+
+
+_MEMBERS = {"metricKey", "units", "timestamp", "eventId", "properties"}
+_metric_key, _units, _moment, _key255 = (KINDS[kind].read for kind in ("metric", "units", "moment", "key255"))
+
+
+def _properties(value: Any) -> Properties:
+    if type(value) is not dict:
+        raise wrong_type("an object", value)
+    texts.properties(value)
+    return value
 
 
 @frozen

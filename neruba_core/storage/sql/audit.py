@@ -16,7 +16,7 @@ from sqlalchemy import text as sql
 from neruba_core.audit.model import Attempt, Change, Outcome, Tally, Trail
 from neruba_core.instants import Instant
 from neruba_core.storage.sql.bulk import insert
-from neruba_core.storage.sql.codec import dump, instant, load_texts, micros, micros_or_none
+from neruba_core.storage.sql.codec import dump_texts, instant, load_texts, micros, micros_or_none
 from neruba_core.storage.sql.columns import (
     METADATA,
     POSTGRESQL_ONLY,
@@ -213,9 +213,9 @@ class SqlAudit(SqlStore):
                 t.principal,
                 t.status,
                 t.outcome,
-                dump(t.usage_ids),
-                dump(t.transaction_ids),
-                dump(t.message_ids),
+                dump_texts(t.usage_ids),
+                dump_texts(t.transaction_ids),
+                dump_texts(t.message_ids),
             )
             for t in rows
         ]

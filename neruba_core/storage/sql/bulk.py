@@ -8,7 +8,9 @@ opposite orders they would wait for each other in a circle.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from functools import cache
+from itertools import chain
 from typing import Any
 
 from attrs import frozen
@@ -19,6 +21,9 @@ from neruba_core.storage.sql.columns import POSTGRESQL_ONLY
 
 _KINDS: dict[type, str] = {BigInteger: "int8", Integer: "int4", Boolean: "bool", LargeBinary: "bytea"}
 
+MOST_ROWS = 64
+"""How many rows one statement writes on SQLite."""
+
 
 @frozen
 class Bulk:
@@ -28,10 +33,35 @@ class Bulk:
     kinds: tuple[str, ...]
     postgresql: str
     sqlite: str
+    """For one row."""
+    values: str = ""
+    """The part of ``sqlite`` that may be there once for each row, if there is one."""
+
+    def blocks(self, rows: Sequence[tuple[Any, ...]]) -> Iterator[tuple[str, tuple[Any, ...]]]:
+        """Statements that write the rows on SQLite, each with its parameters.
+
+        Python's driver lets other threads run before and after each row of an ``executemany``, and a thread
+        that wants to go on waits for them. Rows that share a statement wait once. Their number is a power
+        of two, so that there are few statements to prepare.
+        """
+        start, size = 0, MOST_ROWS
+        while start < len(rows):
+            while size > len(rows) - start:
+                size //= 2
+            yield (
+                _for_rows(self.sqlite, self.values, size),
+                tuple(chain.from_iterable(rows[start : start + size])),
+            )
+            start += size
 
     def arrays(self, rows: Sequence[tuple[Any, ...]]) -> tuple[Packed, ...]:
         """The rows as the parameters that PostgreSQL gets."""
         return tuple(map(pack, self.kinds, zip(*rows, strict=True)))
+
+
+@cache
+def _for_rows(statement: str, values: str, rows: int) -> str:
+    return statement.replace(values, ", ".join([values] * rows), 1)
 
 
 def columns_of(table: Table) -> list[Column[object]]:
@@ -44,11 +74,13 @@ def insert(table: Table, *, ending: str = "") -> Bulk:
     columns = columns_of(table)
     names = tuple(column.name for column in columns)
     into = f"INSERT INTO {table.name} ({', '.join(names)})"
+    values = f"({', '.join('?' * len(names))})"
     return Bulk(
         names,
         _kinds(columns),
         f"{into} SELECT * FROM unnest({_arrays(columns)}) {ending}".strip(),
-        f"{into} VALUES ({', '.join('?' * len(names))}) {ending}".strip(),
+        f"{into} VALUES {values} {ending}".strip(),
+        values,
     )
 
 

@@ -8,7 +8,7 @@ stay in the order in which they were given.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import timedelta
 from enum import Enum
 from typing import Any, TypeVar
@@ -58,6 +58,11 @@ def load_properties(kept: str | None) -> Properties | None:
 def dump(value: Any) -> str:
     """Any JSON value as text."""
     return _ENCODER.encode(value)
+
+
+def dump_texts(texts: Sequence[str]) -> str:
+    """Texts as a JSON array; mostly there are none."""
+    return _ENCODER.encode(texts) if texts else "[]"
 
 
 def load_texts(kept: str) -> tuple[str, ...]:

@@ -19,6 +19,7 @@ from sqlalchemy import URL, Engine, StaticPool, create_engine, event, exc, make_
 from sqlalchemy.pool import ConnectionPoolEntry
 
 _CONNECT_SECONDS = 5
+_PREPARED_STATEMENTS = 512
 TAKE_WRITE_LOCK = "DELETE FROM neruba_schema WHERE 0"
 """Changes nothing, and yet SQLite has to take the write lock for it, and refuses where it must not write."""
 
@@ -130,7 +131,11 @@ def _postgresql(url: URL, limits: Limits, pool_size: int) -> Engine:
 
 
 def _sqlite(url: URL, limits: Limits, pool_size: int) -> Engine:
-    arguments = {"check_same_thread": False, "timeout": limits.busy_seconds}
+    arguments = {
+        "check_same_thread": False,
+        "timeout": limits.busy_seconds,
+        "cached_statements": _PREPARED_STATEMENTS,
+    }
     options: dict[str, Any] = {"pool_size": pool_size, "max_overflow": 0, "pool_timeout": limits.busy_seconds}
     in_memory = file_of(url) is None
     if in_memory:

@@ -98,7 +98,10 @@ class Statements:
         with self:
             if self.postgresql:
                 return self.connection.exec_driver_sql(bulk.postgresql, bulk.arrays(rows)).rowcount
-            return self.connection.exec_driver_sql(bulk.sqlite, list(rows)).rowcount
+            if not bulk.values:
+                return self.connection.exec_driver_sql(bulk.sqlite, list(rows)).rowcount
+            run = self.connection.exec_driver_sql
+            return sum([run(text, parameters).rowcount for text, parameters in bulk.blocks(rows)])
 
     def driver_rows(self, query: str, parameters: tuple[Any, ...] = ()) -> Sequence[Any]:
         """All rows of a query in the driver's own words."""
