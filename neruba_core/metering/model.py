@@ -53,3 +53,32 @@ class Metric:
     auto_declared: bool
     created_at: Instant
     shared: bool = False
+
+
+@frozen
+class SharedMetric:
+    """A metric of the catalogue: what a project counts under this key unless it declares its own."""
+
+    key: str
+    aggregation: Aggregation
+    unit: str | None
+    unique_property: str | None
+    free: bool
+    properties: tuple[PropertyRule, ...]
+    created_at: Instant
+    created_by: str
+
+    def followed_by(self, project_id: str) -> Metric:
+        """The metric as the project has it."""
+        return Metric(
+            project_id=project_id,
+            key=self.key,
+            aggregation=self.aggregation,
+            unit=self.unit,
+            unique_property=self.unique_property,
+            free=self.free,
+            properties=self.properties,
+            auto_declared=False,
+            created_at=self.created_at,
+            shared=True,
+        )

@@ -47,12 +47,13 @@ class Metrics:
         """Declare a metric. ``unique`` needs *unique_property*, every other aggregation forbids it.
 
         *properties* is the contract of its events: at most 50 rules with distinct names; undeclared
-        properties stay allowed. Raises ``FormatInvalid``, ``TextInvalid``, ``PropertyInvalid``,
-        ``MetricInvalid``, ``ProjectNotFound``, ``ProjectArchived`` or ``MetricExists``.
+        properties stay allowed. One that the project has from the catalogue becomes its own. Raises
+        ``FormatInvalid``, ``TextInvalid``, ``PropertyInvalid``, ``MetricInvalid``, ``ProjectNotFound``,
+        ``ProjectArchived``, ``MetricExists`` or ``MetricFixed`` (see ``change``).
         """
         context = self._context
         metric_key = texts.metric_key(key)
-        declaration = _parsed(
+        declaration = declaration_of(
             Changes(
                 aggregation=aggregation,
                 unit=unit,
@@ -72,12 +73,14 @@ class Metrics:
     ) -> Metric:
         """Change what is given of a metric, all or nothing.
 
-        The aggregation can be changed only of a metric that usage brought in on sight. Raises
-        ``FormatInvalid``, ``TextInvalid``, ``PropertyInvalid``, ``MetricInvalid``, ``MetricFixed``,
-        ``ProjectNotFound``, ``ProjectArchived`` or ``MetricNotFound``.
+        How it aggregates can be changed only of a metric that usage brought in on sight or that follows
+        the catalogue, and only until its usage is first invoiced. A change makes a metric the project's
+        own, which follows the catalogue no more. Raises ``FormatInvalid``, ``TextInvalid``,
+        ``PropertyInvalid``, ``MetricInvalid``, ``MetricFixed``, ``ProjectNotFound``, ``ProjectArchived`` or
+        ``MetricNotFound``.
         """
         context = self._context
-        parsed = _parsed(changes)
+        parsed = declaration_of(changes)
         return context.write(
             lambda work: metrics.change(
                 work, project_id, key, parsed, at=context.clock(), ids=context.ids, origin=origin
@@ -85,7 +88,10 @@ class Metrics:
         )
 
     def list(self, project_id: str) -> tuple[Metric, ...]:
-        """All metrics of the project by ascending key. Raises ``ProjectNotFound``."""
+        """All metrics of the project by ascending key, with those of the catalogue.
+
+        Raises ``ProjectNotFound``.
+        """
         return self._context.read(lambda work: metrics.metrics_of(work, project_id))
 
     def get(self, project_id: str, key: str) -> Metric:
@@ -93,7 +99,7 @@ class Metrics:
         return self._context.read(lambda work: metrics.metric_named(work, project_id, key))
 
 
-def _parsed(changes: Changes) -> Declaration:
+def declaration_of(changes: Changes) -> Declaration:
     """Check an embedder's values, one field at a time; how they go together is the verb's matter."""
     parsed = Declaration()
     if "aggregation" in changes:

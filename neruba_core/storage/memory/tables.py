@@ -167,6 +167,10 @@ class Table(Generic[Key, Row]):
         """How many rows the scope has."""
         return len(self._rows.get(scope, _NO_ROWS))
 
+    def scopes(self) -> tuple[str, ...]:
+        """Those that have or had rows."""
+        return tuple(self._rows)
+
     def ascending(self, scope: str) -> Iterator[Row]:
         """The rows by ascending key."""
         rows = self._rows.get(scope, _NO_ROWS)

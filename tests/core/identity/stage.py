@@ -11,6 +11,7 @@ from neruba_core.ids import Ids
 from neruba_core.instants import Instant
 from neruba_core.namespaces.access_keys import AccessKeys
 from neruba_core.namespaces.audit import Audit
+from neruba_core.namespaces.catalogue import Catalogue
 from neruba_core.namespaces.members import Members
 from neruba_core.namespaces.metrics import Metrics
 from neruba_core.namespaces.projects import Projects
@@ -40,6 +41,7 @@ class Stage:
         self.members = Members(self.context)
         self.access_keys = AccessKeys(self.context)
         self.metrics = Metrics(self.context)
+        self.catalogue = Catalogue(self.context)
         self.audit = Audit(self.context)
 
     def pass_by(self, **spans: float) -> None:

@@ -18,19 +18,7 @@ from neruba_core.errors import (
     TextInvalid,
 )
 from neruba_core.metering.model import Aggregation, Metric, PropertyRule, PropertyType
-
-
-@pytest.fixture
-def acme(stage):
-    return stage.projects.create(name="Acme")
-
-
-@pytest.fixture
-def on_sight(stage, acme):
-    """A metric that usage brought in."""
-    metric = Metric(acme.id, "api_tokens", Aggregation.SUM, None, None, False, (), True, stage.at)
-    stage.context.write(lambda work: work.metering.add_metrics([metric]))
-    return metric
+from tests.core.metering.conftest import invoice, use
 
 
 def test_a_metric_is_a_sum_unless_said_otherwise(stage, acme):
@@ -170,6 +158,43 @@ def test_a_metric_brought_in_by_usage_can_still_be_given_one(stage, acme, on_sig
 
     assert (changed.aggregation, changed.unique_property) == (Aggregation.UNIQUE, "user")
     assert changed.auto_declared
+
+
+def test_the_counted_property_is_chosen_once_too(stage, acme):
+    """
+    Other values are another quantity.
+    """
+    metric = stage.metrics.declare(acme.id, key="seats", aggregation="unique", unique_property="user")
+
+    with pytest.raises(MetricFixed):
+        stage.metrics.change(acme.id, "seats", unique_property="team")
+
+    assert stage.metrics.get(acme.id, "seats") == metric
+
+
+def test_once_its_usage_is_invoiced_an_aggregation_stays(stage, acme, on_sight):
+    """
+    What was billed by it must come to the same for ever; all else can still be changed.
+    """
+    use(stage, acme.id)
+    invoice(stage, acme.id)
+
+    with pytest.raises(MetricFixed):
+        stage.metrics.change(acme.id, "api_tokens", aggregation="max")
+
+    assert stage.metrics.change(acme.id, "api_tokens", free=True, unit="tokens").free
+
+
+def test_until_its_own_usage_is_invoiced_an_aggregation_can_be_chosen(stage, acme, on_sight):
+    """
+    Another metric's invoice, or usage after the last one, settles nothing.
+    """
+    use(stage, acme.id, "another")
+    invoice(stage, acme.id)
+    stage.pass_by(hours=1)
+    use(stage, acme.id)
+
+    assert stage.metrics.change(acme.id, "api_tokens", aggregation="max").aggregation is Aggregation.MAX
 
 
 def test_a_change_leaves_no_contradiction(stage, acme, on_sight):
