@@ -310,6 +310,7 @@ _OWN_CODES: Mapping[str, tuple[str, ...]] = {
     "rotateAccessKey": ("access.key_ended",),
     "declareMetric": ("metric.exists", "metric.invalid"),
     "changeMetric": ("metric.fixed", "metric.invalid"),
+    "declarePrice": ("price.already_effective", "price.invalid", "price.retroactive"),
     "recordUsage": ("usage.event_conflict", "usage.timestamp_in_future", "usage.timestamp_too_old"),
     "charge": ("charge.event_conflict", "wallet.insufficient_credit", "amount.overflow"),
     "grantCredit": ("expiry.passed", "amount.overflow"),

@@ -19,7 +19,7 @@ from neruba_core import instants, texts
 from neruba_core.audit.changes import note_change
 from neruba_core.audit.model import Origin
 from neruba_core.audit.store import HasAudit
-from neruba_core.currencies import currency_of
+from neruba_core.currencies import CURRENCIES, currency_of
 from neruba_core.errors import PriceAlreadyEffective, PriceInvalid, PriceRetroactive
 from neruba_core.ids import Ids
 from neruba_core.instants import EPOCH, Instant
@@ -148,6 +148,8 @@ def _declare_shared(work: Pricing, new: NewPrice, *, at: Instant, ids: Ids, orig
     if new.metric_key not in work.metering.shared_metrics():
         raise _unknown(new.metric_key)
     currency = new.currency or DEFAULT_CURRENCY
+    if currency not in CURRENCIES:
+        raise PriceInvalid("/currency", f"{currency!r} is no currency of ISO 4217")
     versions = [
         price for price in work.pricing.shared_prices().get(new.metric_key, ()) if price.currency == currency
     ]

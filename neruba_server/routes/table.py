@@ -39,6 +39,7 @@ from neruba_server.routes import (
     money,
     operation,
     people,
+    prices,
     projects,
     support,
 )
@@ -50,6 +51,7 @@ from neruba_server.wire import identity as wire_identity
 from neruba_server.wire import ingest as wire_ingest
 from neruba_server.wire import metrics as wire_metrics
 from neruba_server.wire import money as wire_money
+from neruba_server.wire import prices as wire_prices
 from neruba_server.wire import projects as wire_projects
 from neruba_server.wire import support as wire_support
 
@@ -432,6 +434,32 @@ METRICS = (
     ),
 )
 
+PRICES = (
+    Route(
+        "POST",
+        "/projects/{projectId}/prices",
+        prices.declare,
+        ADMIN,
+        "declarePrice",
+        "Declare what a metric costs from an instant on",
+        "Prices",
+        {201: wire_prices.Price},
+        wire_prices.NewPrice,
+        idempotency=ACCEPTED,
+    ),
+    Route(
+        "GET",
+        "/projects/{projectId}/prices",
+        prices.listed,
+        VIEWER,
+        "listPrices",
+        "The project's own prices, newest first",
+        "Prices",
+        {200: wire_prices.Prices},
+        query=(q.METRIC, *PAGE),
+    ),
+)
+
 MONEY = (
     Route(
         "POST",
@@ -661,6 +689,7 @@ ROUTES: tuple[Route, ...] = (
     *PROJECTS,
     *INGEST,
     *METRICS,
+    *PRICES,
     *MONEY,
     *BILLING,
     *SUPPORT_ROUTES,

@@ -36,6 +36,7 @@ BODIES: Mapping[str, Any] = {
     "voidUsage": {"reason": "sent by a test"},
     "declareMetric": {"key": "new_metric"},
     "changeMetric": {"unit": "tokens"},
+    "declarePrice": {"metricKey": "api_tokens", "model": "unit", "unitAmount": "0.000002"},
     "grantCredit": CREDIT,
     "debit": {**CHARGE, "amount": "0.5"},
     "reverseTransaction": {"reason": "typo", "amount": "0.5"},
