@@ -126,3 +126,26 @@ class Account:
     project_id: str
     name: str
     balance_micros: int
+
+
+@frozen
+class ChargesWanted:
+    """Which charges of a project are asked for: those effective in ``[start, end)``, and those effective
+    before *start* that were booked above version *since*."""
+
+    project_id: str
+    start: Instant
+    end: Instant
+    since: int
+
+
+@frozen
+class Charged:
+    """A charge, or the reversal of one (*reverses* names it), as far as billing looks at it."""
+
+    project_id: str
+    version: int
+    id: str
+    amount_micros: int
+    effective_at: Instant
+    reverses: str | None

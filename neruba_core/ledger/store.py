@@ -6,7 +6,15 @@ from collections.abc import Iterable, Sequence
 from typing import Protocol
 
 from neruba_core.instants import Instant
-from neruba_core.ledger.model import Account, Entry, Head, Transaction, TransactionType
+from neruba_core.ledger.model import (
+    Account,
+    Charged,
+    ChargesWanted,
+    Entry,
+    Head,
+    Transaction,
+    TransactionType,
+)
 
 
 class LedgerStore(Protocol):
@@ -73,6 +81,11 @@ class LedgerStore(Protocol):
     ) -> dict[str, int]:
         """Balances re-derived from entries alone, debit positive, by account: those of transactions
         effective at or before *as_of* and recorded at or before *known_at*."""
+
+    def charges(self, wanted: Sequence[ChargesWanted]) -> Sequence[Charged]:
+        """The charges that are *wanted* (at most once a project) with all their reversals, and those
+        reversals above version ``since`` whose charge is effective before ``start``; by project and
+        version."""
 
     def transaction_count(self, project_id: str) -> int:
         """How many transactions are booked, counted."""

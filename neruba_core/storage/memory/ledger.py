@@ -13,7 +13,15 @@ from collections.abc import Iterable, Iterator, Sequence
 from attrs import define, evolve, field
 
 from neruba_core.instants import Instant
-from neruba_core.ledger.model import Account, Entry, Head, Transaction, TransactionType
+from neruba_core.ledger.model import (
+    Account,
+    Charged,
+    ChargesWanted,
+    Entry,
+    Head,
+    Transaction,
+    TransactionType,
+)
 from neruba_core.storage.memory.tables import DuplicateKey, Key, Table, Undo
 
 
@@ -173,6 +181,29 @@ class MemoryLedger:
             for entry in self._tables.entries_of.get((project_id, transaction.id), ()):
                 balances[entry.account] += entry.debit_micros - entry.credit_micros
         return dict(balances)
+
+    def charges(self, wanted: Sequence[ChargesWanted]) -> Sequence[Charged]:
+        ordered = sorted(wanted, key=lambda each: each.project_id)
+        return tuple(charged for each in ordered for charged in self._charges(each))
+
+    def _charges(self, wanted: ChargesWanted) -> Iterator[Charged]:
+        for booked in self._tables.transactions.ascending(wanted.project_id):
+            if booked.type is TransactionType.CHARGE:
+                charge = booked
+            elif booked.type is TransactionType.REVERSAL:
+                charge = self._tables.by_id[booked.project_id, str(booked.reverses)]
+            else:
+                continue
+            if charge.type is TransactionType.CHARGE and charge.effective_at < wanted.end:
+                if charge.effective_at >= wanted.start or max(charge.version, booked.version) > wanted.since:
+                    yield Charged(
+                        booked.project_id,
+                        booked.version,
+                        booked.id,
+                        booked.amount_micros,
+                        booked.effective_at,
+                        booked.reverses,
+                    )
 
     def transaction_count(self, project_id: str) -> int:
         return self._tables.transactions.count(project_id)

@@ -15,6 +15,7 @@ from sqlalchemy import text as sql
 
 from neruba_core.ledger.model import Account, Head
 from neruba_core.storage.sql.bulk import insert, update, upsert
+from neruba_core.storage.sql.charged import SqlCharged
 from neruba_core.storage.sql.columns import METADATA, flag, tenant, text, whole
 from neruba_core.storage.sql.journal import SqlJournal
 from neruba_core.storage.sql.queries import Query, among, given
@@ -82,7 +83,7 @@ _ACCOUNTS = Query(
 
 
 @frozen
-class SqlLedger(SqlJournal):
+class SqlLedger(SqlJournal, SqlCharged):
     """``LedgerStore`` within one unit."""
 
     def add_head(self, head: Head) -> None:

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import random
+from datetime import timedelta
 
 import pytest
 from attrs import evolve
 
-from neruba_core.ledger.model import Entry, Head, Transaction, TransactionType
+from neruba_core.ledger.model import Charged, ChargesWanted, Entry, Head, Transaction, TransactionType
 from neruba_core.money import MAX_MICROS, MAX_TOTAL_MICROS
 from neruba_core.storage.port import Storage, UnitOfWork
 from neruba_core.testing.contract import samples
 from neruba_core.testing.contract.base import Promises
-from neruba_core.testing.contract.samples import AWKWARD, NOW, book, later, new_id, tenant
+from neruba_core.testing.contract.samples import AWKWARD, END, NOW, START, book, later, new_id, tenant
 from neruba_core.testing.contract.units import (
     ANY_FAILURE,
     Rival,
@@ -495,6 +496,54 @@ class Ledger(Promises):
             assert list(work.ledger.reversals_of(project_id, original.id)) == reversals
             assert list(work.ledger.reversals_of(project_id, other.id)) == []
             assert list(work.ledger.reversals_of(project_id, reversals[0].id)) == []
+
+    def test_charges_are_told_with_their_reversals(self, storage: Storage) -> None:
+        """
+        Those effective in the span, those of before that were booked since, and what was reversed since.
+        """
+        project_id, other = tenant(storage), tenant(storage)
+
+        def charge(day: int, of: str = project_id) -> Transaction:
+            when = START + timedelta(days=day)
+            return book(storage, of, type=TransactionType.CHARGE, operation="charge", effective_at=when)[0]
+
+        def reverse(booked: Transaction, micros: int) -> Transaction:
+            return book(
+                storage,
+                project_id,
+                type=TransactionType.REVERSAL,
+                operation="reverse",
+                reverses=booked.id,
+                amount_micros=micros,
+                effective_at=START + timedelta(days=90),
+            )[0]
+
+        earlier, credit = charge(-5), book(storage, project_id)[0]
+        reversed_then, early = reverse(earlier, 1), charge(2)
+        since = early.version
+        booked_late, within, last, after = charge(-1), charge(0), charge(30), charge(31)
+        reversals = [reverse(each, 2) for each in (earlier, booked_late, early, after)]
+        reverse(credit, 3)
+        foreign = charge(3, of=other)
+
+        with storage.snapshot() as work:
+            found = work.ledger.charges(
+                [ChargesWanted(other, START, END, 0), ChargesWanted(project_id, START, END, since)]
+            )
+            everything = work.ledger.charges([ChargesWanted(project_id, START, END, 0)])
+            nothing = work.ledger.charges([])
+
+        expected = [early, booked_late, within, last, *reversals[:3], foreign]
+        assert [charged.id for charged in found] == [
+            each.id for each in sorted(expected, key=lambda each: (each.project_id, each.version))
+        ]
+        assert found[0] == Charged(
+            project_id, early.version, early.id, early.amount_micros, early.effective_at, None
+        )
+        assert {charged.id for charged in everything} == {
+            each.id for each in (*expected[:-1], earlier, reversed_then)
+        }
+        assert nothing == [] or nothing == ()
 
     def test_transactions_are_counted(self, storage: Storage) -> None:
         """
