@@ -3,20 +3,34 @@
 Bulk statements go to the driver without passing SQLAlchemy's types, so the conversions are plain
 functions, called by the row mappings on the way in and on the way out alike. JSON is compact UTF-8; keys
 stay in the order in which they were given.
+
+Nouns that belong to one row alone (a price's tariff, an invoice's lines) are kept in one column, as JSON made
+by cattrs: attributes by name, instants as microseconds, decimals as text, enumerations by value, and the
+terms of a tariff with the name of their model.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
+from decimal import Decimal
 from enum import Enum
+from functools import lru_cache
 from typing import Any, TypeVar
 
+from cattrs import Converter
+from cattrs.gen import make_dict_structure_fn, make_dict_unstructure_fn, override
+from cattrs.strategies import configure_tagged_union
+
 from neruba_core.instants import EPOCH, Instant
+from neruba_core.invoices.model import Line
+from neruba_core.pricing.exact import rate_text
+from neruba_core.pricing.model import Graduated, Package, Percentage, PriceModel, Tariff, Terms, Unit, Volume
 from neruba_core.texts import Properties
 
 E = TypeVar("E", bound=Enum)
+N = TypeVar("N")
 
 _ENCODER = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), check_circular=False)
 
@@ -78,3 +92,69 @@ def dump_enums(values: Iterable[Enum]) -> str:
 def load_enums(kind: type[E], kept: str) -> tuple[E, ...]:
     """The inverse of ``dump_enums``."""
     return tuple(kind(value) for value in json.loads(kept))
+
+
+def dump_counts(counts: dict[str, int]) -> str:
+    """Numbers by name as a JSON object; they may exceed 64 bits."""
+    return _ENCODER.encode(counts)
+
+
+def load_counts(kept: str) -> dict[str, int]:
+    """The inverse of ``dump_counts``."""
+    counts: dict[str, int] = json.loads(kept)
+    return counts
+
+
+# --- nouns in one column ----------------------------------------------------------------------
+
+_MODELS = {
+    Unit: PriceModel.UNIT,
+    Graduated: PriceModel.GRADUATED,
+    Volume: PriceModel.VOLUME,
+    Package: PriceModel.PACKAGE,
+    Percentage: PriceModel.PERCENTAGE,
+}
+
+
+def _as_it_is(value: Any, *_: Any) -> Any:
+    return value
+
+
+def _converter() -> Converter:
+    made = Converter(detailed_validation=False)
+    made.register_unstructure_hook(datetime, micros)
+    made.register_structure_hook(datetime, lambda kept, _: instant(kept))
+    made.register_unstructure_hook(Decimal, rate_text)
+    made.register_structure_hook(Decimal, lambda kept, _: Decimal(kept))
+    configure_tagged_union(Terms, made, tag_name="model", tag_generator=lambda kind: _MODELS[kind].value)
+    # They are plain JSON values already.
+    workings = override(struct_hook=_as_it_is, unstruct_hook=_as_it_is)
+    made.register_unstructure_hook(Line, make_dict_unstructure_fn(Line, made, workings=workings))
+    made.register_structure_hook(
+        Line, make_dict_structure_fn(Line, made, _cattrs_detailed_validation=False, workings=workings)
+    )
+    return made
+
+
+_NOUNS = _converter()
+
+
+def dump_tariff(tariff: Tariff) -> str:
+    """A tariff as a JSON object."""
+    return _ENCODER.encode(_NOUNS.unstructure(tariff))
+
+
+@lru_cache(maxsize=4_096)
+def load_tariff(kept: str) -> Tariff:
+    """The inverse of ``dump_tariff``. Prepaid usage reads the same few again and again."""
+    return _NOUNS.structure(json.loads(kept), Tariff)
+
+
+def dump_nouns(nouns: Sequence[Any]) -> str:
+    """Nouns of one kind as a JSON array."""
+    return _ENCODER.encode(_NOUNS.unstructure(nouns)) if nouns else "[]"
+
+
+def load_nouns(kind: type[N], kept: str) -> tuple[N, ...]:
+    """The inverse of ``dump_nouns``."""
+    return () if kept == "[]" else tuple(_NOUNS.structure(noun, kind) for noun in json.loads(kept))
