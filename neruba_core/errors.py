@@ -655,6 +655,100 @@ class PriceAlreadyEffective(NerubaError):
         return f"price {self.price_id} begins at {self.effective_from} already; let the new one begin later"
 
 
+# --- plans and subscriptions ------------------------------------------------------------------
+
+
+@refusal
+class PlanNotFound(NerubaError):
+    """There is no plan version of this id, or no plan of this key."""
+
+    code: ClassVar[str] = "plan.not_found"
+    plan: str
+
+    def __str__(self) -> str:
+        return f"no plan {self.plan!r}"
+
+
+@refusal
+class SubscriptionInvalid(Invalid):
+    """What was asked for cannot be subscribed to; *path* points to the field at fault."""
+
+    code: ClassVar[str] = "subscription.invalid"
+    path: str
+    reason: str
+
+    def __str__(self) -> str:
+        return f"{self.path}: {self.reason}"
+
+
+@refusal
+class PeriodInvoiced(NerubaError):
+    """Something that would take effect in a time that has been invoiced."""
+
+    code: ClassVar[str] = "period.invoiced"
+    effective_at: str
+    earliest: str
+
+    def __str__(self) -> str:
+        return (
+            f"{self.effective_at} lies in a period that has been invoiced; "
+            f"let it take effect at {self.earliest} or later"
+        )
+
+
+@refusal
+class SubscriptionOutOfOrder(NerubaError):
+    """A decision that would take effect before the one before it does."""
+
+    code: ClassVar[str] = "subscription.out_of_order"
+    effective_at: str
+    earliest: str
+
+    def __str__(self) -> str:
+        return (
+            f"the last decision takes effect at {self.earliest}, after {self.effective_at}; "
+            "let this one take effect then or later"
+        )
+
+
+@refusal
+class SubscriptionNone(NerubaError):
+    """There is nothing to cancel."""
+
+    code: ClassVar[str] = "subscription.none"
+    effective_at: str
+
+    def __str__(self) -> str:
+        return f"nothing is subscribed to at {self.effective_at}"
+
+
+@refusal
+class SubscriptionUnchanged(NerubaError):
+    """What was asked for is in force already."""
+
+    code: ClassVar[str] = "subscription.unchanged"
+    decision_id: str
+
+    def __str__(self) -> str:
+        return f"decision {self.decision_id} says the same already; nothing would change"
+
+
+@refusal
+class SubscriptionDrawn(NerubaError):
+    """A change of prices in a time that a prepaid project has paid events of."""
+
+    code: ClassVar[str] = "subscription.drawn"
+    effective_at: str
+    earliest: str
+    metric_key: str
+
+    def __str__(self) -> str:
+        return (
+            f"events of {self.metric_key!r} have been paid from the wallet by the plan's price; "
+            f"let the change take effect at {self.earliest} or later, not at {self.effective_at}"
+        )
+
+
 # --- ledger and wallet ------------------------------------------------------------------------
 
 

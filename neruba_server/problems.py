@@ -23,6 +23,7 @@ from neruba_core.errors import (
     PriceInvalid,
     Retryable,
     StorageError,
+    SubscriptionInvalid,
 )
 
 log = logging.getLogger("neruba.server")
@@ -245,6 +246,7 @@ STATUS: dict[str, int] = {
     "invoice.not_found": 404,
     "member.not_found": 404,
     "metric.not_found": 404,
+    "plan.not_found": 404,
     "project.not_found": 404,
     "quarantine.not_found": 404,
     "route.not_found": 404,
@@ -264,6 +266,7 @@ STATUS: dict[str, int] = {
     "metric.exists": 409,
     "metric.fixed": 409,
     "period.earlier_open": 409,
+    "period.invoiced": 409,
     "period.open": 409,
     "price.already_effective": 409,
     "price.retroactive": 409,
@@ -273,6 +276,10 @@ STATUS: dict[str, int] = {
     "quarantine.closed": 409,
     "quarantine.still_failing": 409,
     "reversal.exceeds_original": 409,
+    "subscription.drawn": 409,
+    "subscription.none": 409,
+    "subscription.out_of_order": 409,
+    "subscription.unchanged": 409,
     "transaction.not_reversible": 409,
     "usage.event_conflict": 409,
     "user.email_taken": 409,
@@ -298,6 +305,7 @@ STATUS: dict[str, int] = {
     "price.invalid": 422,
     "property.invalid": 422,
     "query.invalid": 422,
+    "subscription.invalid": 422,
     "text.invalid": 422,
     "usage.timestamp_in_future": 422,
     "usage.timestamp_too_old": 422,
@@ -340,6 +348,9 @@ _FIELD_AT_FAULT = {
     "metric.invalid": "/uniqueProperty",
     "price.already_effective": "/effectiveFrom",
     "price.retroactive": "/effectiveFrom",
+    "period.invoiced": "/effective",
+    "subscription.drawn": "/effective",
+    "subscription.out_of_order": "/effective",
 }
 """Where a refusal that only the state of the project explains points into the body."""
 
@@ -458,7 +469,7 @@ def _facts(error: NerubaError) -> dict[str, Any]:
 def _faults(error: NerubaError) -> Iterable[Fault]:
     if isinstance(error, _Faulty):
         yield from error.faults
-    elif isinstance(error, PriceInvalid):
+    elif isinstance(error, PriceInvalid | SubscriptionInvalid):
         yield Fault(error.path, error.code, error.reason)
     elif error.code in _FIELD_AT_FAULT:
         yield Fault(_FIELD_AT_FAULT[error.code], error.code, str(error))
