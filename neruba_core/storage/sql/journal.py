@@ -72,13 +72,23 @@ TRANSACTIONS = Table(
     one_of("type", TransactionType, "neruba_transactions_type_ck"),
     CheckConstraint("version > 0", name="neruba_transactions_version_ck"),
     CheckConstraint("amount_micros > 0", name="neruba_transactions_amount_ck"),
-    CheckConstraint("(type = 'reversal') = (reverses IS NOT NULL)", name="neruba_transactions_reverses_ck"),
+    CheckConstraint(
+        "(type IN ('reversal', 'invoice_void')) = (reverses IS NOT NULL)",
+        name="neruba_transactions_reverses_ck",
+    ),
     Index(
         "neruba_transactions_reverses_ix",
         "project_id",
         "reverses",
         postgresql_where=sql("reverses IS NOT NULL"),
         sqlite_where=sql("reverses IS NOT NULL"),
+    ),
+    Index(
+        "neruba_transactions_charged_ix",
+        "project_id",
+        "effective_at",
+        postgresql_where=sql("type = 'charge'"),
+        sqlite_where=sql("type = 'charge'"),
     ),
 )
 

@@ -29,6 +29,7 @@ METRICS = Table(
     text("properties"),
     flag("auto_declared"),
     whole("created_at"),
+    flag("shared"),
     PrimaryKeyConstraint("project_id", "key", name="neruba_metrics_pk"),
     tenant("neruba_metrics"),
     one_of("aggregation", Aggregation, "neruba_metrics_aggregation_ck"),
@@ -83,11 +84,12 @@ def _metric_row(metric: Metric) -> tuple[Any, ...]:
         _dump_rules(metric.properties),
         metric.auto_declared,
         micros(metric.created_at),
+        metric.shared,
     )
 
 
 def _metric(row: Any) -> Metric:
-    project_id, key, aggregation, unit, unique_property, free, rules, auto_declared, created_at = row
+    project_id, key, aggregation, unit, unique_property, free, rules, auto_declared, created_at, shared = row
     return Metric(
         project_id,
         key,
@@ -98,6 +100,7 @@ def _metric(row: Any) -> Metric:
         _load_rules(rules),
         bool(auto_declared),
         instant(created_at),
+        bool(shared),
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from decimal import Decimal
 from typing import Any
 
 from attrs import frozen
@@ -11,12 +12,30 @@ from sqlalchemy import text as sql
 from sqlalchemy import update as changing
 
 from neruba_core.instants import Instant
+from neruba_core.pricing.exact import rate_text
 from neruba_core.storage.sql.bulk import insert, insert_new, upsert
-from neruba_core.storage.sql.codec import instant, instant_or_none, micros, micros_or_none
+from neruba_core.storage.sql.codec import (
+    dump_nouns,
+    instant,
+    instant_or_none,
+    load_nouns,
+    micros,
+    micros_or_none,
+)
 from neruba_core.storage.sql.columns import METADATA, one_of, reference, small, tenant, text, whole
 from neruba_core.storage.sql.queries import Query, each, given
 from neruba_core.storage.sql.statements import SqlStore, below
-from neruba_core.tenancy.model import Invitation, Membership, MetricPolicy, Project, Role
+from neruba_core.tenancy.model import (
+    BillingMode,
+    EarlierTerms,
+    Invitation,
+    LateUsagePolicy,
+    Membership,
+    MetricPolicy,
+    OnEmpty,
+    Project,
+    Role,
+)
 
 PROJECTS = Table(
     "neruba_projects",
@@ -32,10 +51,21 @@ PROJECTS = Table(
     text("created_by"),
     whole("created_at"),
     whole("archived_at", optional=True),
+    text("billing_mode"),
+    text("on_empty"),
+    text("late_usage_policy"),
+    small("grace_hours"),
+    text("tax_rate"),
+    text("earlier_terms"),
+    whole("invoiced_until", optional=True),
     PrimaryKeyConstraint("id", name="neruba_projects_pk"),
     CheckConstraint("credit_limit_micros >= 0", name="neruba_projects_credit_limit_ck"),
     CheckConstraint("max_backdate_days >= 0", name="neruba_projects_max_backdate_ck"),
+    CheckConstraint("grace_hours >= 0", name="neruba_projects_grace_ck"),
     one_of("metric_policy", MetricPolicy, "neruba_projects_metric_policy_ck"),
+    one_of("billing_mode", BillingMode, "neruba_projects_billing_mode_ck"),
+    one_of("on_empty", OnEmpty, "neruba_projects_on_empty_ck"),
+    one_of("late_usage_policy", LateUsagePolicy, "neruba_projects_late_usage_ck"),
     # The one unique key of a project that is not its own: external keys belong to their creator.
     Index(
         "neruba_projects_external_key_uq",
@@ -221,12 +251,20 @@ def _project_row(project: Project) -> tuple[Any, ...]:
         project.created_by,
         micros(project.created_at),
         micros_or_none(project.archived_at),
+        project.billing_mode.value,
+        project.on_empty.value,
+        project.late_usage_policy.value,
+        project.grace_hours,
+        rate_text(project.tax_rate),
+        dump_nouns(project.earlier_terms),
+        micros_or_none(project.invoiced_until),
     )
 
 
 def _project(row: Any) -> Project:
     project_id, name, external_key, currency, credit_limit, policy, max_backdate_days, *rest = row
-    timezone, created_by, created_at, archived_at = rest
+    timezone, created_by, created_at, archived_at, billing_mode, on_empty, late_policy, *rest = rest
+    grace_hours, tax_rate, earlier_terms, invoiced_until = rest
     return Project(
         project_id,
         name,
@@ -239,6 +277,13 @@ def _project(row: Any) -> Project:
         created_by,
         instant(created_at),
         instant_or_none(archived_at),
+        BillingMode(billing_mode),
+        OnEmpty(on_empty),
+        LateUsagePolicy(late_policy),
+        grace_hours,
+        Decimal(tax_rate),
+        load_nouns(EarlierTerms, earlier_terms),
+        instant_or_none(invoiced_until),
     )
 
 

@@ -10,11 +10,16 @@ from attrs import frozen
 
 from neruba_core.storage.sql.access import SqlAccess
 from neruba_core.storage.sql.audit import SqlAudit
+from neruba_core.storage.sql.billing import SqlBilling
 from neruba_core.storage.sql.idempotency import SqlIdempotency
 from neruba_core.storage.sql.identity import SqlIdentity
+from neruba_core.storage.sql.invoices import SqlInvoices
 from neruba_core.storage.sql.ledger import SqlLedger
 from neruba_core.storage.sql.metering import SqlMetering
+from neruba_core.storage.sql.pricing import SqlPricing
+from neruba_core.storage.sql.schedule import SqlSchedule
 from neruba_core.storage.sql.statements import Statements
+from neruba_core.storage.sql.subscriptions import SqlSubscriptions
 from neruba_core.storage.sql.tenancy import SqlTenancy
 from neruba_core.storage.sql.usage import SqlUsage
 from neruba_core.storage.sql.wallets import SqlWallets
@@ -62,6 +67,26 @@ class SqlWork:
     def wallets(self) -> SqlWallets:
         return SqlWallets(self._statements)
 
+    @property
+    def pricing(self) -> SqlPricing:
+        return SqlPricing(self._statements)
+
+    @property
+    def subscriptions(self) -> SqlSubscriptions:
+        return SqlSubscriptions(self._statements)
+
+    @property
+    def invoices(self) -> SqlInvoices:
+        return SqlInvoices(self._statements)
+
+    @property
+    def billing(self) -> SqlBilling:
+        return SqlBilling(self._statements)
+
+    @property
+    def schedule(self) -> SqlSchedule:
+        return SqlSchedule(self._statements)
+
     def savepoint(self) -> AbstractContextManager[None]:
         """A block that is undone alone when an exception leaves it."""
         return self._statements.savepoint()
@@ -71,6 +96,7 @@ class SqlWork:
         stores = (
             self.tenancy, self.access, self.audit, self.idempotency,
             self.metering, self.usage, self.ledger, self.wallets,
+            self.pricing, self.subscriptions, self.invoices, self.billing,
         )  # fmt: skip
         for store in stores:
             yield from store.export(project_id)

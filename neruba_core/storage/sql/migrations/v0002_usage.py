@@ -22,6 +22,7 @@ def upgrade(op: Operations) -> None:
         kinds.text("properties"),
         kinds.flag("auto_declared"),
         kinds.int8("created_at"),
+        kinds.flag("shared"),
         sa.PrimaryKeyConstraint("project_id", "key", name="neruba_metrics_pk"),
         sa.ForeignKeyConstraint(["project_id"], ["neruba_projects.id"], name="neruba_metrics_project_fk"),
         sa.CheckConstraint(

@@ -79,10 +79,12 @@ def upgrade(op: Operations) -> None:
         ),
         sa.CheckConstraint("amount_micros > 0", name="neruba_transactions_amount_ck"),
         sa.CheckConstraint(
-            "(type = 'reversal') = (reverses IS NOT NULL)", name="neruba_transactions_reverses_ck"
+            "(type IN ('reversal', 'invoice_void')) = (reverses IS NOT NULL)",
+            name="neruba_transactions_reverses_ck",
         ),
         sa.CheckConstraint(
-            "type IN ('credit', 'debit', 'charge', 'reversal')", name="neruba_transactions_type_ck"
+            "type IN ('credit', 'debit', 'charge', 'reversal', 'usage', 'invoice', 'invoice_void')",
+            name="neruba_transactions_type_ck",
         ),
         sa.CheckConstraint("version > 0", name="neruba_transactions_version_ck"),
     )
@@ -92,6 +94,13 @@ def upgrade(op: Operations) -> None:
         ["project_id", "reverses"],
         postgresql_where=sa.text("reverses IS NOT NULL"),
         sqlite_where=sa.text("reverses IS NOT NULL"),
+    )
+    op.create_index(
+        "neruba_transactions_charged_ix",
+        "neruba_transactions",
+        ["project_id", "effective_at"],
+        postgresql_where=sa.text("type = 'charge'"),
+        sqlite_where=sa.text("type = 'charge'"),
     )
     op.create_table(
         "neruba_entries",
