@@ -312,9 +312,9 @@ def _invoice_row(invoice: Invoice) -> tuple[Any, ...]:
 
 def _invoice(row: Any) -> Invoice:
     project_id, invoice_id, kind, period, start, end, part, number, state, currency, tax_rate = row[:11]
-    amounts, blockers, (input_digest, cutoff) = row[11:21], row[21], row[22:24]
-    ledger_version, transaction_id, project_name, created_at, finalized_at = row[24:29]
-    voided_at, void_reason, lines = row[29:]
+    subtotal, tax, total, already_drawn, credit_applied, overdraft_billed, credit_granted = row[11:18]
+    rounding, amount_due, paid, blockers, input_digest, cutoff, ledger_version, transaction_id = row[18:26]
+    project_name, created_at, finalized_at, voided_at, void_reason, lines = row[26:]
     return Invoice(
         project_id,
         invoice_id,
@@ -327,15 +327,24 @@ def _invoice(row: Any) -> Invoice:
         currency,
         load_nouns(Line, lines),
         Decimal(tax_rate),
-        *amounts,
-        blockers=load_texts(blockers),
-        input_digest=input_digest,
-        cutoff=cutoff,
-        ledger_version=ledger_version,
-        transaction_id=transaction_id,
-        project_name=project_name,
-        created_at=instant(created_at),
-        finalized_at=instant_or_none(finalized_at),
-        voided_at=instant_or_none(voided_at),
-        void_reason=void_reason,
+        subtotal,
+        tax,
+        total,
+        already_drawn,
+        credit_applied,
+        overdraft_billed,
+        credit_granted,
+        rounding,
+        amount_due,
+        paid,
+        load_texts(blockers),
+        input_digest,
+        cutoff,
+        ledger_version,
+        transaction_id,
+        project_name,
+        instant(created_at),
+        instant_or_none(finalized_at),
+        instant_or_none(voided_at),
+        void_reason,
     )
