@@ -25,7 +25,7 @@ MAX_SAFE_INTEGER = 2**53 - 1
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff\u2028\u2029]")
 _IDEMPOTENCY_KEY = re.compile(r"[\x21-\x7e]{1,255}")
-_METRIC_KEY = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:-]{0,127}", re.ASCII)
+_KEY = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:-]{0,127}", re.ASCII)
 _EMAIL = re.compile(r"[^@\s\"(),:;<>\[\\\]]{1,64}@[A-Za-z0-9](?:[A-Za-z0-9.-]{0,251}[A-Za-z0-9])?")
 
 
@@ -61,9 +61,12 @@ def event_id(text: str) -> str:
 
 def metric_key(key: str) -> str:
     """Return *key* if it can name a metric: letters, digits and ``_ . : -``, at most 128."""
-    if not isinstance(key, str) or _METRIC_KEY.fullmatch(key) is None:
-        raise FormatInvalid("a metric key of letters, digits and _ . : - (at most 128)", ascii(key)[:80])
-    return key
+    return _key(key, "a metric key")
+
+
+def plan_key(key: str) -> str:
+    """Return *key* if it can name a plan: letters, digits and ``_ . : -``, at most 128."""
+    return _key(key, "a plan key")
 
 
 def email(address: str) -> str:
@@ -107,3 +110,9 @@ def clean_value(text: str) -> str:
     if len(text.encode()) > MAX_TEXT_BYTES:
         raise TextInvalid(f"the text is longer than {MAX_TEXT_BYTES} bytes")
     return text
+
+
+def _key(key: object, noun: str) -> str:
+    if not isinstance(key, str) or _KEY.fullmatch(key) is None:
+        raise FormatInvalid(f"{noun} of letters, digits and _ . : - (at most 128)", ascii(key)[:80])
+    return key

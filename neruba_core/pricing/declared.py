@@ -74,9 +74,9 @@ class TariffFields(TypedDict, total=False):
     maximum_amount: Amount | None
 
 
-def tariff_of(model: PriceModel | str, fields: TariffFields) -> Tariff:
+def tariff_of(model: PriceModel | str, fields: TariffFields, *, under: str = "") -> Tariff:
     """The tariff of an embedder's values. Raises ``FormatInvalid``, ``Amount…`` refusals or
-    ``PriceInvalid``."""
+    ``PriceInvalid`` with a path below *under*."""
     tiers, package_size = fields.get("tiers"), fields.get("package_size")
     return tariff(
         Parameters(
@@ -90,7 +90,8 @@ def tariff_of(model: PriceModel | str, fields: TariffFields) -> Tariff:
             included_micros=_micros(fields.get("included")),
             minimum_micros=_micros(fields.get("minimum_amount")),
             maximum_micros=_micros(fields.get("maximum_amount")),
-        )
+        ),
+        under=under,
     )
 
 
