@@ -16,9 +16,11 @@ class BillingStore(Protocol):
         """The stored periods by ascending start. Every project asked for is there."""
 
     def put_periods(self, periods: Sequence[BillingPeriod]) -> None:
-        """Insert, or overwrite ``invoiced_at`` of those of the same project and name."""
+        """Insert, or overwrite ``invoiced_at`` of those of the same project and name; nothing else of a
+        stored period ever changes. A start that is taken fails the unit."""
 
-    def add_runs(self, runs: Sequence[Run]) -> None: ...
+    def add_runs(self, runs: Sequence[Run]) -> None:
+        """Insert; an id that is taken fails the unit. Counts and totals may exceed 64 bits."""
 
     def run(self, project_id: str, run_id: str) -> Run | None: ...
 

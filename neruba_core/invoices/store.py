@@ -11,8 +11,8 @@ from neruba_core.invoices.model import Invoice, InvoiceState
 class InvoiceStore(Protocol):
     """Invoices, unique by (project, period, part) and by (project, number).
 
-    Everything here is written under the project's locked head. A finalized invoice is never replaced but
-    for ``set_state``; the table refuses it by trigger.
+    Everything but ``keep_pdf`` is written under the project's locked head. Whatever would change a finalized
+    invoice but for ``set_state`` fails the unit; a database refuses it by trigger. So does a key that is taken.
     """
 
     def put_drafts(self, invoices: Sequence[Invoice]) -> None:
@@ -22,10 +22,11 @@ class InvoiceStore(Protocol):
         """Insert finalized invoices, or overwrite the drafts of the same (project, id) with them."""
 
     def remove_draft(self, project_id: str, invoice_id: str) -> None:
-        """Forget a draft that nothing is left of."""
+        """Forget a draft that nothing is left of; where there is none, nothing happens."""
 
     def set_state(self, invoice: Invoice) -> None:
-        """Write the state, ``paid_micros``, ``transaction_id``-independent void fields of a finalized one."""
+        """Write ``state``, ``paid_micros``, ``voided_at`` and ``void_reason`` of an invoice that is not a
+        draft, and does not become one again; the rest of *invoice* is left aside."""
 
     def invoice(self, project_id: str, invoice_id: str) -> Invoice | None: ...
 
@@ -48,7 +49,8 @@ class InvoiceStore(Protocol):
         """How many finalized invoices have something left to pay, and how much that is in all."""
 
     def keep_pdf(self, project_id: str, invoice_id: str, content: bytes) -> bytes:
-        """Keep the PDF of a finalized invoice unless one is kept already; what is kept."""
+        """Keep the PDF of a finalized invoice unless one is kept already; what is kept. Waits for a
+        competitor in flight."""
 
     def pdf(self, project_id: str, invoice_id: str) -> bytes | None: ...
 

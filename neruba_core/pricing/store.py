@@ -11,21 +11,23 @@ from neruba_core.pricing.model import Price
 
 
 class PricingStore(Protocol):
-    """Prices, append-only: unique by (project, metric, version) and (project, metric, effective from).
-    Those of the catalogue are a table of their own with the same promises."""
+    """Prices, append-only: unique by (project, metric, currency, version) and by (project, metric, currency,
+    effective from). Those of the catalogue are a table of their own with the same promises."""
 
     def add_price(self, price: Price) -> Price | None:
-        """Insert and return None, or return the price of the same project, metric and *effective_from*.
+        """Insert and return None, or return the price of the same project, metric, currency and
+        *effective_from*. Any other key that is taken fails the unit.
         The caller holds ``lock_project``, or ``lock_catalogue`` for a price of the catalogue."""
 
     def prices(self, project_ids: Iterable[str]) -> dict[str, dict[str, tuple[Price, ...]]]:
-        """The projects' own prices: project id → metric key → versions by ascending ``effective_from``.
-        Every project asked for is there, if only with nothing in it."""
+        """The projects' own prices: project id → metric key → versions by ascending ``effective_from``
+        (then id). Every project asked for is there, if only with nothing in it."""
 
     def shared_prices(self) -> dict[str, tuple[Price, ...]]:
         """The catalogue's prices: metric key → versions by ascending ``effective_from`` (then id)."""
 
-    def price(self, project_id: str | None, price_id: str) -> Price | None: ...
+    def price(self, project_id: str | None, price_id: str) -> Price | None:
+        """The project's own price of this id; with None the catalogue's."""
 
     def lock_catalogue(self) -> None:
         """Keep others from changing the catalogue until the unit ends."""
@@ -41,7 +43,7 @@ class PricingStore(Protocol):
         """The meters whose slices start in ``[start, end)``, by project, metric and start."""
 
     def write_meters(self, meters: Sequence[Meter]) -> None:
-        """Insert or overwrite, under the project's locked head."""
+        """Insert or overwrite, under the project's locked head. Units may exceed 64 bits."""
 
 
 class HasPricing(Protocol):

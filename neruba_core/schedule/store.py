@@ -11,8 +11,8 @@ class ScheduleStore(Protocol):
     """Leases: who is doing a named piece of work, and until when nobody else may."""
 
     def lease(self, name: str, holder: str, *, now: Instant, until: Instant) -> bool:
-        """Compare and set: take or prolong the lease *name* for *holder* until *until*, unless another
-        holder's runs at *now*. At once visible to units that begin after this one commits."""
+        """Compare and set: take or prolong the lease *name* for *holder*, unless another holder's still runs
+        at *now* (it ends just before its *until*); whether *holder* has it. Waits for a competitor in flight."""
 
     def release(self, name: str, holder: str) -> None:
         """Give the lease back, if *holder* has it."""

@@ -10,7 +10,7 @@ from neruba_core.subscriptions.model import Plan, SubscriptionDecision
 
 class SubscriptionStore(Protocol):
     """Plan versions (of the whole deployment, append-only, unique by (key, version)) and the decisions of
-    each project (append-only, unique by (project, number))."""
+    each project (append-only, unique by (project, number)). A key that is taken fails the unit."""
 
     def add_plan(self, plan: Plan) -> None:
         """Insert; the caller holds ``pricing.lock_catalogue``."""
