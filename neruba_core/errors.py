@@ -883,6 +883,17 @@ class InvoiceNotVoidable(NerubaError):
 
 
 @refusal
+class LineNotFound(NerubaError):
+    """The invoice has no line of this id."""
+
+    code: ClassVar[str] = "invoice.line_not_found"
+    line_id: str
+
+    def __str__(self) -> str:
+        return f"the invoice has no line {self.line_id!r}"
+
+
+@refusal
 class RenderingUnavailable(NerubaError):
     """A format whose library is not installed here."""
 

@@ -244,6 +244,7 @@ STATUS: dict[str, int] = {
     "access.key_not_found": 404,
     "invitation.invalid": 404,
     "invoice.not_found": 404,
+    "invoice.line_not_found": 404,
     "member.not_found": 404,
     "metric.not_found": 404,
     "plan.not_found": 404,

@@ -10,11 +10,13 @@ import base64
 import hashlib
 from collections.abc import Callable
 from functools import cache
-from importlib.resources import files
+from pathlib import Path
 from typing import Any
 
 from neruba_core.errors import RenderingUnavailable
 from neruba_core.invoices.page import InvoicePage
+
+_TEMPLATES = Path(__file__).with_name("templates")
 
 
 def html(page: InvoicePage) -> str:
@@ -54,4 +56,4 @@ def _template() -> tuple[Any, Callable[[str], str]]:
 
 
 def _read(name: str) -> str:
-    return files("neruba_core.invoices").joinpath("templates", name).read_text("utf-8")
+    return (_TEMPLATES / name).read_text("utf-8")

@@ -16,6 +16,7 @@ from datetime import timedelta
 from decimal import Decimal
 from fractions import Fraction
 
+import attrs
 from attrs import frozen
 
 from neruba_core import money
@@ -54,6 +55,7 @@ class PageLine:
     """One row of the table. *steps* is the arithmetic behind the amount, *drawn* what credit paid of it
     before, empty where nothing was."""
 
+    id: str
     description: str
     service: str
     steps: tuple[str, ...]
@@ -90,6 +92,7 @@ class InvoicePage:
     state: State
     billed_to: str
     project_id: str
+    period: str
     facts: tuple[Fact, ...]
     lines: tuple[PageLine, ...]
     totals: tuple[Fact, ...]
@@ -118,6 +121,7 @@ def invoice_page(invoice: Invoice, timezone: str) -> InvoicePage:
         state=_state(invoice, timezone),
         billed_to=invoice.project_name,
         project_id=invoice.project_id,
+        period=_span(invoice.span, timezone),
         facts=tuple(_facts(invoice, timezone)),
         lines=tuple(
             _line(line, invoice, timezone, places) for line in invoice.lines if line.kind is not LineKind.TAX
@@ -132,6 +136,11 @@ def invoice_page(invoice: Invoice, timezone: str) -> InvoicePage:
         fine_print=_FINE_PRINT.format(timezone=timezone),
         issued_at=invoice.finalized_at or invoice.created_at,
     )
+
+
+def as_issued(invoice: Invoice) -> Invoice:
+    """*invoice* as it was on the day of issue, whatever has been paid since."""
+    return attrs.evolve(invoice, state=InvoiceState.FINALIZED, paid_micros=0)
 
 
 # --- the head ---------------------------------------------------------------------------------
@@ -184,6 +193,7 @@ def _facts(invoice: Invoice, timezone: str) -> Iterator[Fact]:
 
 def _line(line: Line, invoice: Invoice, timezone: str, places: int) -> PageLine:
     return PageLine(
+        id=line.id,
         description=line.description,
         service=_service(line, invoice, timezone),
         steps=tuple(_steps(line)),

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from functools import cache
-from importlib.resources import files
+from pathlib import Path
 from typing import Any
 
 import attrs
@@ -17,6 +17,8 @@ import attrs
 from neruba_core import instants
 from neruba_core.errors import RenderingUnavailable
 from neruba_core.invoices.page import InvoicePage
+
+_TEMPLATES = Path(__file__).with_name("templates")
 
 
 def pdf(page: InvoicePage) -> bytes:
@@ -47,4 +49,4 @@ def _typst() -> Any:
 
 @cache
 def _template() -> bytes:
-    return files("neruba_core.invoices").joinpath("templates", "invoice.typ").read_bytes()
+    return (_TEMPLATES / "invoice.typ").read_bytes()

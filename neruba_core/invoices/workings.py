@@ -70,6 +70,11 @@ def spelled(value: Fraction) -> str:
     return text.replace("-", MINUS)
 
 
+def plainly(value: Fraction) -> str:
+    """An amount of micro-units with all six decimals."""
+    return amount_text(int(value * money.MICROS), money.PLACES)
+
+
 def amount_text(micros: int, places: int) -> str:
     """An amount with exactly *places* decimals."""
     return f"{money.decimal(micros):,.{places}f}".replace("-", MINUS)

@@ -10,7 +10,11 @@ from neruba_core.audit.model import SYSTEM, Origin
 from neruba_core.choices import choice
 from neruba_core.context import Context
 from neruba_core.errors import InvoiceNotFound
+from neruba_core.invoices.explain import Explanation, explanation
+from neruba_core.invoices.html import html
 from neruba_core.invoices.model import Invoice, InvoiceState
+from neruba_core.invoices.page import InvoicePage, as_issued, invoice_page
+from neruba_core.invoices.pdf import pdf
 from neruba_core.pages import DEFAULT_LIMIT, Page, limited, page, place_of
 from neruba_core.storage.port import UnitOfWork
 from neruba_core.tenancy.projects import existing
@@ -24,14 +28,7 @@ class Invoices:
 
     def get(self, project_id: str, invoice_id: str) -> Invoice:
         """One invoice, draft or issued. Raises ``ProjectNotFound`` or ``InvoiceNotFound``."""
-
-        def read(work: UnitOfWork) -> Invoice:
-            found = work.invoices.invoice(existing(work, project_id).id, invoice_id)
-            if found is None:
-                raise InvoiceNotFound(invoice_id)
-            return found
-
-        return self._context.read(read)
+        return self._context.read(lambda work: _existing(work, project_id, invoice_id))
 
     def list(
         self,
@@ -71,3 +68,62 @@ class Invoices:
         ``InvoiceNotVoidable``.
         """
         raise NotImplementedError
+
+    # --- what people see ----------------------------------------------------------------------
+
+    def explain(
+        self,
+        project_id: str,
+        invoice_id: str,
+        *,
+        line_id: str | None = None,
+        limit: int = DEFAULT_LIMIT,
+        cursor: str | None = None,
+    ) -> Explanation:
+        """Why the invoice says what it says; with *line_id* that line alone, and a page of the events
+        behind it. ``neruba_core.invoices.spoken`` puts it into words.
+
+        Raises ``ProjectNotFound``, ``InvoiceNotFound``, ``LineNotFound``, ``FormatInvalid``,
+        ``CursorInvalid`` or ``CursorMismatch``.
+        """
+
+        def read(work: UnitOfWork) -> Explanation:
+            invoice, timezone = _placed(work, project_id, invoice_id)
+            return explanation(work, invoice, timezone=timezone, line_id=line_id, limit=limit, cursor=cursor)
+
+        return self._context.read(read)
+
+    def page(self, project_id: str, invoice_id: str) -> InvoicePage:
+        """The invoice as its reader sees it, before it is laid out. Raises as ``get`` does."""
+        return invoice_page(*self._context.read(lambda work: _placed(work, project_id, invoice_id)))
+
+    def html(self, project_id: str, invoice_id: str) -> str:
+        """The invoice as a printable page that needs nothing else. The same invoice gives the same text at
+        any later time. Raises as ``get`` does, or ``RenderingUnavailable``."""
+        return html(self.page(project_id, invoice_id))
+
+    def pdf(self, project_id: str, invoice_id: str) -> bytes:
+        """The invoice as a PDF. One that was issued is typeset once, as it was issued, and its bytes are
+        kept; drafts and void ones bear their mark. Raises as ``html`` does."""
+
+        invoice, timezone = self._context.read(lambda work: _placed(work, project_id, invoice_id))
+        if invoice.state in (InvoiceState.DRAFT, InvoiceState.VOID):
+            return pdf(invoice_page(invoice, timezone))
+        kept = self._context.read(lambda work: work.invoices.pdf(project_id, invoice_id))
+        if kept is not None:
+            return kept
+        content = pdf(invoice_page(as_issued(invoice), timezone))
+        return self._context.write(lambda work: work.invoices.keep_pdf(project_id, invoice_id, content))
+
+
+def _existing(work: UnitOfWork, project_id: str, invoice_id: str) -> Invoice:
+    found = work.invoices.invoice(existing(work, project_id).id, invoice_id)
+    if found is None:
+        raise InvoiceNotFound(invoice_id)
+    return found
+
+
+def _placed(work: UnitOfWork, project_id: str, invoice_id: str) -> tuple[Invoice, str]:
+    """The invoice and the time zone that its period was cut in."""
+    invoice = _existing(work, project_id, invoice_id)
+    return invoice, existing(work, project_id).timezone_at(invoice.span.start)

@@ -1,0 +1,154 @@
+"""Why an invoice says what it says.
+
+From each line to the quantity, the price, its parts and the rounding; from a line of usage on to its events,
+a page at a time; from the invoice to the postings of its transaction and the credit that they drew. Nothing
+is computed anew but sums: the explanation reads what the run wrote down, and every sum in it can be added up
+again. ``spoken`` puts it into words that can be read out to a customer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Protocol
+
+from attrs import frozen
+
+from neruba_core.errors import LineNotFound
+from neruba_core.instants import Instant
+from neruba_core.invoices.model import Invoice, InvoiceState, Line, LineKind
+from neruba_core.invoices.store import HasInvoices
+from neruba_core.invoices.workings import Reading, reading
+from neruba_core.ledger.chart import WALLET
+from neruba_core.ledger.model import Entry
+from neruba_core.ledger.store import HasLedger
+from neruba_core.pages import Page, limited, page, place_of
+from neruba_core.usage.model import UsageEvent, UsageVoid
+from neruba_core.usage.store import HasUsage
+from neruba_core.wallets.model import GrantKind
+from neruba_core.wallets.store import HasWallets
+
+_OF_EVENTS = frozenset({LineKind.USAGE, LineKind.ADJUSTMENT})
+
+
+class ExplainWork(HasInvoices, HasLedger, HasWallets, HasUsage, Protocol):
+    """What explaining an invoice reads."""
+
+
+@frozen
+class LineExplained:
+    """A line, the addends of its amount and its rounding. *number* is its place on the invoice, from 1."""
+
+    number: int
+    line: Line
+    reading: Reading
+
+
+@frozen
+class Drawn:
+    """What the invoice's transaction took out of one grant."""
+
+    grant_id: str
+    kind: GrantKind
+    amount_micros: int
+
+
+@frozen
+class EventExplained:
+    """An event of a line. *counted* tells whether the line's quantity includes it: what was voided before the
+    invoice, or arrived after it, does not count in it."""
+
+    event: UsageEvent
+    voided_at: Instant | None
+    counted: bool
+
+    @property
+    def id(self) -> str:
+        """The event's own id."""
+        return self.event.id
+
+
+@frozen
+class Explanation:
+    """See the module. *postings* and *drawn* are empty until the invoice is issued; *events* are those of
+    the one line that was asked for."""
+
+    invoice: Invoice
+    timezone: str
+    lines: tuple[LineExplained, ...]
+    postings: tuple[Entry, ...]
+    drawn: tuple[Drawn, ...]
+    events: Page[EventExplained] | None = None
+
+
+def explanation(
+    work: ExplainWork,
+    invoice: Invoice,
+    *,
+    timezone: str,
+    line_id: str | None = None,
+    limit: int,
+    cursor: str | None = None,
+) -> Explanation:
+    """Explain *invoice*, or of its lines only *line_id* with a page of the events behind it.
+
+    Raises ``LineNotFound``, ``FormatInvalid`` (limit), ``CursorInvalid`` or ``CursorMismatch``.
+    """
+    lines = tuple(
+        LineExplained(number, line, reading(line))
+        for number, line in enumerate(invoice.lines, 1)
+        if line_id is None or line.id == line_id
+    )
+    if line_id is not None and not lines:
+        raise LineNotFound(line_id)
+    postings: tuple[Entry, ...] = ()
+    if invoice.transaction_id is not None:
+        postings = tuple(work.ledger.entries_of(invoice.project_id, invoice.transaction_id))
+    events = None if line_id is None else _events(work, invoice, lines[0].line, limit, cursor)
+    return Explanation(invoice, timezone, lines, postings, tuple(_drawn(work, postings)), events)
+
+
+def _drawn(work: HasWallets, postings: tuple[Entry, ...]) -> Iterator[Drawn]:
+    taken = [entry for entry in postings if entry.account.startswith(f"{WALLET}:") and entry.debit_micros]
+    if not taken:
+        return
+    ids = [entry.account.partition(":")[2] for entry in taken]
+    grants = work.wallets.grants(taken[0].project_id, ids)
+    for entry, grant_id in zip(taken, ids, strict=True):
+        yield Drawn(grant_id, grants[grant_id].kind, entry.debit_micros)
+
+
+# --- events -----------------------------------------------------------------------------------
+
+
+def _events(
+    work: HasUsage, invoice: Invoice, line: Line, limit: int, cursor: str | None
+) -> Page[EventExplained]:
+    most = limited(limit)
+    filters = ("explain", invoice.project_id, invoice.id, line.id)
+    before = place_of(cursor, *filters)
+    if line.kind not in _OF_EVENTS or line.metric_key is None:
+        return Page((), None)
+    rows = work.usage.events(
+        invoice.project_id,
+        limit=most + 1,
+        before=before,
+        metric_key=line.metric_key,
+        start=line.service.start,
+        end=line.service.end,
+    )
+    voids = work.usage.voids(invoice.project_id, [event.id for event in rows])
+    explained = [_explained(event, voids.get(event.id), invoice, line) for event in rows]
+    return page(explained, most, "id", *filters)
+
+
+def _explained(event: UsageEvent, void: UsageVoid | None, invoice: Invoice, line: Line) -> EventExplained:
+    voided_at = None if void is None else void.voided_at
+    if invoice.state is InvoiceState.DRAFT:
+        # A draft is what the last run saw; the next one sees what is there now.
+        return EventExplained(event, voided_at, counted=void is None)
+    at = invoice.finalized_at or invoice.created_at
+    known = event.received_at <= at
+    if event.late and line.kind is LineKind.USAGE and invoice.part == 1:
+        # It arrived when the period had been invoiced, which is what this document did.
+        known = False
+    return EventExplained(event, voided_at, counted=known and (voided_at is None or voided_at > at))
