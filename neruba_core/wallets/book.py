@@ -112,7 +112,7 @@ class Book:
             balance_micros=within_total(balance),
             overdraft_micros=moved.get(OVERDRAFT, head.overdraft_micros),
             held_micros=head.held_micros,
-            receivable_micros=head.receivable_micros,
+            receivable_micros=moved.get(self.chart.receivable, head.receivable_micros),
         )
         self.accounts.update(moved)
         self.changed.update(moved)
