@@ -24,14 +24,18 @@ from neruba_core.ledger.chart import DEFAULT, Chart
 from neruba_core.namespaces.access_keys import AccessKeys
 from neruba_core.namespaces.audit import Audit
 from neruba_core.namespaces.billing import Billing
+from neruba_core.namespaces.catalogue import Catalogue
 from neruba_core.namespaces.charges import Charges
 from neruba_core.namespaces.invoices import Invoices
 from neruba_core.namespaces.ledger import Ledger
 from neruba_core.namespaces.members import Members
 from neruba_core.namespaces.metrics import Metrics
+from neruba_core.namespaces.platform_keys import PlatformKeys
+from neruba_core.namespaces.plans import Plans
 from neruba_core.namespaces.prices import Prices
 from neruba_core.namespaces.projects import Projects
 from neruba_core.namespaces.sessions import Sessions
+from neruba_core.namespaces.subscriptions import Subscriptions
 from neruba_core.namespaces.usage import Usage
 from neruba_core.namespaces.users import Users
 from neruba_core.namespaces.wallets import Wallets
@@ -81,8 +85,12 @@ class Neruba:
         self.projects = Projects(context)
         self.members = Members(context)
         self.access_keys = AccessKeys(context)
+        self.platform_keys = PlatformKeys(context)
         self.metrics = Metrics(context)
+        self.catalogue = Catalogue(context)
         self.prices = Prices(context)
+        self.plans = Plans(context)
+        self.subscriptions = Subscriptions(context)
         self.usage = Usage(context)
         self.charges = Charges(context)
         self.wallets = Wallets(context)

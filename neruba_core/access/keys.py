@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from datetime import timedelta
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from attrs import evolve
 
 from neruba_core import instants
 from neruba_core.access import secrets
-from neruba_core.access.model import AccessKey, IssuedKey, Scope
+from neruba_core.access.model import AccessKey, IssuedKey, PlatformKey, PlatformScope, Scope
 from neruba_core.access.secrets import Mint
 from neruba_core.access.store import HasAccess
 from neruba_core.audit.changes import note_change
@@ -27,6 +27,9 @@ from neruba_core.tenancy.store import HasTenancy
 
 MOST_OVERLAP_HOURS = 168
 
+S = TypeVar("S", Scope, PlatformScope)
+K = TypeVar("K", AccessKey, PlatformKey)
+
 
 class Keyed(HasAccess, HasTenancy, Protocol):
     """Keys and the projects they belong to."""
@@ -36,9 +39,9 @@ class Keeping(Keyed, HasAudit, Protocol):
     """What a change of a project's keys reads and writes."""
 
 
-def scopes_of(given: Iterable[Scope | str]) -> tuple[Scope, ...]:
+def scopes_of(kind: type[S], given: Iterable[S | str]) -> tuple[S, ...]:
     """The scopes in the order given: at least one, none twice. Raises ``FormatInvalid``."""
-    scopes = tuple(choice(Scope, scope, "a scope") for scope in given)
+    scopes = tuple(choice(kind, scope, "a scope") for scope in given)
     if not scopes or len(set(scopes)) != len(scopes):
         raise FormatInvalid(
             "a list of at least one scope, none twice", ", ".join(scope.value for scope in scopes)
@@ -66,8 +69,7 @@ def issue(
     origin: Origin,
 ) -> IssuedKey:
     """Make a key. Raises ``FormatInvalid`` (expiry), ``ProjectNotFound`` or ``ProjectArchived``."""
-    if expires_at is not None and expires_at <= at:
-        raise FormatInvalid("an expiry in the future", instants.text(expires_at))
+    require_future(expires_at, at)
     locked_writable(work, project_id)
     issued = _issue(work, project_id, name, scopes, expires_at, mint=mint, at=at, ids=ids)
     details: dict[str, Json] = {
@@ -98,9 +100,9 @@ def rotate(
     key = _key(work, project_id, key_id)
     if not key.alive(at):
         raise AccessKeyEnded(key_id)
-    expires_at = None if key.expires_at is None else at + (key.expires_at - key.created_at)
+    expires_at = successors_expiry(key, at)
     issued = _issue(work, project_id, key.name, key.scopes, expires_at, mint=mint, at=at, ids=ids)
-    work.access.replace_key(_ending(key, at, overlap_hours))
+    work.access.replace_key(ending(key, at, overlap_hours))
     details: dict[str, Json] = {"successor": issued.key.id, "overlapHours": overlap_hours}
     note_change(work, project_id, "access_key.rotated", key_id, details, at=at, ids=ids, origin=origin)
     return issued
@@ -139,6 +141,25 @@ def authenticate(work: HasAccess, key_id: str, secret_hash: str, *, at: Instant)
     return key
 
 
+def require_future(expires_at: Instant | None, at: Instant) -> None:
+    """Raise ``FormatInvalid`` where a key would have ended before it begins."""
+    if expires_at is not None and expires_at <= at:
+        raise FormatInvalid("an expiry in the future", instants.text(expires_at))
+
+
+def successors_expiry(key: AccessKey | PlatformKey, at: Instant) -> Instant | None:
+    """When a key that takes over from *key* at *at* ends: it lives as long as that one was made for."""
+    return None if key.expires_at is None else at + (key.expires_at - key.created_at)
+
+
+def ending(key: K, at: Instant, overlap_hours: int) -> K:
+    """The key as it is once it has a successor; an overlap never prolongs its life."""
+    if overlap_hours == 0:
+        return evolve(key, revoked_at=at)
+    end = at + timedelta(hours=overlap_hours)
+    return evolve(key, expires_at=end if key.expires_at is None else min(key.expires_at, end))
+
+
 def _issue(
     work: HasAccess,
     project_id: str,
@@ -164,14 +185,6 @@ def _issue(
     )
     work.access.add_key(key)
     return IssuedKey(key, minted.secret)
-
-
-def _ending(key: AccessKey, at: Instant, overlap_hours: int) -> AccessKey:
-    """The key as it is once it has a successor; an overlap never prolongs its life."""
-    if overlap_hours == 0:
-        return evolve(key, revoked_at=at)
-    end = at + timedelta(hours=overlap_hours)
-    return evolve(key, expires_at=end if key.expires_at is None else min(key.expires_at, end))
 
 
 def _key(work: HasAccess, project_id: str, key_id: str) -> AccessKey:

@@ -1,4 +1,4 @@
-"""The text of an access key: ``nrb_{live|test}_{id}_{secret}{check}``.
+"""The text of an access key: ``nrb_{live|test}_{id}_{secret}{check}``, of a platform key ``nrp_…``.
 
 The id finds the key, 43 base62 digits carry 256 random bits, and 6 more carry the CRC-32 of all that
 comes before them, so a typo or a cut-off paste is refused without touching the database. What is stored
@@ -20,14 +20,17 @@ from attrs import field, frozen
 from neruba_core.errors import KeyRefused
 
 ID_PREFIX = "key"
+PLATFORM_ID_PREFIX = "pky"
 ENVIRONMENTS = ("live", "test")
 
 _DIGITS = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 _SECRET_BYTES = 32
 _SECRET_DIGITS = 43
 _CHECK_DIGITS = 6
+_BRANDS = {ID_PREFIX: "nrb", PLATFORM_ID_PREFIX: "nrp"}
 _SHAPE = re.compile(
-    rf"nrb_(?:{'|'.join(ENVIRONMENTS)})_([0-9a-f]{{32}})_[0-9A-Za-z]{{{_SECRET_DIGITS + _CHECK_DIGITS}}}",
+    rf"(nrb|nrp)_(?:{'|'.join(ENVIRONMENTS)})_([0-9a-f]{{32}})_"
+    rf"[0-9A-Za-z]{{{_SECRET_DIGITS + _CHECK_DIGITS}}}",
     re.ASCII,
 )
 
@@ -47,7 +50,8 @@ Mint: TypeAlias = Callable[[str], Minted]
 
 def mint(key_id: str, environment: str, pepper: bytes, randomness: Callable[[int], bytes]) -> Minted:
     """A new secret for the key *key_id* of a ``live`` or ``test`` deployment."""
-    prefix = f"nrb_{environment}_{key_id.removeprefix(f'{ID_PREFIX}_')}"
+    kind, _, digits = key_id.partition("_")
+    prefix = f"{_BRANDS[kind]}_{environment}_{digits}"
     number = int.from_bytes(randomness(_SECRET_BYTES), "big")
     body = f"{prefix}_{_base62(number, _SECRET_DIGITS)}"
     secret = body + _check(body)
@@ -59,7 +63,12 @@ def key_id_of(secret: str) -> str:
     match = _SHAPE.fullmatch(secret)
     if match is None or _check(secret[:-_CHECK_DIGITS]) != secret[-_CHECK_DIGITS:]:
         raise KeyRefused
-    return f"{ID_PREFIX}_{match[1]}"
+    return f"{PLATFORM_ID_PREFIX if is_platform(secret) else ID_PREFIX}_{match[2]}"
+
+
+def is_platform(secret: str) -> bool:
+    """Whether *secret* claims to be a platform key's."""
+    return secret.startswith(_BRANDS[PLATFORM_ID_PREFIX])
 
 
 def digest(secret: str, pepper: bytes) -> str:

@@ -38,7 +38,7 @@ class AccessKeys:
         """
         context = self._context
         clean_name = texts.clean(name)
-        wanted = keys.scopes_of(scopes)
+        wanted = keys.scopes_of(Scope, scopes)
         expiry = None if expires_at is None else utc(expires_at)
         return context.write(
             lambda work: keys.issue(
@@ -107,7 +107,8 @@ class AccessKeys:
         return context.read(lambda work: keys.authenticate(work, key_id, secret_hash, at=context.clock()))
 
     def touch(self, used_at: Mapping[str, Instant]) -> None:
-        """Note when keys were last used, by key id; older moments than the one noted change nothing."""
+        """Note when keys, those of the platform too, were last used, by key id; moments older than the one
+        noted change nothing."""
         self._context.write(lambda work: work.access.touch_keys(used_at))
 
     def _mint(self, key_id: str) -> secrets.Minted:

@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 
 from attrs import define, evolve, field
 
-from neruba_core.access.model import AccessKey
+from neruba_core.access.model import AccessKey, PlatformKey
 from neruba_core.instants import Instant
-from neruba_core.storage.memory.tables import DuplicateKey, Table, Undo
+from neruba_core.storage.memory.tables import EVERYONE, DuplicateKey, Table, Undo
 
 
 @define(eq=False)
@@ -17,6 +17,7 @@ class AccessTables:
 
     keys: Table[str, AccessKey] = field(factory=Table)
     project_of: dict[str, str] = field(factory=dict)
+    platform_keys: Table[str, PlatformKey] = field(factory=Table)
 
 
 @define(eq=False)
@@ -50,6 +51,31 @@ class MemoryAccess:
             current = self.key(key_id)
             if current is not None and (current.last_used_at is None or current.last_used_at < at):
                 self._replace(evolve(current, last_used_at=at))
+            platform = self.platform_key(key_id)
+            if platform is not None and (platform.last_used_at is None or platform.last_used_at < at):
+                self._replace_platform(evolve(platform, last_used_at=at))
+
+    # --- platform keys ------------------------------------------------------------------------
+
+    def add_platform_key(self, key: PlatformKey) -> None:
+        self._tables.platform_keys.add(self._undo, EVERYONE, key.id, key)
+
+    def platform_key(self, key_id: str) -> PlatformKey | None:
+        return self._tables.platform_keys.get(EVERYONE, key_id)
+
+    def lock_platform_key(self, key_id: str) -> PlatformKey | None:
+        return self.platform_key(key_id)
+
+    def platform_keys(self, *, limit: int, before: str | None) -> Sequence[PlatformKey]:
+        return self._tables.platform_keys.page(EVERYONE, limit=limit, before=before)
+
+    def replace_platform_key(self, key: PlatformKey) -> None:
+        current = self.platform_key(key.id)
+        if current is not None:
+            self._replace_platform(evolve(current, revoked_at=key.revoked_at, expires_at=key.expires_at))
+
+    def _replace_platform(self, key: PlatformKey) -> None:
+        self._tables.platform_keys.replace(self._undo, EVERYONE, key.id, key)
 
     def _replace(self, key: AccessKey) -> None:
         self._tables.keys.replace(self._undo, key.project_id, key.id, key)

@@ -1,12 +1,13 @@
-"""Promises of ``MeteringStore``: metrics unique by project and key, declared at once by one of many."""
+"""Promises of ``MeteringStore``: metrics unique by project and key, declared at once by one of many; and
+those of the catalogue, which no change passes by a project that is just about to follow."""
 
 from __future__ import annotations
 
 import pytest
 from attrs import evolve
 
-from neruba_core.metering.model import Aggregation, PropertyRule, PropertyType
-from neruba_core.storage.port import Storage
+from neruba_core.metering.model import Aggregation, PropertyRule, PropertyType, SharedMetric
+from neruba_core.storage.port import Storage, UnitOfWork
 from neruba_core.testing.contract import samples
 from neruba_core.testing.contract.base import Promises
 from neruba_core.testing.contract.samples import AWKWARD, STORED, TOKENS, later, tenant
@@ -148,3 +149,136 @@ class Metering(Promises):
         found = read(storage, lambda work: work.metering.metrics([one, other]))
         assert found[one] == {STORED: samples.metric(one, STORED), TOKENS: changed}
         assert found[other][TOKENS] == samples.metric(other, TOKENS)
+
+    # --- the catalogue ------------------------------------------------------------------------
+
+    @pytest.mark.parametrize("aggregation", Aggregation)
+    def test_a_shared_metric_comes_back_as_it_was_stored(
+        self, storage: Storage, aggregation: Aggregation
+    ) -> None:
+        """
+        By all ways that lead to it.
+        """
+        metric = samples.shared_metric(
+            aggregation=aggregation,
+            unit=AWKWARD,
+            unique_property="region",
+            free=True,
+            properties=RULES,
+            created_at=later(micros=1),
+        )
+
+        added = write(storage, lambda work: work.metering.add_shared_metric(metric))
+
+        assert added
+        assert read(storage, lambda work: work.metering.shared_metrics()[metric.key]) == metric
+        with storage.work() as work:
+            assert work.metering.hold_shared_metrics([metric.key, "none"]) == {metric.key: metric}
+            assert work.metering.lock_shared_metric(metric.key) == metric
+            assert work.metering.lock_shared_metric("none") is None
+
+    def test_shared_metrics_come_by_key_bytewise(self, storage: Storage) -> None:
+        """
+        Upper case before lower.
+        """
+        stem = samples.new_id("metric")
+        with storage.work() as work:
+            for end in ("b", "a", "B", ".", "_"):
+                work.metering.add_shared_metric(samples.shared_metric(key=stem + end))
+
+        found = list(read(storage, lambda work: work.metering.shared_metrics()))
+
+        assert found == sorted(found, key=str.encode)
+        assert {key for key in found if key.startswith(stem)} == {stem + end for end in "baB._"}
+
+    def test_a_shared_key_is_taken_once(self, storage: Storage) -> None:
+        """
+        The first stays as it is; a competitor in flight is waited for.
+        """
+        metric = samples.shared_metric()
+        other = evolve(metric, free=True)
+
+        with Rival(storage, lambda work: work.metering.add_shared_metric(metric)) as rival:
+            ours = start(lambda: write(storage, lambda work: work.metering.add_shared_metric(other)))
+            waited = waits(ours)
+            rival.commit()
+
+        assert waited
+        assert not answer(ours)
+        assert read(storage, lambda work: work.metering.shared_metrics()[metric.key]) == metric
+
+    def test_whoever_follows_is_overwritten(self, storage: Storage) -> None:
+        """
+        In every project, but neither their own metrics of that key nor others that they share.
+        """
+        metric, another = samples.shared_metric(), samples.shared_metric()
+        one, other, own = tenant(storage), tenant(storage), tenant(storage)
+        changed = evolve(metric, unit=AWKWARD, free=True, properties=RULES)
+        with storage.work() as work:
+            work.metering.add_shared_metric(metric)
+            work.metering.add_metrics([metric.followed_by(one), metric.followed_by(other)])
+            work.metering.add_metrics([another.followed_by(one), samples.metric(own, metric.key)])
+
+        with storage.work() as work:
+            work.metering.replace_shared_metric(changed)
+            work.metering.replace_shared_metric(evolve(another, key="none"))
+            work.metering.update_followers(changed)
+
+        found = read(storage, lambda work: work.metering.metrics([one, other, own]))
+        shared = read(storage, lambda work: work.metering.shared_metrics())
+        assert found[one][metric.key] == changed.followed_by(one)
+        assert found[other][metric.key] == changed.followed_by(other)
+        assert found[one][another.key] == another.followed_by(one)
+        assert found[own][metric.key] == samples.metric(own, metric.key)
+        assert (shared[metric.key], "none" in shared) == (changed, False)
+
+    def test_a_change_waits_for_whoever_is_about_to_follow(self, storage: Storage) -> None:
+        """
+        Then it finds them, and leaves nobody behind with what was before.
+        """
+        metric = samples.shared_metric()
+        project_id = tenant(storage)
+        write(storage, lambda work: work.metering.add_shared_metric(metric))
+
+        with Rival(storage, lambda work: _follow(work, project_id, metric.key)) as rival:
+            ours = start(lambda: write(storage, lambda work: _free(work, metric.key)))
+            waited = waits(ours)
+            rival.commit()
+
+        assert waited
+        changed = answer(ours)
+        found = read(storage, lambda work: work.metering.metrics([project_id]))
+        assert found[project_id][metric.key] == changed.followed_by(project_id)
+
+    def test_whoever_follows_waits_for_a_change(self, storage: Storage) -> None:
+        """
+        And follows what it has become.
+        """
+        metric = samples.shared_metric()
+        project_id = tenant(storage)
+        write(storage, lambda work: work.metering.add_shared_metric(metric))
+
+        with Rival(storage, lambda work: _free(work, metric.key)) as rival:
+            ours = start(lambda: write(storage, lambda work: _follow(work, project_id, metric.key)))
+            waited = waits(ours)
+            rival.commit()
+
+        assert waited
+        assert answer(ours).free
+        found = read(storage, lambda work: work.metering.metrics([project_id]))
+        assert found[project_id][metric.key].free
+
+
+def _follow(work: UnitOfWork, project_id: str, key: str) -> SharedMetric:
+    metric = work.metering.hold_shared_metrics([key])[key]
+    work.metering.add_metrics([metric.followed_by(project_id)])
+    return metric
+
+
+def _free(work: UnitOfWork, key: str) -> SharedMetric:
+    metric = work.metering.lock_shared_metric(key)
+    assert metric is not None
+    changed = evolve(metric, free=True)
+    work.metering.replace_shared_metric(changed)
+    work.metering.update_followers(changed)
+    return changed

@@ -10,14 +10,14 @@ import hashlib
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from neruba_core.access.model import AccessKey, Scope
+from neruba_core.access.model import AccessKey, PlatformKey, PlatformScope, Scope
 from neruba_core.audit.model import Attempt, Change, Outcome, Trail
 from neruba_core.idempotency.model import Answer
 from neruba_core.identity.model import Session, Throttle, User
 from neruba_core.ids import Ids
 from neruba_core.instants import Instant
 from neruba_core.ledger.model import Account, Entry, Head, Transaction, TransactionType
-from neruba_core.metering.model import Aggregation, Metric
+from neruba_core.metering.model import Aggregation, Metric, SharedMetric
 from neruba_core.storage.port import Storage, UnitOfWork
 from neruba_core.tenancy.model import Invitation, Membership, MetricPolicy, Project, Role
 from neruba_core.usage.model import NewUsage, QuarantinedUsage, QuarantineState, UsageEvent, UsageVoid
@@ -163,6 +163,34 @@ def access_key(project_id: str, **changes: Any) -> AccessKey:
         "created_at": NOW,
     }
     return AccessKey(**fields | changes)
+
+
+def platform_key(**changes: Any) -> PlatformKey:
+    key_id = new_id("pky")
+    fields: dict[str, Any] = {
+        "id": key_id,
+        "name": "Sign-up",
+        "scopes": (PlatformScope.PROJECTS_WRITE, PlatformScope.READ_BILLING),
+        "prefix": f"nrp_test_{key_id.removeprefix('pky_')}",
+        "secret_hash": digest(key_id).hex(),
+        "created_at": NOW,
+        "created_by": "user:usr_a",
+    }
+    return PlatformKey(**fields | changes)
+
+
+def shared_metric(**changes: Any) -> SharedMetric:
+    fields: dict[str, Any] = {
+        "key": new_id("metric"),
+        "aggregation": Aggregation.SUM,
+        "unit": None,
+        "unique_property": None,
+        "free": False,
+        "properties": (),
+        "created_at": NOW,
+        "created_by": "user:usr_a",
+    }
+    return SharedMetric(**fields | changes)
 
 
 def metric(project_id: str, key: str = TOKENS, **changes: Any) -> Metric:

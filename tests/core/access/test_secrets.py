@@ -13,7 +13,9 @@ from neruba_core.errors import KeyRefused
 
 ALPHABET = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz_- é"
 
-key_ids = st.integers(0, 2**128 - 1).map(lambda number: f"key_{number:032x}")
+BRANDS = {"key": "nrb", "pky": "nrp"}
+
+key_ids = st.builds("{}_{:032x}".format, st.sampled_from(list(BRANDS)), st.integers(0, 2**128 - 1))
 minted = st.builds(
     secrets.mint,
     key_ids,
@@ -26,12 +28,13 @@ minted = st.builds(
 @given(key_ids, st.sampled_from(secrets.ENVIRONMENTS), st.binary(min_size=32, max_size=32))
 def test_a_secret_names_its_key(key_id, environment, drawn):
     """
-    Whatever is drawn, the text has one shape and leads back to the id.
+    Whatever is drawn, the text has one shape and leads back to the id, of a project's key or the platform's.
     """
     made = secrets.mint(key_id, environment, b"pepper", lambda count: drawn[:count])
 
     assert secrets.key_id_of(made.secret) == key_id
-    assert re.fullmatch(rf"nrb_{environment}_[0-9a-f]{{32}}_[0-9A-Za-z]{{49}}", made.secret)
+    assert secrets.is_platform(made.secret) is key_id.startswith("pky")
+    assert re.fullmatch(rf"{BRANDS[key_id[:3]]}_{environment}_[0-9a-f]{{32}}_[0-9A-Za-z]{{49}}", made.secret)
     assert made.secret.startswith(made.prefix + "_")
     assert made.secret_hash == secrets.digest(made.secret, b"pepper")
 

@@ -14,6 +14,7 @@ from neruba_core.namespaces.audit import Audit
 from neruba_core.namespaces.catalogue import Catalogue
 from neruba_core.namespaces.members import Members
 from neruba_core.namespaces.metrics import Metrics
+from neruba_core.namespaces.platform_keys import PlatformKeys
 from neruba_core.namespaces.projects import Projects
 from neruba_core.namespaces.sessions import Sessions
 from neruba_core.namespaces.users import Users
@@ -40,6 +41,7 @@ class Stage:
         self.projects = Projects(self.context)
         self.members = Members(self.context)
         self.access_keys = AccessKeys(self.context)
+        self.platform_keys = PlatformKeys(self.context)
         self.metrics = Metrics(self.context)
         self.catalogue = Catalogue(self.context)
         self.audit = Audit(self.context)
