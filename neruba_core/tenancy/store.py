@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Protocol
 
 from neruba_core.instants import Instant
@@ -31,6 +31,12 @@ class TenancyStore(Protocol):
 
     def lock_project(self, project_id: str) -> Project | None:
         """The project, locked against ``lock_project`` elsewhere until the unit ends."""
+
+    def lock_projects(self, project_ids: Iterable[str]) -> dict[str, Project]:
+        """Like ``lock_project`` for many, taken in ascending id so that no two units wait in a circle."""
+
+    def note_invoiced(self, until: Mapping[str, Instant | None]) -> None:
+        """Overwrite ``invoiced_until`` of these projects, which the caller has locked."""
 
     def replace_project(self, project: Project) -> None:
         """Overwrite the project of the same id."""

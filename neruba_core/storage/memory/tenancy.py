@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import islice
 
 from attrs import define, evolve, field
@@ -58,6 +58,14 @@ class MemoryTenancy:
 
     def lock_project(self, project_id: str) -> Project | None:
         return self.project(project_id)
+
+    def lock_projects(self, project_ids: Iterable[str]) -> dict[str, Project]:
+        return self.projects(sorted(project_ids))
+
+    def note_invoiced(self, until: Mapping[str, Instant | None]) -> None:
+        for project in self.projects(until).values():
+            noted = evolve(project, invoiced_until=until[project.id])
+            self._tables.projects.replace(self._undo, EVERYONE, project.id, noted)
 
     def replace_project(self, project: Project) -> None:
         earlier = self.project(project.id)

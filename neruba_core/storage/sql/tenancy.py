@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from decimal import Decimal
 from typing import Any
 
@@ -13,7 +13,7 @@ from sqlalchemy import update as changing
 
 from neruba_core.instants import Instant
 from neruba_core.pricing.exact import rate_text
-from neruba_core.storage.sql.bulk import insert, insert_new, upsert
+from neruba_core.storage.sql.bulk import insert, insert_new, update, upsert
 from neruba_core.storage.sql.codec import (
     dump_nouns,
     instant,
@@ -23,7 +23,7 @@ from neruba_core.storage.sql.codec import (
     micros_or_none,
 )
 from neruba_core.storage.sql.columns import METADATA, one_of, reference, small, tenant, text, whole
-from neruba_core.storage.sql.queries import Query, each, given
+from neruba_core.storage.sql.queries import Query, among, each, given
 from neruba_core.storage.sql.statements import SqlStore, below
 from neruba_core.tenancy.model import (
     BillingMode,
@@ -126,6 +126,16 @@ _PROJECT_BY_EXTERNAL_KEY = Query(
 _LOCK_PROJECT = Query(
     select(PROJECTS).where(PROJECTS.c.id == given("project_id")).with_for_update(key_share=True)
 )
+# Locked in ascending order, or two units could wait for each other in a circle.
+_LOCK_PROJECTS = Query(
+    lambda postgresql: (
+        select(PROJECTS)
+        .where(among(postgresql, PROJECTS.c.id, "project_ids"))
+        .order_by(PROJECTS.c.id)
+        .with_for_update(key_share=True)
+    )
+)
+_NOTE_INVOICED = update(PROJECTS, "invoiced_until")
 _MEMBERSHIP = Query(
     select(MEMBERSHIPS).where(
         MEMBERSHIPS.c.project_id == given("project_id"), MEMBERSHIPS.c.user_id == given("user_id")
@@ -180,6 +190,14 @@ class SqlTenancy(SqlStore):
     def lock_project(self, project_id: str) -> Project | None:
         row = self._statements.ask_one(_LOCK_PROJECT, project_id=project_id)
         return None if row is None else _project(row)
+
+    def lock_projects(self, project_ids: Iterable[str]) -> dict[str, Project]:
+        rows = self._statements.ask(_LOCK_PROJECTS, project_ids=set(project_ids))
+        return {row[0]: _project(row) for row in rows}
+
+    def note_invoiced(self, until: Mapping[str, Instant | None]) -> None:
+        rows = [(micros_or_none(moment), project_id) for project_id, moment in sorted(until.items())]
+        self._statements.write(_NOTE_INVOICED, rows)
 
     def replace_project(self, project: Project) -> None:
         names = [column.name for column in PROJECTS.columns]

@@ -230,6 +230,24 @@ class Tenancy(Promises):
         assert project is not None
         assert project.credit_limit_micros == 6
 
+    def test_many_projects_are_locked_and_noted_as_invoiced_at_once(self, storage: Storage) -> None:
+        """
+        Nothing else of them changes; what is not there is left out.
+        """
+        one, other, untouched = (tenant(storage) for _ in range(3))
+
+        with storage.work() as work:
+            before = work.tenancy.lock_projects([other, one, "prj_none", one])
+            work.tenancy.note_invoiced({one: later(micros=1), other: None})
+            work.tenancy.note_invoiced({})
+
+        with storage.snapshot() as work:
+            after = work.tenancy.projects([one, other, untouched])
+        assert set(before) == {one, other}
+        assert after[one] == evolve(before[one], invoiced_until=later(micros=1))
+        assert after[other] == before[other]
+        assert after[untouched].invoiced_until is None
+
     def test_a_project_that_is_not_there_cannot_be_locked(self, storage: Storage) -> None:
         """
         The answer is none, as with reading it.
