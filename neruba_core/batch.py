@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from typing import TypeAlias
 
 from neruba_core.audit.outcomes import Unreadable, note_unreadable
+from neruba_core.billing.prepaid import opener
 from neruba_core.context import Context
 from neruba_core.errors import StorageError
 from neruba_core.idempotency.outcomes import Rejected
@@ -47,7 +48,10 @@ def _execute(context: Context, commands: Sequence[Command], note: Note) -> list[
         sent = [command for command in commands if isinstance(command, Sent)]
         orders = [command for command in commands if isinstance(command, Order)]
         unreadable = [command for command in commands if isinstance(command, Unreadable)]
-        recorded = iter(record(work, sent, at=at, ids=context.ids) if sent else ())
+        open_draws = opener(
+            work, at=at, ids=context.ids, chart=context.chart, also=[order.project_id for order in orders]
+        )
+        recorded = iter(record(work, sent, at=at, ids=context.ids, open_draws=open_draws) if sent else ())
         settled = iter(settle(work, orders, at=at, ids=context.ids, chart=context.chart) if orders else ())
         if unreadable:
             note_unreadable(work, unreadable, at=at, ids=context.ids)

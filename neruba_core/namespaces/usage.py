@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, TypeAlias
 
 from attrs import frozen
@@ -10,6 +10,7 @@ from attrs import frozen
 from neruba_core import texts
 from neruba_core.audit.model import SYSTEM, Origin
 from neruba_core.audit.outcomes import Unreadable, note_unreadable
+from neruba_core.billing.prepaid import Draws, opener
 from neruba_core.context import Context
 from neruba_core.errors import FormatInvalid, KeyInvalid, NerubaError, UsageNotFound
 from neruba_core.idempotency.outcomes import (
@@ -87,7 +88,7 @@ class Usage:
         def run(work: UnitOfWork) -> Sequence[Recorded]:
             at = context.clock()
             sent = [command for command in commands if isinstance(command, Sent)]
-            recorded = iter(record(work, sent, at=at, ids=context.ids))
+            recorded = iter(record(work, sent, at=at, ids=context.ids, open_draws=self._opener(work, at)))
             unreadable = [command for command in commands if isinstance(command, Unreadable)]
             if unreadable and work.tenancy.project(project_id) is not None:
                 note_unreadable(work, unreadable, at=at, ids=context.ids)
@@ -102,7 +103,15 @@ class Usage:
         """
         at = self._context.clock()
         return self._context.write(
-            lambda work: void(work, project_id, usage_id, reason, at=at, origin=origin)
+            lambda work: void(
+                work,
+                project_id,
+                usage_id,
+                reason,
+                at=at,
+                origin=origin,
+                open_draws=self._opener(work, at),
+            )
         )
 
     def voids(self, project_id: str, usage_ids: Iterable[str]) -> dict[str, UsageVoid]:
@@ -170,7 +179,13 @@ class Usage:
         return _unless_refused(
             context.write(
                 lambda work: quarantine.replay(
-                    work, existing(work, project_id).id, quarantine_id, at=at, ids=context.ids, origin=origin
+                    work,
+                    existing(work, project_id).id,
+                    quarantine_id,
+                    at=at,
+                    ids=context.ids,
+                    origin=origin,
+                    open_draws=self._opener(work, at),
                 )
             )
         )
@@ -189,7 +204,16 @@ class Usage:
 
     def _record(self, sent: Sent) -> Recorded:
         context = self._context
-        return context.write(lambda work: record(work, [sent], at=context.clock(), ids=context.ids)[0])
+
+        def run(work: UnitOfWork) -> Recorded:
+            at = context.clock()
+            (recorded,) = record(work, [sent], at=at, ids=context.ids, open_draws=self._opener(work, at))
+            return recorded
+
+        return context.write(run)
+
+    def _opener(self, work: UnitOfWork, at: Instant) -> Callable[[Iterable[str]], Draws]:
+        return opener(work, at=at, ids=self._context.ids, chart=self._context.chart)
 
 
 def _command(project_id: str, event: NewUsage | Mapping[str, Any], origin: Origin) -> Sent | Unreadable:

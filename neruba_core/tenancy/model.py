@@ -77,6 +77,13 @@ class Project:
     earlier_terms: tuple[EarlierTerms, ...] = ()
     invoiced_until: Instant | None = None
 
+    @property
+    def draws_usage(self) -> bool:
+        """Whether usage is drawn from the wallet as it arrives, in the periods to come or in earlier ones."""
+        return self.billing_mode is BillingMode.PREPAID or any(
+            terms.billing_mode is BillingMode.PREPAID for terms in self.earlier_terms
+        )
+
     def billing_mode_at(self, moment: Instant) -> BillingMode:
         """The billing mode in force at *moment*."""
         for terms in self.earlier_terms:
@@ -90,6 +97,11 @@ class Project:
             if moment < terms.until:
                 return terms.timezone
         return self.timezone
+
+    def terms_begin(self, moment: Instant) -> Instant | None:
+        """When *billing_mode* and *timezone* come into force, if that is after *moment*."""
+        latest = self.earlier_terms[-1].until if self.earlier_terms else moment
+        return latest if latest > moment else None
 
 
 class Role(StrEnum):

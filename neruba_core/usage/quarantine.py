@@ -14,18 +14,26 @@ from neruba_core.ids import Ids
 from neruba_core.instants import Instant
 from neruba_core.tenancy.projects import writable
 from neruba_core.usage.model import QuarantinedUsage, QuarantineState
-from neruba_core.usage.record import Recorded, RecordingWork, Sent, record
+from neruba_core.usage.record import OpenDraws, Recorded, RecordingWork, Sent, record
 
 
 def replay(
-    work: RecordingWork, project_id: str, quarantine_id: str, *, at: Instant, ids: Ids, origin: Origin
+    work: RecordingWork,
+    project_id: str,
+    quarantine_id: str,
+    *,
+    at: Instant,
+    ids: Ids,
+    origin: Origin,
+    open_draws: OpenDraws,
 ) -> Recorded:
     """Try the event again; if it is recorded, the row is closed.
 
     Raises ``QuarantineNotFound``, ``QuarantineClosed``, or ``StillQuarantined`` where the fault remains.
     """
     waiting = _waiting(work, project_id, quarantine_id)
-    (outcome,) = record(work, [Sent(project_id, waiting.event, origin)], at=at, ids=ids, supersede=False)
+    sent = Sent(project_id, waiting.event, origin)
+    (outcome,) = record(work, [sent], at=at, ids=ids, open_draws=open_draws, supersede=False)
     if isinstance(outcome, Quarantined):
         raise StillQuarantined(quarantine_id, outcome.value.reason)
     if isinstance(outcome, Accepted | Replayed | Deduplicated):

@@ -8,7 +8,7 @@ would not be accepted any more.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import timedelta
 from typing import Protocol, TypeAlias
 
@@ -23,6 +23,7 @@ from neruba_core.errors import (
     NerubaError,
     ProjectArchived,
     ProjectNotFound,
+    StorageConflict,
     TimestampInFuture,
     TimestampTooOld,
     UsageConflict,
@@ -65,6 +66,20 @@ class RecordingWork(HasTenancy, HasMetering, HasUsage, HasAudit, Protocol):
     """What recording needs of a unit of work."""
 
 
+class Draws(Protocol):
+    """What pays for prepaid usage: under the locked heads of the projects that it was opened for."""
+
+    def draw(self, event: UsageEvent, metric: Metric, origin: Origin) -> NerubaError | None:
+        """Pay for an event that is about to be recorded, or say why that cannot be."""
+
+    def write(self) -> None:
+        """Write what was drawn."""
+
+
+OpenDraws: TypeAlias = Callable[[Iterable[str]], Draws]
+"""Locks the heads of projects and gives their ``Draws``."""
+
+
 @frozen
 class Sent:
     """One event of one project, and the request it came in."""
@@ -82,18 +97,27 @@ class _Miss:
 
 
 def record(
-    work: RecordingWork, sent: Sequence[Sent], *, at: Instant, ids: Ids, supersede: bool = True
+    work: RecordingWork,
+    sent: Sequence[Sent],
+    *,
+    at: Instant,
+    ids: Ids,
+    open_draws: OpenDraws,
+    supersede: bool = True,
 ) -> list[Recorded]:
     """Record each of *sent* at most once; one outcome each, in order.
 
-    With *supersede*, accepting an event closes what waits in quarantine under its key.
+    With *supersede*, accepting an event closes what waits in quarantine under its key. *open_draws* is
+    called where a project has prepaid usage.
 
-    ``Rejected`` holds ``ProjectNotFound``, ``ProjectArchived``, ``TimestampInFuture`` or
-    ``TimestampTooOld``; ``Conflict`` holds ``KeyReused`` or ``UsageConflict``.
+    ``Rejected`` holds ``ProjectNotFound``, ``ProjectArchived``, ``TimestampInFuture``, ``TimestampTooOld``
+    or, for prepaid usage, ``InsufficientCredit``; ``Conflict`` holds ``KeyReused`` or ``UsageConflict``.
     """
-    recording = _Recording.open(work, sent, at, ids)
+    recording = _Recording.open(work, sent, at, ids, open_draws)
     outcomes = recording.insert_new()
     recording.judge_rest(outcomes)
+    if recording.draws is not None:
+        recording.draws.write()
     if supersede:
         recording.supersede(outcomes)
     recording.notes.write(work, ids)
@@ -110,12 +134,26 @@ class _Recording:
     ids: Ids
     projects: dict[str, Project]
     metrics: dict[str, dict[str, Metric]]
+    draws: Draws | None = None
+    drawing: frozenset[str] = frozenset()
+    """The projects whose usage may have to be drawn: what *draws* was opened for."""
+    refused: dict[int, Rejected] = field(factory=dict)
     notes: OutcomeNotes = field(factory=OutcomeNotes)
 
     @classmethod
-    def open(cls, work: RecordingWork, sent: Sequence[Sent], at: Instant, ids: Ids) -> _Recording:
-        projects = work.tenancy.projects({one.project_id for one in sent})
-        return cls(work, sent, at, ids, projects, work.metering.metrics(sorted(projects)))
+    def open(
+        cls, work: RecordingWork, sent: Sequence[Sent], at: Instant, ids: Ids, open_draws: OpenDraws
+    ) -> _Recording:
+        project_ids = {one.project_id for one in sent}
+        projects = work.tenancy.projects(project_ids)
+        drawing = frozenset(project.id for project in projects.values() if project.draws_usage)
+        draws = None
+        if drawing:
+            draws = open_draws(drawing)
+            # Settings may have changed while the heads were waited for.
+            projects = work.tenancy.projects(project_ids)
+        metrics = work.metering.metrics(sorted(projects))
+        return cls(work, sent, at, ids, projects, metrics, draws, drawing)
 
     def insert_new(self) -> dict[int, Recorded]:
         """Insert what is fit and new, in bulk; the outcomes of those, by index."""
@@ -134,7 +172,10 @@ class _Recording:
             if first and index not in met and self._fault(one) is None:
                 events[index] = self._event(one, new_ids[index])
         self._declare_on_sight(events.values())
+        self._draw(events)
         inserted = self.work.usage.insert(list(events.values())) if events else None
+        if inserted is not None:
+            self._need_undrawn(event for event in events.values() if event.id not in inserted)
         outcomes: dict[int, Recorded] = {}
         for index, event in events.items():
             if inserted is None or event.id in inserted:
@@ -142,13 +183,37 @@ class _Recording:
         self._count_accepted(outcomes)
         return outcomes
 
+    def _draw(self, events: dict[int, UsageEvent]) -> None:
+        """Pay for what is prepaid, in order; what cannot be paid is refused and left out of *events*."""
+        if self.draws is None:
+            return
+        for index, event in list(events.items()):
+            origin = self.sent[index].origin
+            error = self._pay(event, origin)
+            if error is not None:
+                self.refused[index] = Rejected(error, origin.request_id)
+                del events[index]
+
+    def _pay(self, event: UsageEvent, origin: Origin) -> NerubaError | None:
+        if self.draws is None or event.project_id not in self.drawing:
+            return None
+        return self.draws.draw(event, self.metrics[event.project_id][event.metric_key], origin)
+
+    def _need_undrawn(self, collided: Iterable[UsageEvent]) -> None:
+        """A prepaid event that collides after all has been paid for twice: the unit has to run again, when
+        it will find the other event before it draws."""
+        if any(event.project_id in self.drawing for event in collided):
+            raise StorageConflict("an event was recorded meanwhile")
+
     def _met_already(self) -> set[int]:
         """Which events of unknown metrics are recorded before, whatever came of it: a conflict, say, must
-        not declare the metric that it names. Events of known metrics need no such look."""
+        not declare the metric that it names; and which prepaid ones are, for they must not be drawn again.
+        Other events of known metrics need no such look."""
         unknown = [
             index
             for index, one in enumerate(self.sent)
-            if one.new.metric_key not in self.metrics.get(one.project_id, {})
+            if one.project_id in self.drawing
+            or one.new.metric_key not in self.metrics.get(one.project_id, {})
         ]
         if not unknown:
             return set()
@@ -163,7 +228,7 @@ class _Recording:
         prior = _Prior.read(self.work, [self.sent[index] for index in rest])
         for index in rest:
             one = self.sent[index]
-            outcome = self._judge(one, prior)
+            outcome = self.refused.get(index) or self._judge(one, prior)
             if isinstance(outcome, Accepted):
                 prior.add(outcome.value)
             outcomes[index] = outcome
@@ -194,8 +259,12 @@ class _Recording:
             return Rejected(fault, one.origin.request_id)
         event = self._event(one, self.ids.new("use"))
         self._declare_on_sight([event])
+        unpaid = self._pay(event, one.origin)
+        if unpaid is not None:
+            return Rejected(unpaid, one.origin.request_id)
         if self.work.usage.insert([event]) is None:
             return Accepted(event)
+        self._need_undrawn([event])
         # Someone else's insert came between: it can be read now.
         met = _Prior.read(self.work, [one]).verdict(one)
         assert met is not None, "what collides can be read"
@@ -223,6 +292,7 @@ class _Recording:
 
     def _event(self, one: Sent, usage_id: str) -> UsageEvent:
         new = one.new
+        invoiced_until = self.projects[one.project_id].invoiced_until
         return UsageEvent(
             project_id=one.project_id,
             id=usage_id,
@@ -235,7 +305,7 @@ class _Recording:
             fingerprint=usage_fingerprint(new),
             fingerprint_version=VERSION,
             received_at=self.at,
-            late=False,
+            late=invoiced_until is not None and new.timestamp < invoiced_until,
             actor=one.origin.actor,
             request_id=one.origin.request_id,
         )

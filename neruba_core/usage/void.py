@@ -6,6 +6,7 @@ and told when it was voided; a correction takes a new event id.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from typing import Protocol
 
 from attrs import frozen
@@ -14,13 +15,23 @@ from neruba_core import texts
 from neruba_core.audit.model import Origin
 from neruba_core.errors import ProjectArchived, ProjectNotFound, UsageNotFound
 from neruba_core.instants import Instant
+from neruba_core.metering.model import Metric
+from neruba_core.metering.store import HasMetering
 from neruba_core.tenancy.store import HasTenancy
 from neruba_core.usage.model import UsageEvent, UsageVoid
 from neruba_core.usage.store import HasUsage
 
 
-class VoidingWork(HasTenancy, HasUsage, Protocol):
+class VoidingWork(HasTenancy, HasMetering, HasUsage, Protocol):
     """What voiding needs of a unit of work."""
+
+
+class Undraws(Protocol):
+    """What gives back what prepaid usage has drawn, under the project's locked head."""
+
+    def undo(self, event: UsageEvent, metric: Metric, origin: Origin) -> None: ...
+
+    def write(self) -> None: ...
 
 
 @frozen
@@ -33,9 +44,18 @@ class Voided:
 
 
 def void(
-    work: VoidingWork, project_id: str, usage_id: str, reason: str, *, at: Instant, origin: Origin
+    work: VoidingWork,
+    project_id: str,
+    usage_id: str,
+    reason: str,
+    *,
+    at: Instant,
+    origin: Origin,
+    open_draws: Callable[[Iterable[str]], Undraws],
 ) -> Voided:
     """Void the event once; again gives the first void.
+
+    *open_draws* is called where the project has prepaid usage: what the event has drawn goes back.
 
     Raises ``TextInvalid``, ``ProjectNotFound``, ``ProjectArchived`` or ``UsageNotFound``.
     """
@@ -43,6 +63,7 @@ def void(
     project = work.tenancy.project(project_id)
     if project is None:
         raise ProjectNotFound(project_id)
+    draws = open_draws([project_id]) if project.draws_usage else None
     event = work.usage.event(project_id, usage_id)
     if event is None:
         raise UsageNotFound(usage_id)
@@ -53,5 +74,8 @@ def void(
         new = UsageVoid(project_id, usage_id, clean_reason, at, origin.actor)
         earlier = work.usage.add_void(new)
         if earlier is None:
+            if draws is not None:
+                draws.undo(event, work.metering.metrics([project_id])[project_id][event.metric_key], origin)
+                draws.write()
             return Voided(event, new, first=True)
     return Voided(event, earlier, first=False)
