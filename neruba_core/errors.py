@@ -324,17 +324,6 @@ class ExternalKeyTaken(NerubaError):
 
 
 @refusal
-class ProjectInUse(NerubaError):
-    """A setting that is fixed once money or usage depends on it."""
-
-    code: ClassVar[str] = "project.in_use"
-    field: str
-
-    def __str__(self) -> str:
-        return f"{self.field} can no longer be changed: the project has usage"
-
-
-@refusal
 class MemberNotFound(NerubaError):
     """The user is no member of the project."""
 
@@ -839,6 +828,17 @@ class PeriodEarlierOpen(NerubaError):
 
     def __str__(self) -> str:
         return f"period {self.earlier} has something to bill and comes before {self.period}; finalize it first"
+
+
+@refusal
+class RunNotFound(NerubaError):
+    """The project has no billing run of this id."""
+
+    code: ClassVar[str] = "run.not_found"
+    run_id: str
+
+    def __str__(self) -> str:
+        return f"no billing run {self.run_id!r}"
 
 
 @refusal

@@ -16,11 +16,19 @@ import attrs
 import msgspec
 
 from neruba_server.auth import Anyone, Machines, People, PeopleOrMachines
+from neruba_server.formats import HTML, PDF, TEXT
 from neruba_server.problems import CONTENT_TYPE, STATUS, dumps
 from neruba_server.routes.table import NOT_FOUND, ROUTES, Idempotency, Route
 from neruba_server.wire.converter import camel
 from neruba_server.wire.kinds import KEY_PATTERN
 from neruba_server.wire.problem import Problem
+
+_OTHER: Mapping[str, dict[str, str]] = {
+    HTML: {"type": "string"},
+    TEXT: {"type": "string"},
+    PDF: {"type": "string", "contentMediaType": PDF},
+}
+"""What is said of formats that are no JSON."""
 
 _REFERENCE = "#/components/schemas/{name}"
 
@@ -34,12 +42,14 @@ _ABOUT = {
     402: "The wallet does not cover the amount.",
     403: "The role or scope is missing.",
     404: "There is none, or none that the caller may know of.",
+    406: "There is no such format of it.",
     409: "It conflicts with what is recorded.",
     413: "The body is too large.",
     415: "The body is of another content type.",
     422: "The request is well-formed but not acceptable; `errors` names each fault.",
     429: "Too many failed attempts; wait.",
     500: "A defect of ours.",
+    501: "Left out of this installation.",
     503: "Not available right now; nothing was changed.",
 }
 
@@ -218,6 +228,8 @@ def _responses(route: Route) -> dict[str, Any]:
         if shape is not None:
             schema = {"type": "object"} if shape is dict else _reference(shape)
             response["content"] = {"application/json": {"schema": schema}}
+            if status == 200:
+                response["content"].update((format, {"schema": _OTHER[format]}) for format in route.formats)
         responses[str(status)] = response
     for status, codes in sorted(_problems(route).items()):
         if str(status) in responses:
@@ -272,6 +284,10 @@ def _always(route: Route) -> Iterable[str]:
         yield "query.invalid"
     if "cursor" in {parameter.name for parameter in route.query}:
         yield from ("cursor.invalid", "cursor.mismatch")
+    if route.formats:
+        yield "response.not_acceptable"
+    if HTML in route.formats or PDF in route.formats:
+        yield "rendering.unavailable"
     if route.idempotency is not Idempotency.NONE:
         yield from ("idempotency.key_invalid", "idempotency.key_reused", "idempotency.in_progress")
     if route.idempotency is Idempotency.REQUIRED:
@@ -302,7 +318,7 @@ _OWN_CODES: Mapping[str, tuple[str, ...]] = {
         "project.archived",
     ),
     "createProject": ("project.external_key_taken", "format.invalid"),
-    "changeProject": ("project.in_use", "format.invalid"),
+    "changeProject": ("format.invalid",),
     "addMember": ("member.exists",),
     "changeRole": ("member.last_owner",),
     "removeMember": ("member.last_owner",),
@@ -317,6 +333,10 @@ _OWN_CODES: Mapping[str, tuple[str, ...]] = {
     "debit": ("wallet.insufficient_credit", "amount.overflow"),
     "reverseTransaction": ("transaction.not_reversible", "reversal.exceeds_original", "amount.overflow"),
     "getUsage": ("format.invalid",),
+    "runBilling": ("period.open", "period.earlier_open", "amount.overflow"),
+    "explainInvoice": ("invoice.line_not_found",),
+    "finalizeInvoice": ("period.open", "period.earlier_open", "invoice.blocked"),
+    "voidInvoice": ("invoice.not_voidable",),
     "replayQuarantined": (
         "quarantine.closed",
         "quarantine.still_failing",

@@ -11,6 +11,7 @@ from neruba_core.billing.model import Run
 from neruba_core.billing.overview import Overview, overview
 from neruba_core.billing.results import ProjectRun, RunResult
 from neruba_core.context import Context
+from neruba_core.errors import RunNotFound
 from neruba_core.instants import Instant
 from neruba_core.pages import DEFAULT_LIMIT, Page, limited, page, place_of
 from neruba_core.storage.port import UnitOfWork
@@ -89,6 +90,17 @@ class Billing:
             return work.billing.runs(project_id, limit=most + 1, before=before, period=period)
 
         return page(self._context.read(read), most, "id", *filters)
+
+    def get_run(self, project_id: str, run_id: str) -> Run:
+        """The record of one run. Raises ``ProjectNotFound`` or ``RunNotFound``."""
+
+        def read(work: UnitOfWork) -> Run:
+            found = work.billing.run(existing(work, project_id).id, run_id)
+            if found is None:
+                raise RunNotFound(run_id)
+            return found
+
+        return self._context.read(read)
 
     def overview(self, project_id: str, *, period: str | None = None) -> Overview:
         """One page that explains the present, from one consistent moment; *period* such as

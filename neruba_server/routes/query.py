@@ -104,6 +104,9 @@ GROUP_BY = Parameter(
 )
 
 
+LINE = Parameter("line", _name, {"type": "string", "minLength": 1, "maxLength": 255}, "Only this line.")
+
+
 def word(name: str, kind: type[Enum]) -> Parameter:
     """A parameter that is one of the words of *kind*."""
     return Parameter(name, _word(kind), {"type": "string", "enum": [member.value for member in kind]})

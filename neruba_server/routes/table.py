@@ -18,29 +18,35 @@ from neruba_core.access.model import Scope
 from neruba_core.audit.model import Outcome
 from neruba_core.errors import (
     AccessKeyNotFound,
+    InvoiceNotFound,
     MemberNotFound,
     MetricNotFound,
     NerubaError,
     ProjectNotFound,
     QuarantineNotFound,
+    RunNotFound,
     TransactionNotFound,
     UsageNotFound,
 )
+from neruba_core.invoices.model import InvoiceState
 from neruba_core.ledger.model import TransactionType
 from neruba_core.tenancy.model import Role
 from neruba_server.auth import Anyone, Audience, Machines, People, PeopleOrMachines
+from neruba_server.formats import HTML, PDF, TEXT
 from neruba_server.problems import RouteNotFound
 from neruba_server.routes import (
     access_keys,
     billing,
     identity,
     ingest,
+    invoices,
     metrics,
     money,
     operation,
     people,
     prices,
     projects,
+    runs,
     support,
 )
 from neruba_server.routes import query as q
@@ -49,10 +55,12 @@ from neruba_server.routes.query import PAGE, Parameter
 from neruba_server.wire import billing as wire_billing
 from neruba_server.wire import identity as wire_identity
 from neruba_server.wire import ingest as wire_ingest
+from neruba_server.wire import invoices as wire_invoices
 from neruba_server.wire import metrics as wire_metrics
 from neruba_server.wire import money as wire_money
 from neruba_server.wire import prices as wire_prices
 from neruba_server.wire import projects as wire_projects
+from neruba_server.wire import runs as wire_runs
 from neruba_server.wire import support as wire_support
 
 Handler: TypeAlias = Callable[[Call], Awaitable[web.Response]]
@@ -76,6 +84,8 @@ NOT_FOUND: Mapping[str, Callable[[str], NerubaError]] = {
     "transactionId": TransactionNotFound,
     "usageId": UsageNotFound,
     "quarantineId": QuarantineNotFound,
+    "runId": RunNotFound,
+    "invoiceId": InvoiceNotFound,
     "requestId": lambda _: RouteNotFound(),
 }
 """What is not there where a parameter of the path names nothing."""
@@ -99,6 +109,8 @@ class Route:
     request: type | None = None
     body_optional: bool = False
     ndjson: bool = False
+    formats: tuple[str, ...] = ()
+    """What else than JSON it answers 200 as, where ``Accept`` asks for it."""
     idempotency: Idempotency = NONE
     query: tuple[Parameter, ...] = ()
     exposed: bool = False
@@ -586,6 +598,98 @@ BILLING = (
         "Billing",
         {200: wire_billing.Overview},
         query=(q.PERIOD,),
+    ),
+    Route(
+        "POST",
+        "/projects/{projectId}/billing/runs",
+        runs.run,
+        FINANCE,
+        "runBilling",
+        "Bill a period; again as often as you like, with the same outcome",
+        "Billing",
+        {201: wire_runs.Run, 200: wire_runs.Run},
+        wire_runs.NewRun,
+        idempotency=ACCEPTED,
+    ),
+    Route(
+        "GET",
+        "/projects/{projectId}/billing/runs",
+        runs.listed,
+        BILLING_READERS,
+        "listRuns",
+        "What runs did, newest first",
+        "Billing",
+        {200: wire_runs.RunRecords},
+        query=(q.PERIOD, *PAGE),
+    ),
+    Route(
+        "GET",
+        "/projects/{projectId}/billing/runs/{runId}",
+        runs.get,
+        BILLING_READERS,
+        "getRun",
+        "What one run did",
+        "Billing",
+        {200: wire_runs.RunRecord},
+    ),
+    Route(
+        "GET",
+        "/projects/{projectId}/invoices",
+        invoices.listed,
+        BILLING_READERS,
+        "listInvoices",
+        "Invoices, the latest period first",
+        "Billing",
+        {200: wire_invoices.Invoices},
+        query=(q.word("state", InvoiceState), *PAGE),
+    ),
+    Route(
+        "GET",
+        "/projects/{projectId}/invoices/{invoiceId}",
+        invoices.get,
+        BILLING_READERS,
+        "getInvoice",
+        "One invoice, as JSON, a printable page or a PDF",
+        "Billing",
+        {200: wire_invoices.Invoice},
+        formats=(HTML, PDF),
+    ),
+    Route(
+        "GET",
+        "/projects/{projectId}/invoices/{invoiceId}/explain",
+        invoices.explain,
+        BILLING_READERS,
+        "explainInvoice",
+        "Why an invoice says what it says; with a line, the events behind it",
+        "Billing",
+        {200: wire_invoices.Explanation},
+        formats=(TEXT,),
+        query=(q.LINE, *PAGE),
+    ),
+    Route(
+        "POST",
+        "/projects/{projectId}/invoices/{invoiceId}/finalize",
+        invoices.finalize,
+        FINANCE,
+        "finalizeInvoice",
+        "Issue a draft; one that is issued stays as it is",
+        "Billing",
+        {200: wire_invoices.Invoice},
+        wire_support.Nothing,
+        body_optional=True,
+        idempotency=ACCEPTED,
+    ),
+    Route(
+        "POST",
+        "/projects/{projectId}/invoices/{invoiceId}/void",
+        invoices.void,
+        FINANCE,
+        "voidInvoice",
+        "Undo an issued invoice by a reversal; its period can be run again",
+        "Billing",
+        {200: wire_invoices.Invoice},
+        wire_runs.VoidInvoice,
+        idempotency=ACCEPTED,
     ),
 )
 

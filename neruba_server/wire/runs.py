@@ -1,0 +1,101 @@
+"""Billing runs."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from attrs import frozen
+
+from neruba_core import money
+from neruba_core.billing.model import Run as CoreRun
+from neruba_core.billing.model import RunState
+from neruba_core.billing.results import RunResult
+from neruba_server.wire.billing import Period
+from neruba_server.wire.invoices import Invoice, period_of
+from neruba_server.wire.kinds import Moment, Month, Name
+
+
+@frozen
+class NewRun:
+    """A period to bill. Without ``finalize`` the invoice is a draft until the grace is over; ``true`` waives
+    the grace, ``false`` leaves a draft in any case."""
+
+    period: Month
+    dry_run: bool | None = None
+    finalize: bool | None = None
+    ignore_unpriced: bool | None = None
+
+
+@frozen
+class RunRecord:
+    """What a run did: the reconciliation record of a project's period."""
+
+    id: str
+    period: str
+    service_period: Period
+    state: RunState
+    dry_run: bool
+    unchanged: bool
+    at: Moment
+    cutoff: int
+    input_digest: str
+    counts: dict[str, int]
+    totals: dict[str, str]
+    invoice_ids: tuple[str, ...]
+    actor: str
+
+    @classmethod
+    def of(cls, run: CoreRun) -> RunRecord:
+        """The record as people see it."""
+        return cls(**_told(run))
+
+
+@frozen
+class RunRecords:
+    """Records of runs, newest first."""
+
+    items: tuple[RunRecord, ...]
+    next_cursor: str | None
+
+
+@frozen
+class Run(RunRecord):
+    """A run with its documents: ``invoice`` is the period's (``null`` where there was nothing to bill),
+    ``documents`` begins with it and goes on with what late usage led to."""
+
+    invoice: Invoice | None
+    documents: tuple[Invoice, ...]
+
+    @classmethod
+    def of_result(cls, result: RunResult) -> Run:
+        """The run as people see it."""
+        return cls(
+            **_told(result.run),
+            invoice=None if result.invoice is None else Invoice.of(result.invoice),
+            documents=tuple(Invoice.of(each) for each in result.documents),
+        )
+
+
+@frozen
+class VoidInvoice:
+    """Why an invoice is void."""
+
+    reason: Name
+
+
+def _told(run: CoreRun) -> dict[str, Any]:
+    return {
+        "id": run.id,
+        "period": run.period,
+        "service_period": period_of(run.span),
+        "state": run.state,
+        "dry_run": run.dry_run,
+        "unchanged": run.unchanged,
+        "at": run.at,
+        "cutoff": run.cutoff,
+        "input_digest": run.input_digest,
+        "counts": dict(run.counts),
+        "totals": {name: money.text(micros) for name, micros in run.totals.items()},
+        "invoice_ids": run.invoice_ids,
+        "actor": run.actor,
+    }
