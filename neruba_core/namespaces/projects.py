@@ -8,16 +8,19 @@ from attrs import frozen
 
 from neruba_core import money, texts
 from neruba_core.audit.model import SYSTEM, Origin
+from neruba_core.billing.periods import containing, covering
 from neruba_core.choices import choice
 from neruba_core.context import Context
 from neruba_core.currencies import currency_of
 from neruba_core.identity.model import User
+from neruba_core.instants import Instant
 from neruba_core.ledger.model import Head
 from neruba_core.money import Amount
 from neruba_core.pages import DEFAULT_LIMIT, Page
+from neruba_core.pricing.exact import parse_rate
 from neruba_core.storage.port import UnitOfWork
 from neruba_core.tenancy import projects, roles, settings
-from neruba_core.tenancy.model import MetricPolicy, Project, Role
+from neruba_core.tenancy.model import BillingMode, LateUsagePolicy, MetricPolicy, OnEmpty, Project, Role
 from neruba_core.tenancy.settings import Settings
 
 
@@ -29,6 +32,11 @@ class Changes(TypedDict, total=False):
     metric_policy: MetricPolicy | str
     max_backdate_days: int | None
     timezone: str
+    billing_mode: BillingMode | str
+    on_empty: OnEmpty | str
+    late_usage_policy: LateUsagePolicy | str
+    grace_hours: int
+    tax_rate: Amount
 
 
 @frozen
@@ -108,17 +116,32 @@ class Projects:
     ) -> Project:
         """Change the settings that are given, all or none; *role* is what the asker is here.
 
-        ``credit_limit`` needs finance, every other field admin. ``max_backdate_days`` is 0–36,500 or
-        ``None`` for no bound. ``timezone`` is fixed once the project has usage. Raises ``Invalid``
-        refusals, ``RoleMissing``, ``ProjectNotFound``, ``ProjectArchived`` or ``ProjectInUse``.
+        ``credit_limit``, ``billing_mode``, ``on_empty`` and ``tax_rate`` (a fraction from 0 to 1, up to
+        twelve places) need finance, every other field admin. ``max_backdate_days`` is 0–36,500 or ``None``
+        for no bound, ``grace_hours`` 0–2,160. ``timezone`` and ``billing_mode`` change where the present
+        period ends, or at once while the project has no usage. Raises ``Invalid`` refusals,
+        ``RoleMissing``, ``ProjectNotFound`` or ``ProjectArchived``.
         """
         context = self._context
         parsed = _parsed(changes)
-        return context.write(
-            lambda work: settings.change_settings(
-                work, project_id, parsed, role=role, at=context.clock(), ids=context.ids, origin=origin
+        at = context.clock()
+
+        def change(work: UnitOfWork) -> Project:
+            if settings.changes_terms(parsed):
+                # Periods are written under the head, and whoever takes both locks takes it first.
+                work.ledger.lock_heads([project_id])
+            return settings.change_settings(
+                work,
+                project_id,
+                parsed,
+                role=role,
+                period_end=lambda project: _fixed_period_end(work, project, at),
+                at=at,
+                ids=context.ids,
+                origin=origin,
             )
-        )
+
+        return context.write(change)
 
     def archive(self, project_id: str, *, role: Role = Role.OWNER, origin: Origin = SYSTEM) -> Project:
         """Refuse every further write to the project, for ever; reads go on. Twice is fine.
@@ -140,6 +163,17 @@ class Projects:
         return self._context.read(lambda work: roles.role_in(work, user, project_id))
 
 
+def _fixed_period_end(work: UnitOfWork, project: Project, at: Instant) -> Instant:
+    """When the period of *at* ends; it is stored, with whatever lies between it and those that are."""
+    stored = work.billing.periods([project.id])[project.id]
+    span = containing(project, stored, at).span
+    start, end = span.start, span.end
+    if stored:
+        start, end = min(start, stored[-1].span.end), max(end, stored[0].span.start)
+    work.billing.put_periods(covering(project, stored, start, end))
+    return span.end
+
+
 def _parsed(changes: Changes) -> Settings:
     """Check an embedder's values. Every field at fault is refused before anything is read."""
     parsed = Settings()
@@ -153,4 +187,16 @@ def _parsed(changes: Changes) -> Settings:
         parsed["max_backdate_days"] = settings.backdate_days(changes["max_backdate_days"])
     if "timezone" in changes:
         parsed["timezone"] = settings.timezone(changes["timezone"])
+    if "billing_mode" in changes:
+        parsed["billing_mode"] = choice(BillingMode, changes["billing_mode"], "a billing mode")
+    if "on_empty" in changes:
+        parsed["on_empty"] = choice(OnEmpty, changes["on_empty"], "what becomes of usage without credit")
+    if "late_usage_policy" in changes:
+        parsed["late_usage_policy"] = choice(
+            LateUsagePolicy, changes["late_usage_policy"], "a policy for late usage"
+        )
+    if "grace_hours" in changes:
+        parsed["grace_hours"] = settings.grace_hours(changes["grace_hours"])
+    if "tax_rate" in changes:
+        parsed["tax_rate"] = settings.tax_rate(parse_rate(changes["tax_rate"]))
     return parsed

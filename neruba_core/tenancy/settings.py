@@ -1,8 +1,14 @@
-"""Changing a project's settings: each field has its own role, and a change is all or nothing."""
+"""Changing a project's settings: each field has its own role, and a change is all or nothing.
+
+Most settings change at once. The terms by which usage is counted into periods and paid for, the time zone and
+the billing mode, change at once only while the project has no usage; then they change where the present
+period ends, and ``earlier_terms`` remember what is in force until then.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from decimal import Decimal
 from functools import cache
 from typing import Protocol, TypedDict
 from zoneinfo import available_timezones
@@ -12,15 +18,24 @@ from attrs import evolve
 from neruba_core import instants, money
 from neruba_core.audit.changes import note_change
 from neruba_core.audit.model import Origin
-from neruba_core.errors import FormatInvalid, ProjectInUse
+from neruba_core.errors import FormatInvalid
 from neruba_core.idempotency.fingerprint import Json
 from neruba_core.ids import Ids
 from neruba_core.instants import Instant
-from neruba_core.tenancy.model import MetricPolicy, Project, Role
+from neruba_core.tenancy.model import (
+    BillingMode,
+    EarlierTerms,
+    LateUsagePolicy,
+    MetricPolicy,
+    OnEmpty,
+    Project,
+    Role,
+)
 from neruba_core.tenancy.projects import Recorded, locked_writable
 from neruba_core.tenancy.roles import require
 
 MOST_BACKDATE_DAYS = 36_500
+MOST_GRACE_HOURS = 2_160
 
 # Files that some machines keep among the zones: they mean something else on each of them.
 _NOT_ZONES = {"localtime", "Factory", "posixrules"}
@@ -34,6 +49,11 @@ class Settings(TypedDict, total=False):
     metric_policy: MetricPolicy
     max_backdate_days: int | None
     timezone: str
+    billing_mode: BillingMode
+    on_empty: OnEmpty
+    late_usage_policy: LateUsagePolicy
+    grace_hours: int
+    tax_rate: Decimal
 
 
 class _Usage(Protocol):
@@ -47,9 +67,18 @@ class Changeable(Recorded, Protocol):
     def usage(self) -> _Usage: ...
 
 
+_FINANCES = {"credit_limit_micros", "billing_mode", "on_empty", "tax_rate"}
+
+
 def role_for_field(field: str) -> Role:
-    """The role that changing this setting needs: how much may be owed is finance's matter."""
-    return Role.FINANCE if field == "credit_limit_micros" else Role.ADMIN
+    """The role that changing this setting needs: how usage is paid for, how much may be owed and what tax
+    is due are finance's matters."""
+    return Role.FINANCE if field in _FINANCES else Role.ADMIN
+
+
+def changes_terms(changes: Settings) -> bool:
+    """Whether *changes* may have to wait for the present period's end."""
+    return "timezone" in changes or "billing_mode" in changes
 
 
 def timezone(name: object) -> str:
@@ -69,36 +98,55 @@ def backdate_days(days: object) -> int | None:
     return days
 
 
+def grace_hours(hours: object) -> int:
+    """Return *hours* if a run may wait so long for late usage. Raises ``FormatInvalid``."""
+    if isinstance(hours, bool) or not isinstance(hours, int) or not 0 <= hours <= MOST_GRACE_HOURS:
+        raise FormatInvalid(f"a whole number of hours from 0 to {MOST_GRACE_HOURS}", ascii(hours)[:40])
+    return hours
+
+
+def tax_rate(rate: Decimal) -> Decimal:
+    """Return *rate* if it is a fraction from 0 to 1, so that nobody's 19 % is taken for 1,900 %.
+
+    Raises ``FormatInvalid``.
+    """
+    if not 0 <= rate <= 1:
+        raise FormatInvalid("a fraction from 0 to 1 such as 0.19", str(rate)[:40])
+    return rate
+
+
 def change_settings(
     work: Changeable,
     project_id: str,
     changes: Settings,
     *,
     role: Role,
+    period_end: Callable[[Project], Instant],
     at: Instant,
     ids: Ids,
     origin: Origin,
 ) -> Project:
     """Apply *changes* as someone of *role*, all or nothing.
 
-    Raises ``RoleMissing``, ``ProjectNotFound``, ``ProjectArchived`` or ``ProjectInUse`` (a time zone,
-    once usage has been counted into the days of the old one).
+    *period_end* fixes the bounds of the project's present period, which periods lie above tenancy, and tells
+    its end; it is asked only where a change waits for it. Raises ``RoleMissing``, ``ProjectNotFound`` or
+    ``ProjectArchived``.
     """
     for field in changes:
         require(role, role_for_field(field))
     project = locked_writable(work, project_id)
     changed = evolve(project, **changes)
+    if _terms(changed) != _terms(project) and work.usage.events(project_id, limit=1, before=None):
+        changed = _from(changed, project, period_end(project), at)
     if changed == project:
         return project
-    if changed.timezone != project.timezone and work.usage.events(project_id, limit=1, before=None):
-        raise ProjectInUse("timezone")
     work.tenancy.replace_project(changed)
     note_change(
         work,
         project_id,
         "project.updated",
         project_id,
-        _details(changed, changes),
+        _details(changed, changes, at),
         at=at,
         ids=ids,
         origin=origin,
@@ -106,16 +154,40 @@ def change_settings(
     return changed
 
 
-def _details(project: Project, fields: Iterable[str]) -> dict[str, Json]:
-    """The changed settings as they are now, by their names on the wire."""
+def _terms(project: Project) -> tuple[BillingMode, str]:
+    return project.billing_mode, project.timezone
+
+
+def _from(changed: Project, project: Project, end: Instant, at: Instant) -> Project:
+    """*changed* with its terms in force from *end* on, and until then those that are in force at *at*."""
+    in_force = project.billing_mode_at(at), project.timezone_at(at)
+    past = tuple(terms for terms in project.earlier_terms if terms.until <= at)
+    if _terms(changed) == in_force:
+        # What was to change is taken back before it did.
+        return evolve(changed, earlier_terms=past)
+    return evolve(changed, earlier_terms=(*past, EarlierTerms(end, *in_force)))
+
+
+def _details(project: Project, fields: Iterable[str], at: Instant) -> dict[str, Json]:
+    """The changed settings as they are now, by their names on the wire, and when new terms begin if that
+    is later."""
     shown: dict[str, tuple[str, Json]] = {
         "name": ("name", project.name),
         "credit_limit_micros": ("creditLimit", money.text(project.credit_limit_micros)),
         "metric_policy": ("metricPolicy", project.metric_policy.value),
         "max_backdate_days": ("maxBackdateDays", project.max_backdate_days),
         "timezone": ("timezone", project.timezone),
+        "billing_mode": ("billingMode", project.billing_mode.value),
+        "on_empty": ("onEmpty", project.on_empty.value),
+        "late_usage_policy": ("lateUsagePolicy", project.late_usage_policy.value),
+        "grace_hours": ("graceHours", project.grace_hours),
+        "tax_rate": ("taxRate", format(project.tax_rate, "f")),
     }
-    return dict(shown[field] for field in fields)
+    details = dict(shown[field] for field in fields)
+    begin = project.terms_begin(at)
+    if begin is not None and not {"timezone", "billingMode"}.isdisjoint(details):
+        details["termsFrom"] = instants.text(begin)
+    return details
 
 
 @cache

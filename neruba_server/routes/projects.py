@@ -32,7 +32,7 @@ async def create(call: Call) -> web.Response:
             owner=user.id,
             origin=call.origin,
         )
-        return Answer(wire.Project.of(project), subject_id=project.id)
+        return Answer(wire.Project.of(project, call.neruba.now()), subject_id=project.id)
 
     return await call.once(sent, act, scope_id=user.id)
 
@@ -44,13 +44,13 @@ async def listed(call: Call) -> web.Response:
             neruba.projects.list(**page) if user.operator else neruba.projects.list_of(user.id, **page)
         )
     )
-    items = tuple(wire.Project.of(project) for project in found.items)
+    items = tuple(wire.Project.of(project, call.neruba.now()) for project in found.items)
     return present.json(wire.Projects(items, found.next_cursor))
 
 
 async def get(call: Call) -> web.Response:
     project = await call.run(lambda neruba: neruba.projects.get(call.project))
-    return present.json(wire.Project.of(project))
+    return present.json(wire.Project.of(project, call.neruba.now()))
 
 
 async def change(call: Call) -> web.Response:
@@ -60,7 +60,7 @@ async def change(call: Call) -> web.Response:
     project = await call.write(
         lambda bound: bound.projects.update(call.project, role=role, origin=call.origin, **changes)
     )
-    return present.json(wire.Project.of(project))
+    return present.json(wire.Project.of(project, call.neruba.now()))
 
 
 async def archive(call: Call) -> web.Response:
@@ -69,7 +69,7 @@ async def archive(call: Call) -> web.Response:
 
     def act(bound: Neruba) -> Answer:
         project = bound.projects.archive(call.project, role=role, origin=call.origin)
-        return Answer(wire.Project.of(project), 200, subject_id=project.id)
+        return Answer(wire.Project.of(project, call.neruba.now()), 200, subject_id=project.id)
 
     return await call.once(sent, act)
 
@@ -82,5 +82,10 @@ def _given(sent: wire.ProjectChanges) -> dict[str, Any]:
         "metric_policy": sent.metric_policy,
         "max_backdate_days": sent.max_backdate_days,
         "timezone": sent.timezone,
+        "billing_mode": sent.billing_mode,
+        "on_empty": sent.on_empty,
+        "late_usage_policy": sent.late_usage_policy,
+        "grace_hours": sent.grace_hours,
+        "tax_rate": sent.tax_rate,
     }
     return {name: value for name, value in changes.items() if value is not UNSET}

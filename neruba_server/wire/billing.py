@@ -141,7 +141,7 @@ class Overview:
         """The overview without its transactions, whose kept text is put in by the route."""
         wallet = overview.wallet
         return cls(
-            project=Project.of(overview.project),
+            project=Project.of(overview.project, overview.as_of),
             currency=overview.project.currency,
             as_of=overview.as_of,
             wallet=OverviewWallet(

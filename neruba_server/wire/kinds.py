@@ -19,6 +19,7 @@ from msgspec import Meta
 from neruba_core import instants, money, texts
 from neruba_core.errors import AmountFloat, FormatInvalid, Invalid
 from neruba_core.pricing import exact
+from neruba_core.tenancy import settings
 
 AMOUNT_PATTERN = r"^[0-9]{1,13}(\.[0-9]{1,6})?$"
 RATE_PATTERN = r"^[0-9]{1,13}(\.[0-9]{1,12})?$"
@@ -185,6 +186,17 @@ Rate = Annotated[
 ]
 """An exact amount per unit, or a fraction; in answers without zeros that say nothing."""
 
+TaxRate = Annotated[
+    Decimal,
+    _schema(
+        pattern=RATE_PATTERN,
+        examples=["0.19"],
+        description="A fraction from 0 to 1 with up to twelve places, as a string.",
+    ),
+    "tax",
+]
+"""An exact fraction of one."""
+
 Money = Annotated[
     int,
     _schema(
@@ -231,6 +243,7 @@ Token = Annotated[str, Meta(min_length=1, max_length=512), "token"]
 Currency = Annotated[str, Meta(pattern=r"^[A-Z]{3}$", description="ISO 4217."), "currency"]
 Zone = Annotated[str, Meta(min_length=1, max_length=64, description="IANA, such as Europe/Berlin."), "zone"]
 Days = Annotated[int, Meta(ge=0, le=36_500), "days"]
+GraceHours = Annotated[int, Meta(ge=0, le=settings.MOST_GRACE_HOURS), "grace"]
 Priority = Annotated[int, Meta(ge=0, le=1000), "priority"]
 Hours = Annotated[int, Meta(ge=0, le=168), "hours"]
 UnitName = Annotated[str, Meta(min_length=1, max_length=64), "unit"]
@@ -249,6 +262,7 @@ KINDS: dict[str, Kind] = {
     "amount": Kind(_positive, money.text),
     "units": Kind(_non_negative, money.text),
     "rate": Kind(_rate, exact.rate_text),
+    "tax": Kind(lambda value: settings.tax_rate(_rate(value)), exact.rate_text),
     "money": Kind(_non_negative, money.text),
     "moment": Kind(_instant, instants.text),
     "name": Kind(_text(texts.MAX_TEXT_BYTES), _same),
@@ -259,10 +273,11 @@ KINDS: dict[str, Kind] = {
     "password": Kind(_text(1024), _same),
     "token": Kind(_text(512), _same),
     "currency": Kind(_pattern(r"[A-Z]{3}", "an ISO 4217 code such as EUR"), _same),
-    "zone": Kind(_text(64), _same),
+    "zone": Kind(lambda value: settings.timezone(as_text(value)), _same),
     "days": Kind(_integer(0, 36_500), _same),
     "priority": Kind(_integer(0, 1000), _same),
     "hours": Kind(_integer(0, 168), _same),
+    "grace": Kind(_integer(0, settings.MOST_GRACE_HOURS), _same),
     "unit": Kind(_text(64), _same),
     "property": Kind(_text(128), _same),
     "month": Kind(_pattern(MONTH_PATTERN, 'a month such as "2026-03"'), _same),

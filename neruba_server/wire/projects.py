@@ -10,11 +10,25 @@ from msgspec import UNSET, Meta, UnsetType
 from neruba_core.access.model import AccessKey as CoreKey
 from neruba_core.access.model import IssuedKey as CoreIssuedKey
 from neruba_core.access.model import Scope
+from neruba_core.instants import Instant
+from neruba_core.tenancy.model import BillingMode, Invited, LateUsagePolicy, MetricPolicy, OnEmpty, Role
 from neruba_core.tenancy.model import Invitation as CoreInvitation
-from neruba_core.tenancy.model import Invited, MetricPolicy, Role
 from neruba_core.tenancy.model import Member as CoreMember
 from neruba_core.tenancy.model import Project as CoreProject
-from neruba_server.wire.kinds import Currency, Days, Email, Hours, Key255, Moment, Money, Name, Units, Zone
+from neruba_server.wire.kinds import (
+    Currency,
+    Days,
+    Email,
+    GraceHours,
+    Hours,
+    Key255,
+    Moment,
+    Money,
+    Name,
+    TaxRate,
+    Units,
+    Zone,
+)
 
 
 @frozen
@@ -36,11 +50,26 @@ class ProjectChanges:
     metric_policy: MetricPolicy | UnsetType = UNSET
     max_backdate_days: Days | UnsetType | None = UNSET
     timezone: Zone | UnsetType = UNSET
+    billing_mode: BillingMode | UnsetType = UNSET
+    on_empty: OnEmpty | UnsetType = UNSET
+    late_usage_policy: LateUsagePolicy | UnsetType = UNSET
+    grace_hours: GraceHours | UnsetType = UNSET
+    tax_rate: TaxRate | UnsetType = UNSET
+
+
+@frozen
+class Terms:
+    """What is in force until ``until``, when the ``billingMode`` and ``timezone`` of the project begin."""
+
+    billing_mode: BillingMode
+    timezone: str
+    until: Moment
 
 
 @frozen
 class Project:
-    """The tenant and billed party: one wallet, one currency."""
+    """The tenant and billed party: one wallet, one currency. ``termsInForce`` is null unless a change of
+    ``billingMode`` or ``timezone`` waits for the present period's end."""
 
     id: str
     name: str
@@ -50,12 +79,19 @@ class Project:
     metric_policy: MetricPolicy
     max_backdate_days: int | None
     timezone: str
+    billing_mode: BillingMode
+    terms_in_force: Terms | None
+    on_empty: OnEmpty
+    late_usage_policy: LateUsagePolicy
+    grace_hours: int
+    tax_rate: TaxRate
     created_at: Moment
     archived_at: Moment | None
 
     @classmethod
-    def of(cls, project: CoreProject) -> Project:
-        """The project as people see it."""
+    def of(cls, project: CoreProject, at: Instant) -> Project:
+        """The project as people see it at *at*."""
+        begin = project.terms_begin(at)
         return cls(
             id=project.id,
             name=project.name,
@@ -65,6 +101,16 @@ class Project:
             metric_policy=project.metric_policy,
             max_backdate_days=project.max_backdate_days,
             timezone=project.timezone,
+            billing_mode=project.billing_mode,
+            terms_in_force=(
+                None
+                if begin is None
+                else Terms(project.billing_mode_at(at), project.timezone_at(at), until=begin)
+            ),
+            on_empty=project.on_empty,
+            late_usage_policy=project.late_usage_policy,
+            grace_hours=project.grace_hours,
+            tax_rate=project.tax_rate,
             created_at=project.created_at,
             archived_at=project.archived_at,
         )

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from itertools import pairwise
 
 import pytest
+from attrs import evolve
 
 from neruba_core import currencies
 from neruba_core.errors import (
+    AmountFloat,
     AmountNegative,
+    AmountTooPrecise,
     CursorMismatch,
     ExternalKeyTaken,
     FormatInvalid,
     ProjectArchived,
-    ProjectInUse,
     ProjectNotFound,
     RoleMissing,
     TextInvalid,
@@ -21,7 +26,14 @@ from neruba_core.errors import (
 )
 from neruba_core.ledger.model import Head
 from neruba_core.tenancy import settings
-from neruba_core.tenancy.model import MetricPolicy, Role
+from neruba_core.tenancy.model import (
+    BillingMode,
+    EarlierTerms,
+    LateUsagePolicy,
+    MetricPolicy,
+    OnEmpty,
+    Role,
+)
 from neruba_core.usage.model import UsageEvent
 
 
@@ -212,6 +224,11 @@ def test_the_trail_tells_what_a_setting_is_now(stage, acme):
         (Role.FINANCE, {"credit_limit": "1", "timezone": "Asia/Tokyo"}, "admin"),
         (Role.VIEWER, {"metric_policy": "strict"}, "admin"),
         (Role.SUPPORT, {"max_backdate_days": 1}, "admin"),
+        (Role.ADMIN, {"billing_mode": "prepaid"}, "finance"),
+        (Role.ADMIN, {"on_empty": "record"}, "finance"),
+        (Role.ADMIN, {"tax_rate": "0.19"}, "finance"),
+        (Role.FINANCE, {"late_usage_policy": "quarantine"}, "admin"),
+        (Role.FINANCE, {"grace_hours": 1}, "admin"),
     ],
 )
 def test_each_setting_has_its_role_and_a_change_is_all_or_nothing(stage, acme, role, changes, needed):
@@ -227,26 +244,127 @@ def test_each_setting_has_its_role_and_a_change_is_all_or_nothing(stage, acme, r
 
 def test_each_setting_can_be_changed_by_its_role(stage, acme):
     """
-    Admins keep settings, finance the credit limit.
+    Admins keep settings, finance whatever money hangs on.
     """
-    stage.projects.update(acme.id, role=Role.ADMIN, name="Acme", timezone="Asia/Tokyo")
-    stage.projects.update(acme.id, role=Role.FINANCE, credit_limit=7)
+    stage.projects.update(
+        acme.id,
+        role=Role.ADMIN,
+        name="Acme",
+        timezone="Asia/Tokyo",
+        late_usage_policy="credit_note",
+        grace_hours=48,
+    )
+    stage.projects.update(
+        acme.id,
+        role=Role.FINANCE,
+        credit_limit=7,
+        billing_mode="prepaid",
+        on_empty="record",
+        tax_rate="0.190000000001",
+    )
 
     found = stage.projects.get(acme.id)
     assert (found.name, found.timezone, found.credit_limit_micros) == ("Acme", "Asia/Tokyo", 7_000_000)
+    assert (found.late_usage_policy, found.grace_hours) == (LateUsagePolicy.CREDIT_NOTE, 48)
+    assert (found.billing_mode, found.on_empty) == (BillingMode.PREPAID, OnEmpty.RECORD)
+    assert found.tax_rate == Decimal("0.190000000001")
+    assert found.earlier_terms == ()
+    assert json.loads(stage.audit.changes(acme.id).items[0].details) == {
+        "creditLimit": "7.000000",
+        "billingMode": "prepaid",
+        "onEmpty": "record",
+        "taxRate": "0.190000000001",
+    }
 
 
-def test_a_time_zone_is_fixed_once_there_is_usage(stage, acme):
+# --- terms ------------------------------------------------------------------------------------
+
+APRIL = datetime(2026, 4, 1, tzinfo=UTC)
+
+
+def periods(stage, project_id):
+    stored = stage.context.read(lambda work: work.billing.periods([project_id])[project_id])
+    return [(period.name, period.span.start, period.span.end) for period in stored]
+
+
+def test_terms_change_with_the_next_period_once_there_is_usage(stage, acme):
     """
-    Usage was counted into the days of the old one; saying the same again is no change.
+    Until then the old ones hold, and the present period keeps its bounds.
     """
     use(stage, acme.id)
 
-    with pytest.raises(ProjectInUse):
-        stage.projects.update(acme.id, name="Moved", timezone="Europe/Berlin")
+    changed = stage.projects.update(acme.id, timezone="Asia/Tokyo", billing_mode="prepaid")
 
-    assert stage.projects.get(acme.id) == acme
-    assert stage.projects.update(acme.id, name="Stayed", timezone="UTC").name == "Stayed"
+    before, then = APRIL - timedelta(microseconds=1), APRIL
+    assert (changed.timezone_at(before), changed.billing_mode_at(before)) == ("UTC", BillingMode.ARREARS)
+    assert (changed.timezone_at(then), changed.billing_mode_at(then)) == ("Asia/Tokyo", BillingMode.PREPAID)
+    assert (changed.terms_begin(stage.at), changed.terms_begin(then)) == (APRIL, None)
+    assert periods(stage, acme.id) == [("2026-03", datetime(2026, 3, 1, tzinfo=UTC), APRIL)]
+    assert stage.projects.get(acme.id) == changed
+    assert json.loads(stage.audit.changes(acme.id).items[0].details) == {
+        "timezone": "Asia/Tokyo",
+        "billingMode": "prepaid",
+        "termsFrom": "2026-04-01T00:00:00.000000Z",
+    }
+
+
+def test_the_last_terms_asked_for_are_those_that_come(stage, acme):
+    """
+    What is in force stays in force, however often one changes one's mind.
+    """
+    use(stage, acme.id)
+    stage.projects.update(acme.id, billing_mode="prepaid")
+    stage.pass_by(days=1)
+
+    changed = stage.projects.update(acme.id, timezone="Europe/Berlin")
+
+    assert changed.earlier_terms == (EarlierTerms(APRIL, BillingMode.ARREARS, "UTC"),)
+    assert (changed.billing_mode, changed.timezone) == (BillingMode.PREPAID, "Europe/Berlin")
+
+
+def test_terms_that_are_taken_back_in_time_never_changed(stage, acme):
+    """
+    Nothing is left that would begin.
+    """
+    use(stage, acme.id)
+    stage.projects.update(acme.id, billing_mode="prepaid")
+
+    back = stage.projects.update(acme.id, billing_mode="arrears")
+
+    assert back == acme
+
+
+def test_terms_of_many_periods_are_remembered(stage, acme):
+    """
+    Each for the time in which it was in force; the periods between are stored without a gap.
+    """
+    use(stage, acme.id)
+    stage.projects.update(acme.id, billing_mode="prepaid")
+    stage.pass_by(days=60)
+
+    changed = stage.projects.update(acme.id, billing_mode="arrears", timezone="Europe/Berlin")
+
+    june = datetime(2026, 6, 1, tzinfo=UTC)
+    assert changed.earlier_terms == (
+        EarlierTerms(APRIL, BillingMode.ARREARS, "UTC"),
+        EarlierTerms(june, BillingMode.PREPAID, "UTC"),
+    )
+    stored = periods(stage, acme.id)
+    assert [name for name, _, _ in stored] == ["2026-03", "2026-04", "2026-05"]
+    assert all(end == start for (_, _, end), (_, start, _) in pairwise(stored))
+    assert stored[-1][2] == june
+
+
+def test_saying_the_same_terms_again_is_no_change(stage, acme):
+    """
+    And stores no period.
+    """
+    use(stage, acme.id)
+
+    stage.projects.update(acme.id, name="Stayed", timezone="UTC", billing_mode="arrears")
+
+    assert stage.projects.get(acme.id) == evolve(acme, name="Stayed")
+    assert periods(stage, acme.id) == []
 
 
 @pytest.mark.parametrize(
@@ -262,6 +380,14 @@ def test_a_time_zone_is_fixed_once_there_is_usage(stage, acme):
         {"max_backdate_days": 36_501},
         {"max_backdate_days": True},
         {"max_backdate_days": "7"},
+        {"billing_mode": "later"},
+        {"on_empty": "ignore"},
+        {"late_usage_policy": "forget"},
+        {"grace_hours": -1},
+        {"grace_hours": 2_161},
+        {"grace_hours": True},
+        {"tax_rate": "19"},
+        {"tax_rate": "1.000000000001"},
     ],
 )
 def test_a_setting_that_makes_no_sense_is_refused(stage, acme, changes):
@@ -272,6 +398,18 @@ def test_a_setting_that_makes_no_sense_is_refused(stage, acme, changes):
         stage.projects.update(acme.id, **changes)
 
     assert stage.projects.get(acme.id) == acme
+
+
+@pytest.mark.parametrize(
+    ("rate", "refusal"),
+    [(0.19, AmountFloat), ("0.0000000000001", AmountTooPrecise), ("-0.1", AmountNegative)],
+)
+def test_a_tax_rate_is_exact(stage, acme, rate, refusal):
+    """
+    As every rate is.
+    """
+    with pytest.raises(refusal):
+        stage.projects.update(acme.id, tax_rate=rate)
 
 
 @pytest.mark.parametrize("days", [None, 0, 36_500])
