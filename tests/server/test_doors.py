@@ -228,6 +228,8 @@ async def test_a_cursor_or_filter_of_another_tenant_shows_nothing(world: World, 
             )
             key = f"metric_{number}"
             await world.ask("POST", f"/projects/{world.one.id}/metrics", world.one.owner, json={"key": key})
+            price = {**BODIES["declarePrice"], "metricKey": key}
+            await world.ask("POST", f"/projects/{world.one.id}/prices", world.one.owner, json=price)
         page = await world.ask("GET", path_of(route, world.one.ids) + "?limit=1", world.one.owner)
         cursor = page.json["nextCursor"]
         assert cursor is not None
