@@ -6,14 +6,16 @@ no public hook for it, so the runner gives its connections one method of ours.
 
 from __future__ import annotations
 
+import asyncio
 import logging
-from typing import Any
+from typing import Any, cast
 
 from aiohttp import web
 from aiohttp.web_protocol import RequestHandler
 
 from neruba_core.ids import Ids
 from neruba_server import problems
+from neruba_server.sending import Outbox, Sending
 
 log = logging.getLogger("neruba.server")
 
@@ -60,16 +62,29 @@ class Runner(web.AppRunner):
     async def _make_server(self) -> web.Server:
         server = await super()._make_server()
         server.__class__ = _Server
+        assert isinstance(server, _Server), "it was just made one"
+        server.outbox = Outbox()
         return server
 
 
 class _Server(web.Server):
+    outbox: Outbox
+
     def __call__(self) -> RequestHandler:
-        return _Connection(self, loop=self._loop, **self._kwargs)
+        connection = _Connection(self, loop=self._loop, **self._kwargs)
+        connection.outbox = self.outbox
+        return connection
 
 
 class _Connection(RequestHandler):
-    __slots__ = ()
+    __slots__ = ("outbox",)
+
+    outbox: Outbox
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Answer on *transport*, at the end of each turn of the loop."""
+        sending: Any = Sending(cast(asyncio.Transport, transport), self.outbox)
+        super().connection_made(sending)
 
     def handle_error(
         self,
