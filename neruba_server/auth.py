@@ -1,8 +1,9 @@
 """Who asks, and whether they may.
 
 People bring an access token and have a role in each project; machines bring an access key, which belongs
-to one project and has scopes. The door is passed before a body is read: whoever may not know of a project
-learns nothing about it, not even whether their request would have been well-formed.
+to one project and has scopes, or a platform key, which belongs to none and has scopes in all. The door is
+passed before a body is read: whoever may not know of a project learns nothing about it, not even whether
+their request would have been well-formed.
 """
 
 from __future__ import annotations
@@ -11,14 +12,15 @@ import asyncio
 import hashlib
 import ipaddress
 import time
-from collections.abc import Callable
-from typing import Any, TypeAlias
+from collections.abc import Awaitable, Callable
+from typing import Any, Protocol, TypeAlias, TypeVar
 
 from aiohttp import hdrs, web
 from attrs import define, field, frozen
 
 from neruba_core import Neruba
-from neruba_core.access.model import AccessKey, Scope
+from neruba_core.access import secrets
+from neruba_core.access.model import AccessKey, PlatformKey, PlatformScope, Scope
 from neruba_core.errors import (
     KeyRefused,
     ProjectNotFound,
@@ -31,10 +33,15 @@ from neruba_core.instants import Instant
 from neruba_core.tenancy.model import Role
 from neruba_server.problems import CredentialsBoth, CredentialsMissing
 
+T = TypeVar("T")
+
 KEY_HEADER = "X-Api-Key"
 KEY_CACHE_SECONDS = 5.0
 MOST_CACHED_KEYS = 10_000
 MOST_TOKEN_CHARACTERS = 512
+
+OPERATOR = "operator"
+"""What is missing, as a role, to whoever is none."""
 
 BEARER = 'Bearer realm="neruba"'
 API_KEY = 'ApiKey realm="neruba", header="x-api-key"'
@@ -50,9 +57,16 @@ class Anyone:
 
 @frozen
 class People:
-    """A signed-in person, of any one of *roles* in the route's project if it has one."""
+    """A signed-in person, of any one of *roles* in the route's project if it has one; and platform keys with
+    the scope *platform*, if it names one."""
 
     roles: tuple[Role, ...] = ()
+    platform: PlatformScope | None = None
+
+
+@frozen
+class Operators:
+    """A signed-in person of the deployment's own staff."""
 
 
 @frozen
@@ -64,13 +78,16 @@ class Machines:
 
 @frozen
 class PeopleOrMachines:
-    """A person with *role*, or an access key of the route's project with *scope*."""
+    """A person with *role*, or an access key of the route's project with *scope*; and platform keys with the
+    scope *platform*, if it names one."""
 
     role: Role
     scope: Scope
+    platform: PlatformScope | None = None
 
 
-Audience: TypeAlias = Anyone | People | Machines | PeopleOrMachines
+Guarded: TypeAlias = People | Operators | Machines | PeopleOrMachines
+Audience: TypeAlias = Anyone | Guarded
 
 
 # --- who asks ----------------------------------------------------------------------------------
@@ -103,12 +120,32 @@ class Machine:
         return cls(key, f"key:{key.id}")
 
 
-Principal: TypeAlias = Person | Machine | None
+@frozen
+class Platform:
+    """The holder of a platform key."""
+
+    key: PlatformKey
+    actor: str = ""
+
+    @classmethod
+    def of(cls, key: PlatformKey) -> Platform:
+        """The holder of *key*."""
+        return cls(key, f"key:{key.id}")
+
+
+Holder: TypeAlias = Machine | Platform
+Principal: TypeAlias = Person | Holder | None
+
+
+class Run(Protocol):
+    """Runs a call on a thread that may wait for the database."""
+
+    def __call__(self, act: Callable[[], T], /) -> Awaitable[T]: ...
 
 
 @define(eq=False)
 class KeyRing:
-    """Access keys by the secret that was presented, remembered for a few seconds.
+    """Keys by the secret that was presented, remembered for a few seconds.
 
     A revoked key is forgotten at once here and within ``KEY_CACHE_SECONDS`` in other processes. Only a
     digest of a secret is held.
@@ -116,31 +153,31 @@ class KeyRing:
 
     neruba: Neruba
     used_at: dict[str, Instant] = field(factory=dict)
-    _known: dict[bytes, tuple[Machine, float]] = field(factory=dict)
-    _looking: dict[bytes, asyncio.Task[Machine]] = field(factory=dict)
+    _known: dict[bytes, tuple[Holder, float]] = field(factory=dict)
+    _looking: dict[bytes, asyncio.Task[Holder]] = field(factory=dict)
     _generation: int = 0
 
-    async def holder(self, secret: str, run: Callable[[Callable[[], Any]], Any]) -> Machine:
-        """The machine that *secret* belongs to, or ``KeyRefused``. *run* runs a call on a thread."""
+    async def holder(self, secret: str, run: Run) -> Holder:
+        """Whom *secret* belongs to, or ``KeyRefused``."""
         digest = hashlib.sha256(secret.encode("utf-8", "surrogatepass")).digest()
         now = self.neruba.now()
         known = self._known.get(digest)
         if known is None or known[1] < time.monotonic():
-            machine = await self._found(digest, secret, run)
+            holder = await self._found(digest, secret, run)
         else:
-            machine = known[0]
-        if not machine.key.alive(now):
+            holder = known[0]
+        if not holder.key.alive(now):
             raise KeyRefused
-        self.used_at[machine.key.id] = now
-        return machine
+        self.used_at[holder.key.id] = now
+        return holder
 
     def forget(self, key_id: str) -> None:
         """Look the key up again from now on, since it has changed."""
         self._generation += 1
-        for digest in [digest for digest, (machine, _) in self._known.items() if machine.key.id == key_id]:
+        for digest in [digest for digest, (holder, _) in self._known.items() if holder.key.id == key_id]:
             del self._known[digest]
 
-    async def _found(self, digest: bytes, secret: str, run: Callable[[Callable[[], Any]], Any]) -> Machine:
+    async def _found(self, digest: bytes, secret: str, run: Run) -> Holder:
         # Many requests with one key arrive together; one of them asks, the others wait for its answer.
         looking = self._looking.get(digest)
         if looking is None:
@@ -149,25 +186,30 @@ class KeyRing:
             looking.add_done_callback(lambda _: self._looking.pop(digest, None))
         return await asyncio.shield(looking)
 
-    async def _look_up(self, digest: bytes, secret: str, run: Callable[[Callable[[], Any]], Any]) -> Machine:
+    async def _look_up(self, digest: bytes, secret: str, run: Run) -> Holder:
         generation = self._generation
         until = time.monotonic() + KEY_CACHE_SECONDS
-        machine = Machine.of(await run(lambda: self.neruba.access_keys.authenticate(secret)))
+        holder = await run(lambda: self._authenticated(secret))
         # What was read before a revocation must not be remembered after it.
         if generation == self._generation:
             if len(self._known) >= MOST_CACHED_KEYS:
                 self._known.clear()
-            self._known[digest] = (machine, until)
-        return machine
+            self._known[digest] = (holder, until)
+        return holder
+
+    def _authenticated(self, secret: str) -> Holder:
+        if secrets.is_platform(secret):
+            return Platform.of(self.neruba.platform_keys.authenticate(secret))
+        return Machine.of(self.neruba.access_keys.authenticate(secret))
 
 
 @define(eq=False)
 class Door:
-    """Lets in whom a route is for. *run* runs a call on a thread that may wait for the database."""
+    """Lets in whom a route is for."""
 
     neruba: Neruba
     keys: KeyRing
-    run: Callable[[Callable[[], Any]], Any]
+    run: Run
 
     async def admit(self, request: web.Request, audience: Audience, project_id: str | None) -> Principal:
         """Who asks, if the route is for them.
@@ -179,37 +221,57 @@ class Door:
             return None
         secret, token = _credentials(request, audience)
         if secret is not None:
-            machine = await self.keys.holder(secret, self.run)
-            _admit_machine(machine, audience, project_id)
-            return machine
+            holder = await self.keys.holder(secret, self.run)
+            if isinstance(holder, Machine):
+                _admit_machine(holder, audience, project_id)
+            else:
+                _admit_platform(holder, audience)
+                if project_id is not None:
+                    await self.run(lambda: self.neruba.projects.get(project_id))
+            return holder
         assert token is not None, "one of the two was given"
-        return await self.run(lambda: self._person(token, audience, project_id))  # type: ignore[no-any-return]
+        return await self.run(lambda: self._person(token, audience, project_id))
 
-    def _person(self, token: str, audience: Audience, project_id: str | None) -> Person:
+    def _person(self, token: str, audience: Guarded, project_id: str | None) -> Person:
         user, session = self.neruba.sessions.authenticate(token)
         if isinstance(audience, Machines):
             raise ScopeMissing(audience.scope.value)
+        if isinstance(audience, Operators):
+            if not user.operator:
+                raise RoleMissing(OPERATOR)
+            return Person(user, session)
         if project_id is None:
             return Person(user, session)
         role = self.neruba.projects.role(project_id, user)
-        needed = audience.roles if isinstance(audience, People) else (audience.role,)  # type: ignore[union-attr]
+        needed = audience.roles if isinstance(audience, People) else (audience.role,)
         if needed and not any(role.includes(one) for one in needed):
             raise RoleMissing(needed[0].value)
         return Person(user, session, role)
 
 
-def challenge(audience: Audience) -> str:
-    """What a 401 of a route for *audience* asks for."""
+def takes_tokens(audience: Guarded) -> bool:
+    """Whether a route for *audience* may let people in."""
+    return not isinstance(audience, Machines)
+
+
+def takes_keys(audience: Guarded) -> bool:
+    """Whether a route for *audience* may let holders of keys in."""
     match audience:
-        case Machines():
-            return API_KEY
-        case PeopleOrMachines():
-            return f"{BEARER}, {API_KEY}"
+        case People(platform=scope):
+            return scope is not None
+        case Operators():
+            return False
         case _:
-            return BEARER
+            return True
 
 
-def _credentials(request: web.Request, audience: Audience) -> tuple[str | None, str | None]:
+def challenge(audience: Guarded) -> str:
+    """What a 401 of a route for *audience* asks for."""
+    asked = [BEARER] * takes_tokens(audience) + [API_KEY] * takes_keys(audience)
+    return ", ".join(asked)
+
+
+def _credentials(request: web.Request, audience: Guarded) -> tuple[str | None, str | None]:
     headers = request.headers
     secrets = headers.getall(KEY_HEADER, ())
     tokens = headers.getall(hdrs.AUTHORIZATION, ())
@@ -228,25 +290,35 @@ def _credentials(request: web.Request, audience: Audience) -> tuple[str | None, 
     return None, token
 
 
-def _wanted(audience: Audience) -> str:
+def _wanted(audience: Guarded) -> str:
     bearer, key = "Authorization: Bearer <accessToken>", "x-api-key: <accessKey>"
+    return " or ".join([bearer] * takes_tokens(audience) + [key] * takes_keys(audience))
+
+
+def _admit_machine(machine: Machine, audience: Guarded, project_id: str | None) -> None:
     match audience:
-        case Machines():
-            return key
-        case PeopleOrMachines():
-            return f"{bearer} or {key}"
-        case _:
-            return bearer
+        case Machines(scope) | PeopleOrMachines(scope=scope):
+            if project_id is not None and project_id != machine.key.project_id:
+                raise ProjectNotFound(project_id)
+            if scope not in machine.key.scopes:
+                raise ScopeMissing(scope.value)
+        case People(roles):
+            raise RoleMissing(roles[0].value if roles else "member")
+        case Operators():
+            raise RoleMissing(OPERATOR)
 
 
-def _admit_machine(machine: Machine, audience: Audience, project_id: str | None) -> None:
-    if isinstance(audience, People):
-        raise RoleMissing(audience.roles[0].value if audience.roles else "member")
-    if project_id is not None and project_id != machine.key.project_id:
-        raise ProjectNotFound(project_id)
-    needed = audience.scope  # type: ignore[union-attr]
-    if needed not in machine.key.scopes:
-        raise ScopeMissing(needed.value)
+def _admit_platform(platform: Platform, audience: Guarded) -> None:
+    match audience:
+        case People(platform=PlatformScope() as scope) | PeopleOrMachines(platform=PlatformScope() as scope):
+            if scope not in platform.key.scopes:
+                raise ScopeMissing(scope.value)
+        case Machines(wanted) | PeopleOrMachines(scope=wanted):
+            raise ScopeMissing(wanted.value)
+        case People(roles):
+            raise RoleMissing(roles[0].value if roles else "member")
+        case Operators():
+            raise RoleMissing(OPERATOR)
 
 
 def client_address(request: web.Request, trusted: tuple[Any, ...]) -> str | None:

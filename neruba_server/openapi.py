@@ -15,7 +15,7 @@ from typing import Any
 import attrs
 import msgspec
 
-from neruba_server.auth import Anyone, Machines, People, PeopleOrMachines
+from neruba_server.auth import Anyone, Machines, Operators, People, PeopleOrMachines
 from neruba_server.formats import HTML, PDF, TEXT
 from neruba_server.problems import CONTENT_TYPE, STATUS, dumps
 from neruba_server.routes.table import NOT_FOUND, ROUTES, Idempotency, Route
@@ -165,6 +165,8 @@ def _who(route: Route) -> str:
             return f"For people with the role {' or '.join(role.value for role in roles)}."
         case People():
             return "For people who are signed in."
+        case Operators():
+            return "For operators of the deployment."
         case Machines(scope):
             return f"For access keys with the scope `{scope.value}`."
         case PeopleOrMachines(role, scope):
@@ -177,7 +179,7 @@ def _security(route: Route) -> list[dict[str, list[str]]]:
     match route.who:
         case Anyone():
             return []
-        case People():
+        case People() | Operators():
             return [{"person": []}]
         case Machines():
             return [{"machine": []}]
@@ -298,7 +300,7 @@ def _always(route: Route) -> Iterable[str]:
 
 def _forbidden(route: Route) -> Iterable[str]:
     match route.who:
-        case People():
+        case People() | Operators():
             yield "access.role_missing"
         case Machines():
             yield "access.scope_missing"

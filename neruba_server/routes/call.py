@@ -26,6 +26,7 @@ from neruba_core.errors import KeyInProgress, KeyInvalid, KeyMissing, KeyReused,
 from neruba_core.idempotency.once import Given, Made
 from neruba_core.ids import Ids
 from neruba_core.namespaces.sessions import Sessions
+from neruba_core.tenancy.projects import PLATFORM
 from neruba_server import present, trail
 from neruba_server.auth import Door, KeyRing, Machine, Person, Principal
 from neruba_server.limits import JSON, MOST_BODY_BYTES, body_of, content_type, parsed
@@ -121,11 +122,26 @@ class Call:
         return self.principal
 
     @property
-    def project(self) -> str:
-        """The project of the route, or of the access key."""
+    def tenant(self) -> str | None:
+        """The project of the route or of the access key; None where the request concerns no one project."""
         if self.project_id is not None:
             return self.project_id
-        return self.machine.key.project_id
+        return self.principal.key.project_id if isinstance(self.principal, Machine) else None
+
+    @property
+    def project(self) -> str:
+        """The project of the route, or of the access key."""
+        tenant = self.tenant
+        assert tenant is not None, "the route names a project, or is for its machines"
+        return tenant
+
+    @property
+    def scope_id(self) -> str:
+        """Within what an idempotency key names one write: the project, or else the person, or the platform
+        whichever of its keys asks."""
+        if self.tenant is not None:
+            return self.tenant
+        return self.principal.user.id if isinstance(self.principal, Person) else PLATFORM
 
     @property
     def actor(self) -> str:
@@ -231,13 +247,17 @@ class Call:
         return error
 
     async def once(
-        self, body: Any, act: Callable[[Neruba], Answer], *, scope_id: str | None = None
+        self, body: Any, act: Callable[[Neruba], Answer], *, founds: bool = False
     ) -> web.Response:
-        """Do *act* in one unit of work with its trail row, at most once if there is a key."""
+        """Do *act* in one unit of work with its trail row, at most once if there is a key.
+
+        The row is the project's, or with *founds* that of the project which the answer shows; what
+        concerns no project leaves none.
+        """
         key = self.optional_key()
         canonical = converter.canonical(body)
         given = await self._patiently(
-            lambda neruba: neruba.unit(lambda bound: self._once(bound, key, canonical, act, scope_id))
+            lambda neruba: neruba.unit(lambda bound: self._once(bound, key, canonical, act, founds))
         )
         self.noted = True
         status, content = _told(given.body)
@@ -249,11 +269,13 @@ class Call:
         return response
 
     async def write(self, act: Callable[[Neruba], T], *, status: int = 200) -> T:
-        """Do *act* in one unit of work with its trail row."""
+        """Do *act* in one unit of work with the trail row of the project that it concerns, if any."""
+        tenant = self.tenant
 
         def unit(bound: Neruba) -> T:
             done = act(bound)
-            bound.audit.note_trail([self._row(self.project, status)])
+            if tenant is not None:
+                bound.audit.note_trail([self._row(tenant, status)])
             return done
 
         done = await self.run(lambda neruba: neruba.unit(unit))
@@ -287,11 +309,11 @@ class Call:
         key: str | None,
         body: dict[str, Any],
         act: Callable[[Neruba], Answer],
-        scope_id: str | None,
+        founds: bool,
     ) -> Given:
         given = bound.once(
             lambda inner: act(inner).made(),
-            scope_id=scope_id or self.project,
+            scope_id=self.scope_id,
             operation=self.route.operation,
             path=self.route.path_of(self.request.match_info),
             body=body,
@@ -299,11 +321,17 @@ class Call:
             request_id=self.request_id,
         )
         status, content = _told(given.body)
-        creates_project = self.project_id is None and isinstance(self.principal, Person)
-        project_id = orjson.loads(content)["id"] if creates_project else self.project
         outcome = ("replayed" if given.replayed else "accepted") if key is not None else None
-        bound.audit.note_trail([self._row(project_id, status, outcome)])
+        project_id = self._concerned(content)
+        if project_id is not None:
+            bound.audit.note_trail([self._row(project_id, status, outcome)])
         return given
+
+    def _concerned(self, content: bytes) -> str | None:
+        """The project whose trail has this write: the route's, the key's or the new one, if there is any."""
+        if self.project_id is not None or isinstance(self.principal, Machine):
+            return self.project
+        return orjson.loads(content)["id"] if self.route.path == "/projects" else None
 
     def _row(self, project_id: str, status: int, outcome: str | None = None) -> Trail:
         return trail.row(
