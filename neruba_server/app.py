@@ -11,7 +11,7 @@ import logging
 import re
 from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import TypeVar
 
 import attrs
 from aiohttp import HttpVersion11, hdrs, web
@@ -20,7 +20,7 @@ from neruba_core import Neruba
 from neruba_core.errors import NerubaError
 from neruba_core.ids import Ids
 from neruba_server import openapi, problems, trail
-from neruba_server.auth import Door, KeyRing, challenge, networks
+from neruba_server.auth import Anyone, Door, KeyRing, challenge, networks
 from neruba_server.connections import REQUEST_ID, finished
 from neruba_server.docs_page.page import add_docs
 from neruba_server.logs import PRINCIPAL
@@ -31,6 +31,8 @@ from neruba_server.routes.table import NOT_FOUND, ROUTES, Route
 from neruba_server.settings import Settings
 from neruba_server.ticker import Ticker
 from neruba_server.writer import Writer
+
+T = TypeVar("T")
 
 log = logging.getLogger("neruba.server")
 
@@ -90,7 +92,7 @@ def _house(neruba: Neruba, settings: Settings) -> tuple[House, Ticker]:
     keys = KeyRing(neruba)
     pool = ThreadPoolExecutor(POOL_THREADS, "neruba-pool")
 
-    async def run(act: Callable[[], Any]) -> Any:
+    async def run(act: Callable[[], T]) -> T:
         return await house.run(act)
 
     house = House(
@@ -171,7 +173,7 @@ async def _refused(call: Call, error: NerubaError) -> web.Response:
     response = problems.refused(error, call.request_id)
     if call.outcome is not None:
         response.headers[OUTCOME] = call.outcome.value
-    if status == 401:
+    if status == 401 and not isinstance(call.route.who, Anyone):
         response.headers[hdrs.WWW_AUTHENTICATE] = challenge(call.route.who)
     return response
 

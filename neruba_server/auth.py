@@ -17,6 +17,7 @@ from typing import Any, Protocol, TypeAlias, TypeVar
 
 from aiohttp import hdrs, web
 from attrs import define, field, frozen
+from multidict import istr
 
 from neruba_core import Neruba
 from neruba_core.access import secrets
@@ -35,7 +36,7 @@ from neruba_server.problems import CredentialsBoth, CredentialsMissing
 
 T = TypeVar("T")
 
-KEY_HEADER = "X-Api-Key"
+KEY_HEADER = istr("X-Api-Key")
 KEY_CACHE_SECONDS = 5.0
 MOST_CACHED_KEYS = 10_000
 MOST_TOKEN_CHARACTERS = 512

@@ -15,7 +15,16 @@ from typing import Any
 import attrs
 import msgspec
 
-from neruba_server.auth import Anyone, Machines, Operators, People, PeopleOrMachines
+from neruba_core.access.model import PlatformScope
+from neruba_server.auth import (
+    Anyone,
+    Machines,
+    Operators,
+    People,
+    PeopleOrMachines,
+    takes_keys,
+    takes_tokens,
+)
 from neruba_server.formats import HTML, PDF, TEXT
 from neruba_server.problems import CONTENT_TYPE, STATUS, dumps
 from neruba_server.routes.table import NOT_FOUND, ROUTES, Idempotency, Route
@@ -89,7 +98,7 @@ def document() -> dict[str, Any]:
                     "type": "apiKey",
                     "in": "header",
                     "name": "x-api-key",
-                    "description": "The `accessKey` of a project.",
+                    "description": "The `accessKey` of a project, or of the platform.",
                 },
             },
             "headers": _HEADERS,
@@ -161,30 +170,32 @@ def _operation(route: Route) -> dict[str, Any]:
 
 def _who(route: Route) -> str:
     match route.who:
-        case People(roles) if roles:
-            return f"For people with the role {' or '.join(role.value for role in roles)}."
-        case People():
-            return "For people who are signed in."
+        case Anyone():
+            return "For anyone."
         case Operators():
             return "For operators of the deployment."
         case Machines(scope):
             return f"For access keys with the scope `{scope.value}`."
-        case PeopleOrMachines(role, scope):
-            return f"For people with the role {role.value}, and access keys with the scope `{scope.value}`."
-        case Anyone():
-            return "For anyone."
+        case People(roles, platform):
+            wanted = " or ".join(role.value for role in roles)
+            people = f"people with the role {wanted}" if wanted else "people who are signed in"
+            return f"For {people}{_and_platform(platform)}."
+        case PeopleOrMachines(role, scope, platform):
+            return (
+                f"For people with the role {role.value}, and access keys with the scope `{scope.value}`"
+                f"{_and_platform(platform)}."
+            )
+
+
+def _and_platform(scope: PlatformScope | None) -> str:
+    return "" if scope is None else f", and platform keys with the scope `{scope.value}`"
 
 
 def _security(route: Route) -> list[dict[str, list[str]]]:
-    match route.who:
-        case Anyone():
-            return []
-        case People() | Operators():
-            return [{"person": []}]
-        case Machines():
-            return [{"machine": []}]
-        case PeopleOrMachines():
-            return [{"person": []}, {"machine": []}]
+    if isinstance(route.who, Anyone):
+        return []
+    asked: list[dict[str, list[str]]] = [{"person": []}] * takes_tokens(route.who)
+    return asked + [{"machine": []}] * takes_keys(route.who)
 
 
 def _parameters(route: Route) -> list[dict[str, Any]]:
@@ -300,7 +311,7 @@ def _always(route: Route) -> Iterable[str]:
 
 def _forbidden(route: Route) -> Iterable[str]:
     match route.who:
-        case People() | Operators():
+        case People(platform=None) | Operators():
             yield "access.role_missing"
         case Machines():
             yield "access.scope_missing"

@@ -246,9 +246,7 @@ class Call:
         self.outcome = Outcome.REJECTED
         return error
 
-    async def once(
-        self, body: Any, act: Callable[[Neruba], Answer], *, founds: bool = False
-    ) -> web.Response:
+    async def once(self, body: Any, act: Callable[[Neruba], Answer], *, founds: bool = False) -> web.Response:
         """Do *act* in one unit of work with its trail row, at most once if there is a key.
 
         The row is the project's, or with *founds* that of the project which the answer shows; what
@@ -321,17 +319,11 @@ class Call:
             request_id=self.request_id,
         )
         status, content = _told(given.body)
-        outcome = ("replayed" if given.replayed else "accepted") if key is not None else None
-        project_id = self._concerned(content)
+        project_id = orjson.loads(content)["id"] if founds else self.tenant
         if project_id is not None:
+            outcome = ("replayed" if given.replayed else "accepted") if key is not None else None
             bound.audit.note_trail([self._row(project_id, status, outcome)])
         return given
-
-    def _concerned(self, content: bytes) -> str | None:
-        """The project whose trail has this write: the route's, the key's or the new one, if there is any."""
-        if self.project_id is not None or isinstance(self.principal, Machine):
-            return self.project
-        return orjson.loads(content)["id"] if self.route.path == "/projects" else None
 
     def _row(self, project_id: str, status: int, outcome: str | None = None) -> Trail:
         return trail.row(

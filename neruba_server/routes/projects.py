@@ -34,7 +34,7 @@ async def create(call: Call) -> web.Response:
         )
         return Answer(wire.Project.of(project, call.neruba.now()), subject_id=project.id)
 
-    return await call.once(sent, act, scope_id=user.id)
+    return await call.once(sent, act, founds=True)
 
 
 async def listed(call: Call) -> web.Response:
