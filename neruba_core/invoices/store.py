@@ -12,7 +12,8 @@ class InvoiceStore(Protocol):
     """Invoices, unique by (project, period, part) and by (project, number).
 
     Everything but ``keep_pdf`` is written under the project's locked head. Whatever would change a finalized
-    invoice but for ``set_state`` fails the unit; a database refuses it by trigger. So does a key that is taken.
+    invoice but for ``set_state`` fails the unit (a database has triggers for it), and so does a key that is
+    taken.
     """
 
     def put_drafts(self, invoices: Sequence[Invoice]) -> None:
@@ -46,7 +47,8 @@ class InvoiceStore(Protocol):
         """By descending id, below *before*."""
 
     def open_totals(self, project_id: str) -> tuple[int, int]:
-        """How many finalized invoices have something left to pay, and how much that is in all."""
+        """How many finalized invoices have something left to pay, and how much that is in all. What a credit
+        note gives back is not among it."""
 
     def keep_pdf(self, project_id: str, invoice_id: str, content: bytes) -> bytes:
         """Keep the PDF of a finalized invoice unless one is kept already; what is kept. Waits for a

@@ -12,7 +12,8 @@ class ScheduleStore(Protocol):
 
     def lease(self, name: str, holder: str, *, now: Instant, until: Instant) -> bool:
         """Compare and set: take or prolong the lease *name* for *holder*, unless another holder's still runs
-        at *now* (it ends just before its *until*); whether *holder* has it. Waits for a competitor in flight."""
+        at *now* (it ends just before its *until*); whether *holder* has it. Waits for a competitor in
+        flight."""
 
     def release(self, name: str, holder: str) -> None:
         """Give the lease back, if *holder* has it."""

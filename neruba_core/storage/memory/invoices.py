@@ -113,8 +113,9 @@ class MemoryInvoices:
         return self._tables.invoices.page(project_id, limit=limit, before=before, wanted=wanted)
 
     def open_totals(self, project_id: str) -> tuple[int, int]:
-        left = [invoice.open_micros for invoice in self._tables.invoices.ascending(project_id)]
-        return sum(micros > 0 for micros in left), sum(left)
+        invoices = self._tables.invoices.ascending(project_id)
+        left = [invoice.open_micros for invoice in invoices if invoice.open_micros > 0]
+        return len(left), sum(left)
 
     def keep_pdf(self, project_id: str, invoice_id: str, content: bytes) -> bytes:
         kept = self._tables.pdfs.get(project_id, invoice_id)

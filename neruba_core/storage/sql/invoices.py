@@ -43,6 +43,8 @@ from neruba_core.storage.sql.columns import METADATA, binary, one_of, reference,
 from neruba_core.storage.sql.queries import Query, among, given
 from neruba_core.storage.sql.statements import SqlStore, below
 
+_OPEN = "state = 'finalized' AND paid_micros < amount_due_micros"
+
 # The lines come last: SQLite then finds the rest of a row without reading through them.
 INVOICES = Table(
     "neruba_invoices",
@@ -92,7 +94,11 @@ INVOICES = Table(
     ),
     CheckConstraint("span_start < span_end", name="neruba_invoices_span_ck"),
     CheckConstraint("part > 0 AND number > 0", name="neruba_invoices_numbers_ck"),
-    CheckConstraint("amount_due_micros >= 0 AND paid_micros >= 0", name="neruba_invoices_amounts_ck"),
+    # A credit note is due to the payer.
+    CheckConstraint(
+        "kind = 'credit_note' OR amount_due_micros >= 0 AND paid_micros >= 0",
+        name="neruba_invoices_amounts_ck",
+    ),
     CheckConstraint(
         "(state = 'draft') = (number IS NULL) AND (state = 'draft') = (finalized_at IS NULL)",
         name="neruba_invoices_finalized_ck",
@@ -104,8 +110,8 @@ INVOICES = Table(
     Index(
         "neruba_invoices_open_ix",
         "project_id",
-        postgresql_where=sql("state = 'finalized' AND paid_micros < amount_due_micros"),
-        sqlite_where=sql("state = 'finalized' AND paid_micros < amount_due_micros"),
+        postgresql_where=sql(_OPEN),
+        sqlite_where=sql(_OPEN),
     ),
 )
 
@@ -177,10 +183,8 @@ _ABOUT = Query(
         ),
     ).order_by(_I.number)
 )
-_OPEN_TOTALS = Query(
-    select(func.count(), func.coalesce(func.sum(_I.amount_due_micros - _I.paid_micros), 0)).where(
-        _I.project_id == given("project_id"), sql("state = 'finalized' AND paid_micros < amount_due_micros")
-    )
+_LEFT_TO_PAY = Query(
+    select(_I.amount_due_micros - _I.paid_micros).where(_I.project_id == given("project_id"), sql(_OPEN))
 )
 _PDF = Query(
     select(PDFS.c.content).where(
@@ -251,8 +255,9 @@ class SqlInvoices(SqlStore):
         return [_invoice(row) for row in self._statements.rows(query.order_by(_I.id.desc()).limit(limit))]
 
     def open_totals(self, project_id: str) -> tuple[int, int]:
-        count, left = self._statements.ask_one(_OPEN_TOTALS, project_id=project_id)
-        return count, int(left)
+        # Few rows, and their sum may exceed what SQLite can add up.
+        left = [row[0] for row in self._statements.ask(_LEFT_TO_PAY, project_id=project_id)]
+        return len(left), sum(left)
 
     def keep_pdf(self, project_id: str, invoice_id: str, content: bytes) -> bytes:
         if self._statements.write(_KEEP_PDF, [(project_id, invoice_id, content)]) == 1:

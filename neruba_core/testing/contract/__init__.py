@@ -31,6 +31,11 @@ _PARTS = (
     "usage",
     "ledger",
     "wallets",
+    "pricing",
+    "subscriptions",
+    "billing",
+    "invoices",
+    "schedule",
     "audit",
     "isolation",
     "exports",
@@ -41,12 +46,17 @@ pytest.register_assert_rewrite(*(f"{__name__}.{part}" for part in _PARTS))
 from neruba_core.testing.contract.access import Access  # noqa: E402
 from neruba_core.testing.contract.atomicity import Atomicity  # noqa: E402
 from neruba_core.testing.contract.audit import Audit  # noqa: E402
+from neruba_core.testing.contract.billing import Billing  # noqa: E402
 from neruba_core.testing.contract.exports import Exports  # noqa: E402
 from neruba_core.testing.contract.idempotency import Idempotency  # noqa: E402
 from neruba_core.testing.contract.identity import Identity  # noqa: E402
+from neruba_core.testing.contract.invoices import Invoices  # noqa: E402
 from neruba_core.testing.contract.isolation import Isolation  # noqa: E402
 from neruba_core.testing.contract.ledger import Ledger  # noqa: E402
 from neruba_core.testing.contract.metering import Metering  # noqa: E402
+from neruba_core.testing.contract.pricing import Pricing  # noqa: E402
+from neruba_core.testing.contract.schedule import Schedule  # noqa: E402
+from neruba_core.testing.contract.subscriptions import Subscriptions  # noqa: E402
 from neruba_core.testing.contract.tenancy import Tenancy  # noqa: E402
 from neruba_core.testing.contract.usage import Quarantine, Usage  # noqa: E402
 from neruba_core.testing.contract.wallets import Wallets  # noqa: E402
@@ -59,6 +69,11 @@ class StorageContract(
     Exports,
     Isolation,
     Audit,
+    Schedule,
+    Invoices,
+    Billing,
+    Subscriptions,
+    Pricing,
     Wallets,
     Ledger,
     Quarantine,

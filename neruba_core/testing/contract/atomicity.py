@@ -7,14 +7,17 @@ from functools import partial
 from typing import Any
 
 import pytest
+from attrs import evolve
 
 from neruba_core.audit.model import Tally
+from neruba_core.instants import Period
+from neruba_core.invoices.model import InvoiceState
 from neruba_core.ledger.model import Head
 from neruba_core.storage.port import Storage, UnitOfWork
 from neruba_core.testing.contract import samples
 from neruba_core.testing.contract.base import Promises
 from neruba_core.testing.contract.readings import readings, twin
-from neruba_core.testing.contract.samples import NOW, person, tenant
+from neruba_core.testing.contract.samples import END, NOW, person, tenant
 from neruba_core.testing.contract.units import (
     ANY_FAILURE,
     Rival,
@@ -59,6 +62,7 @@ def everything(work: UnitOfWork, project_id: str) -> None:
     waiting = samples.quarantined(project_id)
     work.usage.quarantine(waiting)
     everything_about_money(work, project_id)
+    everything_about_billing(work, project_id)
     work.idempotency.add_answers([samples.stored_answer(project_id)])
     work.audit.add_changes([samples.change(project_id)])
     work.audit.add_attempts([samples.attempt(project_id)])
@@ -76,6 +80,31 @@ def everything_about_money(work: UnitOfWork, project_id: str) -> None:
     work.ledger.write_accounts([samples.account(project_id, "promotions", 5)])
 
 
+def everything_about_billing(work: UnitOfWork, project_id: str) -> None:
+    """The part of `everything` that prices and bills; the project's head is locked."""
+    work.pricing.lock_catalogue()
+    work.pricing.add_price(samples.price(None, metric_key=samples.new_id("metric")))
+    work.pricing.add_price(samples.price(project_id, metric_key=samples.new_id("metric")))
+    for events in (1, 2):
+        work.pricing.write_meters([samples.meter(project_id, events=events)])
+    plan = samples.plan()
+    work.subscriptions.add_plan(plan)
+    work.subscriptions.add_decision(samples.decision(project_id, plan.id, number=9))
+    for at in (None, NOW):
+        start = samples.later(seconds=7)
+        period = samples.billing_period(project_id, name="2026-04", span=Period(start, END), invoiced_at=at)
+        work.billing.put_periods([period])
+    work.billing.add_runs([samples.run(project_id)])
+    removed, drafted = (samples.invoice(project_id, part=part) for part in (50, 51))
+    work.invoices.put_drafts([removed, drafted])
+    work.invoices.remove_draft(project_id, removed.id)
+    finalized = samples.invoice(project_id, id=drafted.id, part=51, number=51)
+    work.invoices.finalize([finalized])
+    work.invoices.set_state(evolve(finalized, state=InvoiceState.PAID, paid_micros=1))
+    work.invoices.keep_pdf(project_id, finalized.id, b"%PDF")
+    work.schedule.lease(samples.new_id("lease"), "someone", now=NOW, until=END)
+
+
 WRITES: dict[str, Callable[[UnitOfWork, str], Any]] = {
     "user": lambda work, _: work.identity.add_user(samples.user()),
     "throttle": lambda work, _: work.identity.save_throttle(samples.throttle("someone")),
@@ -86,6 +115,10 @@ WRITES: dict[str, Callable[[UnitOfWork, str], Any]] = {
     "usage": lambda work, project_id: work.usage.insert([samples.usage_event(project_id)]),
     "quarantine": lambda work, project_id: work.usage.quarantine(samples.quarantined(project_id)),
     "transaction": lambda work, project_id: work.ledger.append([samples.transaction(project_id, 9)], []),
+    "price": lambda work, project_id: work.pricing.add_price(samples.price(project_id)),
+    "plan": lambda work, _: work.subscriptions.add_plan(samples.plan()),
+    "decision": lambda work, project_id: work.subscriptions.add_decision(samples.decision(project_id, None)),
+    "lease": lambda work, _: work.schedule.lease(samples.new_id("lease"), "someone", now=NOW, until=END),
     "answer": lambda work, project_id: work.idempotency.add_answers([samples.stored_answer(project_id)]),
     "change": lambda work, project_id: work.audit.add_changes([samples.change(project_id)]),
     "tally": lambda work, project_id: work.audit.add_tallies(

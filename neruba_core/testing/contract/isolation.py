@@ -40,6 +40,16 @@ def write_under_the_head(work: UnitOfWork, project_id: str) -> None:
     work.ledger.write_accounts([Account(project_id, "promotions", 9)])
 
 
+def under_the_head(call: Callable[[UnitOfWork, str], Any]) -> Callable[[UnitOfWork, str], Any]:
+    """*call*, once the project's head is locked."""
+
+    def locked(work: UnitOfWork, project_id: str) -> None:
+        work.ledger.lock_heads([project_id])
+        call(work, project_id)
+
+    return locked
+
+
 WRITES: dict[str, Callable[[UnitOfWork, str], Any]] = {
     "tenancy.remove_member": remove_members,
     "usage.close_quarantined": lambda work, p: work.usage.close_quarantined(
@@ -57,6 +67,23 @@ WRITES: dict[str, Callable[[UnitOfWork, str], Any]] = {
         samples.void(samples.usage_event(p, id="use_same"))
     ),
     "ledger.write_heads": write_under_the_head,
+    "pricing.write_meters": under_the_head(
+        lambda work, p: work.pricing.write_meters([samples.meter(p, metric_key="same", events=99)])
+    ),
+    "billing.put_periods": under_the_head(
+        lambda work, p: work.billing.put_periods([samples.billing_period(p, invoiced_at=NOW)])
+    ),
+    "invoices.put_drafts": under_the_head(
+        lambda work, p: work.invoices.put_drafts([samples.invoice(p, id="inv_draft", part=99)])
+    ),
+    "invoices.finalize": under_the_head(
+        lambda work, p: work.invoices.finalize([samples.invoice(p, id="inv_draft", part=99, number=99)])
+    ),
+    "invoices.remove_draft": under_the_head(lambda work, p: work.invoices.remove_draft(p, "inv_draft")),
+    "invoices.set_state": under_the_head(
+        lambda work, p: work.invoices.set_state(samples.invoice(p, id="inv_same", number=9, paid_micros=9))
+    ),
+    "invoices.keep_pdf": lambda work, p: work.invoices.keep_pdf(p, "inv_bare", b"changed"),
 }
 """Writes that change a row which both twins have."""
 
@@ -129,12 +156,19 @@ class Isolation(Promises):
                 work.usage.event(stranger, "use_same"),
                 work.usage.quarantined(stranger, "qua_same"),
                 work.ledger.transaction(stranger, "txn_same"),
+                work.pricing.price(stranger, "prc_same"),
+                work.billing.run(stranger, "run_same"),
+                work.invoices.invoice(stranger, "inv_same"),
+                work.invoices.pdf(stranger, "inv_same"),
             ]
             closed = work.usage.close_quarantined(stranger, "qua_same", QuarantineState.DISCARDED)
             accepted = work.tenancy.accept_invitation(samples.invitation(stranger, id="inv_same"), NOW)
             work.tenancy.remove_member(stranger, member.user_id)
             work.metering.replace_metric(samples.metric(stranger, "same", free=True))
+            work.ledger.lock_heads([stranger])
+            work.invoices.remove_draft(stranger, "inv_draft")
+            work.invoices.set_state(samples.invoice(stranger, id="inv_same", number=9, paid_micros=9))
 
-        assert found == [None] * 4
+        assert found == [None] * 8
         assert (closed, accepted) == (False, False)
         assert (state(storage, one), state(storage, stranger)) == before

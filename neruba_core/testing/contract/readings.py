@@ -7,9 +7,11 @@ apart.
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import timedelta
 from typing import Any
 
 from neruba_core.audit.model import Tally
+from neruba_core.instants import Period
 from neruba_core.ledger.model import Account, TransactionType
 from neruba_core.storage.port import Storage, UnitOfWork
 from neruba_core.testing.contract import samples
@@ -21,6 +23,7 @@ READS: dict[str, Read] = {
     "tenancy.project": lambda work, p: work.tenancy.project(p),
     "tenancy.projects": lambda work, p: work.tenancy.projects([p]),
     "tenancy.lock_project": lambda work, p: work.tenancy.lock_project(p),
+    "tenancy.lock_projects": lambda work, p: work.tenancy.lock_projects([p]),
     "tenancy.membership": lambda work, p: [
         work.tenancy.membership(p, member.user_id) for member in work.tenancy.members(p)
     ],
@@ -57,6 +60,21 @@ READS: dict[str, Read] = {
     "wallets.grants": lambda work, p: work.wallets.grants(p, ["gra_same"]),
     "wallets.open_lots": lambda work, p: set(work.wallets.open_lots([p])),
     "wallets.grants_of": lambda work, p: work.wallets.grants_of(p),
+    "pricing.prices": lambda work, p: work.pricing.prices([p]),
+    "pricing.price": lambda work, p: work.pricing.price(p, "prc_same"),
+    "pricing.meters": lambda work, p: work.pricing.meters(p, [("same", START)]),
+    "pricing.meters_between": lambda work, p: work.pricing.meters_between([p], START, END),
+    "subscriptions.decisions": lambda work, p: work.subscriptions.decisions([p]),
+    "billing.periods": lambda work, p: work.billing.periods([p]),
+    "billing.run": lambda work, p: work.billing.run(p, "run_same"),
+    "billing.runs": lambda work, p: work.billing.runs(p, limit=9, before=None),
+    "invoices.invoice": lambda work, p: work.invoices.invoice(p, "inv_same"),
+    "invoices.of_period": lambda work, p: work.invoices.of_period([p], "2026-03"),
+    "invoices.last_numbers": lambda work, p: work.invoices.last_numbers([p]),
+    "invoices.issued": lambda work, p: work.invoices.issued(p, ["2026-03"]),
+    "invoices.invoices": lambda work, p: work.invoices.invoices(p, limit=9, before=None),
+    "invoices.open_totals": lambda work, p: work.invoices.open_totals(p),
+    "invoices.pdf": lambda work, p: work.invoices.pdf(p, "inv_same"),
     "audit.changes": lambda work, p: work.audit.changes(p, limit=9, before=None),
     "audit.attempts": lambda work, p: work.audit.attempts(p, limit=9, before=None),
     "audit.totals": lambda work, p: work.audit.totals(p),
@@ -109,9 +127,31 @@ def twin(storage: Storage, user_id: str, word: str) -> str:
         )
         work.wallets.add_grants([samples.grant(booked, id="gra_same", amount_micros=size)])
         work.ledger.write_accounts([Account(project_id, account, micros) for account, micros in movements])
+        _twin_billing(work, project_id, word)
         work.idempotency.add_answers([samples.stored_answer(project_id, idempotency_key="same", body=word)])
         work.audit.add_changes([samples.change(project_id, id="chg_same", details=word)])
         work.audit.add_attempts([samples.attempt(project_id, id="att_same", message=word)])
         work.audit.add_tallies([Tally(project_id, "tal_same", accepted=size)])
         work.audit.add_trail([samples.trail(project_id, id="trl_same", request_id="req_same", path=word)])
     return project_id
+
+
+def _twin_billing(work: UnitOfWork, project_id: str, word: str) -> None:
+    """The part of `twin` that is about prices and what came of them; the project's head is locked."""
+    size = len(word)
+    work.pricing.add_price(samples.price(project_id, id="prc_same", metric_key="same", created_by=word))
+    work.pricing.write_meters([samples.meter(project_id, metric_key="same", events=size)])
+    work.subscriptions.add_decision(samples.decision(project_id, None, id="dec_same", actor=word))
+    ends = START + timedelta(days=size)
+    work.billing.put_periods([samples.billing_period(project_id, span=Period(START, ends))])
+    work.billing.add_runs([samples.run(project_id, id="run_same", actor=word)])
+    work.invoices.finalize(
+        [
+            samples.invoice(
+                project_id, id=f"inv_{name}", number=size + part, part=size + part, project_name=word
+            )
+            for part, name in enumerate(("same", "bare"), start=1)
+        ]
+    )
+    work.invoices.put_drafts([samples.invoice(project_id, id="inv_draft", part=99, project_name=word)])
+    work.invoices.keep_pdf(project_id, "inv_same", word.encode())

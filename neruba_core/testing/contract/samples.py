@@ -8,17 +8,23 @@ from __future__ import annotations
 
 import hashlib
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from typing import Any
 
 from neruba_core.access.model import AccessKey, PlatformKey, PlatformScope, Scope
 from neruba_core.audit.model import Attempt, Change, Outcome, Trail
+from neruba_core.billing.model import BillingPeriod, Run, RunState
 from neruba_core.idempotency.model import Answer
 from neruba_core.identity.model import Session, Throttle, User
 from neruba_core.ids import Ids
-from neruba_core.instants import Instant
+from neruba_core.instants import Instant, Period
+from neruba_core.invoices.model import Invoice, InvoiceKind, InvoiceState, Line, LineKind
 from neruba_core.ledger.model import Account, Entry, Head, Transaction, TransactionType
 from neruba_core.metering.model import Aggregation, Metric, SharedMetric
+from neruba_core.pricing.meters import Meter
+from neruba_core.pricing.model import Price, Tariff, Unit
 from neruba_core.storage.port import Storage, UnitOfWork
+from neruba_core.subscriptions.model import DecisionKind, Plan, PlanPrice, SubscriptionDecision, Timing
 from neruba_core.tenancy.model import Invitation, Membership, MetricPolicy, Project, Role
 from neruba_core.usage.model import NewUsage, QuarantinedUsage, QuarantineState, UsageEvent, UsageVoid
 from neruba_core.wallets.model import Grant, GrantKind
@@ -26,6 +32,7 @@ from neruba_core.wallets.model import Grant, GrantKind
 NOW = datetime(2026, 3, 17, 10, 15, 0, 123_457, tzinfo=UTC)
 START = datetime(2026, 3, 1, tzinfo=UTC)
 END = datetime(2026, 4, 1, tzinfo=UTC)
+MARCH = Period(START, END)
 MICROSECOND = timedelta(microseconds=1)
 
 TOKENS = "api_tokens"
@@ -415,3 +422,150 @@ def trail(project_id: str, **changes: Any) -> Trail:
 
 def account(project_id: str, name: str, balance_micros: int) -> Account:
     return Account(project_id, name, balance_micros)
+
+
+def price(project_id: str | None, **changes: Any) -> Price:
+    """A project's own price, or with None one of the catalogue."""
+    fields: dict[str, Any] = {
+        "project_id": project_id,
+        "id": new_id("prc"),
+        "metric_key": TOKENS,
+        "version": 1,
+        "currency": "USD",
+        "tariff": Tariff(Unit(Decimal("0.000002"))),
+        "effective_from": START,
+        "created_at": NOW,
+        "created_by": "system",
+    }
+    return Price(**fields | changes)
+
+
+def meter(project_id: str, **changes: Any) -> Meter:
+    fields: dict[str, Any] = {
+        "project_id": project_id,
+        "metric_key": TOKENS,
+        "start": START,
+        "end": END,
+        "price_id": "prc_1",
+        "units_micros": 1_250_000_000,
+        "events": 1,
+        "drawn_micros": 2_500,
+    }
+    return Meter(**fields | changes)
+
+
+def plan(**changes: Any) -> Plan:
+    """The first version of a plan with a key of its own."""
+    plan_id = new_id("pln")
+    fields: dict[str, Any] = {
+        "id": plan_id,
+        "key": f"team_{plan_id}",
+        "version": 1,
+        "name": "Team",
+        "currency": "USD",
+        "amount_micros": 49_000_000,
+        "timing": Timing.ADVANCE,
+        "trial_days": 14,
+        "minimum_commitment_micros": None,
+        "prices": (PlanPrice(TOKENS, Tariff(Unit(Decimal("0.000001")))),),
+        "created_at": NOW,
+        "created_by": "system",
+    }
+    return Plan(**fields | changes)
+
+
+def decision(project_id: str, plan_id: str | None, **changes: Any) -> SubscriptionDecision:
+    """The project's first decision, which begins the plan or, with None, cancels what there was."""
+    fields: dict[str, Any] = {
+        "project_id": project_id,
+        "id": new_id("dec"),
+        "number": 1,
+        "kind": DecisionKind.CANCEL if plan_id is None else DecisionKind.START,
+        "plan_id": plan_id,
+        "quantity": 1,
+        "effective_at": START,
+        "trial_ends_at": None,
+        "requested_at": NOW,
+        "actor": "system",
+    }
+    return SubscriptionDecision(**fields | changes)
+
+
+def billing_period(project_id: str, **changes: Any) -> BillingPeriod:
+    fields: dict[str, Any] = {"project_id": project_id, "name": "2026-03", "span": MARCH}
+    return BillingPeriod(**fields | changes)
+
+
+def run(project_id: str, **changes: Any) -> Run:
+    fields: dict[str, Any] = {
+        "project_id": project_id,
+        "id": new_id("run"),
+        "period": "2026-03",
+        "span": MARCH,
+        "state": RunState.DRAFT,
+        "dry_run": False,
+        "unchanged": False,
+        "at": NOW,
+        "cutoff": 7,
+        "input_digest": digest("inputs").hex(),
+        "counts": {"lines": 1, "events": 2},
+        "totals": {"total": 10_005_000},
+        "invoice_ids": ("inv_1",),
+        "actor": "system",
+    }
+    return Run(**fields | changes)
+
+
+def line(**changes: Any) -> Line:
+    fields: dict[str, Any] = {
+        "id": new_id("lin"),
+        "kind": LineKind.USAGE,
+        "metric_key": TOKENS,
+        "description": TOKENS,
+        "quantity_micros": 1_250_000_000,
+        "model": "unit",
+        "period": "2026-03",
+        "service": MARCH,
+        "account": f"revenue:{TOKENS}",
+        "amount_micros": 10_005_000,
+        "events": 2,
+        "workings": {"exact": "10.005"},
+    }
+    return Line(**fields | changes)
+
+
+def invoice(project_id: str, **changes: Any) -> Invoice:
+    """A draft; with a *number* it is finalized."""
+    finalized = changes.get("number") is not None
+    fields: dict[str, Any] = {
+        "project_id": project_id,
+        "id": new_id("inv"),
+        "kind": InvoiceKind.INVOICE,
+        "period": "2026-03",
+        "span": MARCH,
+        "part": 1,
+        "number": None,
+        "state": InvoiceState.FINALIZED if finalized else InvoiceState.DRAFT,
+        "currency": "USD",
+        "lines": (line(),),
+        "tax_rate": Decimal("0.19"),
+        "subtotal_micros": 10_005_000,
+        "tax_micros": 1_900_950,
+        "total_micros": 11_905_950,
+        "already_drawn_micros": 0,
+        "credit_applied_micros": 0,
+        "overdraft_billed_micros": 0,
+        "credit_granted_micros": 0,
+        "rounding_micros": 4_050,
+        "amount_due_micros": 11_910_000,
+        "paid_micros": 0,
+        "blockers": (),
+        "input_digest": digest("inputs").hex(),
+        "cutoff": 7,
+        "ledger_version": 0 if finalized else None,
+        "transaction_id": None,
+        "project_name": "Research",
+        "created_at": NOW,
+        "finalized_at": NOW if finalized else None,
+    }
+    return Invoice(**fields | changes)

@@ -236,7 +236,10 @@ def _invoices(op: Operations) -> None:
         ),
         sa.CheckConstraint("span_start < span_end", name="neruba_invoices_span_ck"),
         sa.CheckConstraint("part > 0 AND number > 0", name="neruba_invoices_numbers_ck"),
-        sa.CheckConstraint("amount_due_micros >= 0 AND paid_micros >= 0", name="neruba_invoices_amounts_ck"),
+        sa.CheckConstraint(
+            "kind = 'credit_note' OR amount_due_micros >= 0 AND paid_micros >= 0",
+            name="neruba_invoices_amounts_ck",
+        ),
         sa.CheckConstraint(
             "(state = 'draft') = (number IS NULL) AND (state = 'draft') = (finalized_at IS NULL)",
             name="neruba_invoices_finalized_ck",
