@@ -18,7 +18,8 @@ from neruba_core.billing.model import BillingPeriod
 from neruba_core.instants import Instant, Period
 from neruba_core.tenancy.model import Project
 
-_HALF = timedelta(days=15)
+DAY = timedelta(days=1)
+_HALF = 15 * DAY
 _MICROSECOND = timedelta(microseconds=1)
 
 

@@ -10,8 +10,9 @@ from neruba_core.audit.model import SYSTEM, Origin
 from neruba_core.billing.model import Run
 from neruba_core.billing.overview import Overview, overview
 from neruba_core.billing.results import ProjectRun, RunResult
+from neruba_core.billing.run import Answer, Options, run
 from neruba_core.context import Context
-from neruba_core.errors import RunNotFound
+from neruba_core.errors import NerubaError, RunNotFound
 from neruba_core.instants import Instant
 from neruba_core.pages import DEFAULT_LIMIT, Page, limited, page, place_of
 from neruba_core.storage.port import UnitOfWork
@@ -41,7 +42,12 @@ class Billing:
         without a price keeps it in draft, unless *ignore_unpriced*. Raises ``ProjectNotFound``,
         ``ProjectArchived``, ``FormatInvalid`` (period), ``PeriodOpen`` or ``PeriodEarlierOpen``.
         """
-        raise NotImplementedError
+        options = Options(dry_run, finalize, ignore_unpriced)
+        (answer,) = self._run([project_id], period, options, origin)
+        if isinstance(answer, NerubaError):
+            raise answer
+        assert answer is not None, "a period is left alone only where that is asked for"
+        return answer
 
     def run_all(
         self,
@@ -109,3 +115,22 @@ class Billing:
         return self._context.read(
             lambda work: overview(work, existing(work, project_id), at=at, period=period)
         )
+
+    def _run(
+        self, project_ids: Sequence[str], period: str, options: Options, origin: Origin
+    ) -> Sequence[Answer]:
+        context = self._context
+
+        def act(work: UnitOfWork) -> Sequence[Answer]:
+            return run(
+                work,
+                project_ids,
+                period,
+                options,
+                at=context.clock(),
+                ids=context.ids,
+                chart=context.chart,
+                origin=origin,
+            )
+
+        return context.read(act) if options.dry_run else context.write(act)

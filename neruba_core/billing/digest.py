@@ -1,0 +1,58 @@
+"""The digest of a run's inputs: equal digests mean equal lines.
+
+It covers the slices with their quantities, counts, prices and draws, the policy, the tax rate, and the ids of
+charges and decisions. It never covers the watermark or the wallet, which move without changing a line.
+"""
+
+from __future__ import annotations
+
+import hashlib
+
+from neruba_core.billing.inputs import Inputs, SliceUsage
+from neruba_core.idempotency.fingerprint import Json, canonical
+from neruba_core.instants import Period, text
+from neruba_core.pricing.exact import rate_text
+
+VERSION = 1
+
+
+def digest(inputs: Inputs, *, ignore_unpriced: bool) -> str:
+    """The digest, as 64 hexadecimal digits."""
+    project = inputs.project
+    document: dict[str, Json] = {
+        "version": VERSION,
+        "project": project.id,
+        "currency": project.currency,
+        "period": [inputs.period.name, *_span(inputs.period.span)],
+        "part": inputs.part,
+        "taxRate": rate_text(project.tax_rate),
+        "lateUsage": project.late_usage_policy.value,
+        "ignoreUnpriced": ignore_unpriced,
+        "usage": [_slice(usage) for usage in inputs.usage],
+        "charges": [charged.id for charged in inputs.charged],
+        "decisions": [decision.id for decision in inputs.prices.decisions],
+        "late": [
+            [late.period.name, [_slice(usage) for usage in late.usage], [line.id for line in late.billed]]
+            for late in inputs.late
+        ],
+    }
+    return hashlib.sha256(canonical(document).encode()).hexdigest()
+
+
+def _slice(usage: SliceUsage) -> list[Json]:
+    price = usage.slice.price
+    return [
+        usage.metric.key,
+        usage.metric.aggregation.value,
+        usage.metric.free,
+        *_span(usage.slice.span),
+        # As text, for what a sum comes to may be beyond what a JSON number carries.
+        str(usage.quantity_micros),
+        usage.events,
+        str(usage.drawn_micros),
+        None if price is None else [price.project_id, price.id, price.version],
+    ]
+
+
+def _span(span: Period) -> list[Json]:
+    return [text(span.start), text(span.end)]

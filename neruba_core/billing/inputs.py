@@ -1,0 +1,503 @@
+"""Everything that a run looks at, read for many projects at once.
+
+What is read here is all that a run's outcome depends on: the same inputs give the same invoice to the byte.
+The watermark is read first, so that whatever is recorded while the rest is read lies above it, and the next
+run looks at it again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Protocol, TypeAlias
+
+from attrs import define, field, frozen
+
+from neruba_core.billing import periods
+from neruba_core.billing.model import BillingPeriod
+from neruba_core.billing.store import HasBilling
+from neruba_core.instants import Instant, Period
+from neruba_core.invoices.model import Invoice, InvoiceKind, InvoiceState, Line
+from neruba_core.invoices.store import HasInvoices
+from neruba_core.ledger.model import Charged, ChargesWanted
+from neruba_core.ledger.store import HasLedger
+from neruba_core.metering.model import Aggregation, Metric
+from neruba_core.metering.store import HasMetering
+from neruba_core.pricing.model import Price
+from neruba_core.pricing.store import HasPricing
+from neruba_core.pricing.timeline import Slice, slices
+from neruba_core.subscriptions.fees import planned_prices
+from neruba_core.subscriptions.model import Plan, SubscriptionDecision
+from neruba_core.subscriptions.store import HasSubscriptions
+from neruba_core.tenancy.model import BillingMode, LateUsagePolicy, Project
+from neruba_core.usage.aggregate import quantities
+from neruba_core.usage.store import HasUsage
+
+_ADDITIVE = {Aggregation.SUM, Aggregation.COUNT}
+
+
+class PricedWork(HasMetering, HasPricing, HasSubscriptions, HasUsage, Protocol):
+    """What priced usage is read from."""
+
+
+class RunWork(PricedWork, HasBilling, HasInvoices, HasLedger, Protocol):
+    """What the inputs of runs are read from."""
+
+
+# --- priced usage -----------------------------------------------------------------------------
+
+
+@frozen
+class PriceList:
+    """What a project's metrics are and cost, at any time."""
+
+    project: Project
+    metrics: Mapping[str, Metric] = field(hash=False)
+    own: Mapping[str, Sequence[Price]] = field(hash=False)
+    shared: Mapping[str, Sequence[Price]] = field(hash=False)
+    decisions: tuple[SubscriptionDecision, ...]
+    plans: Mapping[str, Plan] = field(hash=False)
+
+    def slices(self, period: Period, metric_keys: Iterable[str]) -> Iterator[tuple[Metric, Slice]]:
+        """How *period* is cut for each of the metrics, by key and start."""
+        planned = planned_prices(self.decisions, self.plans, period) if self.decisions else {}
+        for key in sorted(metric_keys):
+            metric = self.metrics[key]
+            for piece in slices(
+                period,
+                own=self.own.get(key, ()),
+                planned=planned.get(key, ()),
+                shared=self.shared.get(key, ()),
+                currency=self.project.currency,
+                additive=metric.aggregation in _ADDITIVE,
+            ):
+                yield metric, piece
+
+    def with_minimum(self, period: Period) -> set[str]:
+        """The metrics that cost something in *period* even without usage."""
+        candidates = {
+            key
+            for prices in (self.own, self.shared)
+            for key, versions in prices.items()
+            if key in self.metrics and any(each.tariff.minimum_micros for each in versions)
+        }
+        candidates |= {
+            price.metric_key
+            for plan in self.plans.values()
+            for price in plan.prices
+            if price.metric_key in self.metrics and price.tariff.minimum_micros
+        }
+        return {
+            metric.key
+            for metric, piece in self.slices(period, candidates)
+            if piece.price is not None and piece.price.tariff.minimum_micros
+        }
+
+
+@frozen
+class SliceUsage:
+    """What a metric came to in a slice of a period, and what the wallet has paid of it."""
+
+    metric: Metric
+    slice: Slice
+    quantity_micros: int
+    events: int
+    drawn_micros: int
+
+
+@frozen
+class Asked:
+    """The usage of some metrics of a project in a period."""
+
+    prices: PriceList
+    span: Period
+    metric_keys: frozenset[str]
+
+
+def price_lists(work: PricedWork, projects: Mapping[str, Project]) -> dict[str, PriceList]:
+    """The price list of each project."""
+    ids = sorted(projects)
+    metrics, own = work.metering.metrics(ids), work.pricing.prices(ids)
+    shared = work.pricing.shared_prices()
+    decisions = work.subscriptions.decisions(ids)
+    plans = work.subscriptions.plans(
+        {decision.plan_id for taken in decisions.values() for decision in taken if decision.plan_id}
+    )
+    return {
+        project_id: PriceList(
+            project=projects[project_id],
+            metrics=metrics[project_id],
+            own=own[project_id],
+            shared=shared,
+            decisions=decisions[project_id],
+            plans={
+                decision.plan_id: plans[decision.plan_id]
+                for decision in decisions[project_id]
+                if decision.plan_id
+            },
+        )
+        for project_id in ids
+    }
+
+
+def usage_of(work: PricedWork, asked: Sequence[Asked]) -> list[tuple[SliceUsage, ...]]:
+    """What is *asked* for, slice by slice, one answer each; with few statements for many."""
+    pieces = [list(each.prices.slices(each.span, each.metric_keys)) for each in asked]
+    found = iter(quantities(work, [(metric, piece.span) for cut in pieces for metric, piece in cut]))
+    drawn = _drawn(work, asked)
+    return [
+        tuple(
+            SliceUsage(metric, piece, quantity.units_micros, quantity.events, _within(drawn, metric, piece))
+            for (metric, piece), quantity in zip(cut, found, strict=False)
+        )
+        for cut in pieces
+    ]
+
+
+_Drawn: TypeAlias = dict[tuple[str, str], list[tuple[Instant, int]]]
+
+
+def _drawn(work: PricedWork, asked: Sequence[Asked]) -> _Drawn:
+    """What prepaid usage has drawn, by project and metric: (start of the slice, micro-units)."""
+    prepaid = [each for each in asked if _ever_prepaid(each.prices.project)]
+    drawn: _Drawn = {}
+    if prepaid:
+        ids = sorted({each.prices.project.id for each in prepaid})
+        start, end = min(each.span.start for each in prepaid), max(each.span.end for each in prepaid)
+        for meter in work.pricing.meters_between(ids, start, end):
+            drawn.setdefault((meter.project_id, meter.metric_key), []).append(
+                (meter.start, meter.drawn_micros)
+            )
+    return drawn
+
+
+def _within(drawn: _Drawn, metric: Metric, piece: Slice) -> int:
+    starts = drawn.get((metric.project_id, metric.key), ())
+    return sum(micros for start, micros in starts if start in piece.span)
+
+
+def _ever_prepaid(project: Project) -> bool:
+    modes = {project.billing_mode, *(terms.billing_mode for terms in project.earlier_terms)}
+    return BillingMode.PREPAID in modes
+
+
+# --- the inputs of a run ----------------------------------------------------------------------
+
+
+@frozen
+class LateUsage:
+    """Usage of a closed period that may have changed since it was billed: what the metrics come to now, and
+    the lines of issued documents about that period so far."""
+
+    period: BillingPeriod
+    usage: tuple[SliceUsage, ...]
+    billed: tuple[Line, ...]
+    issued: tuple[Invoice, ...]
+    part: int
+
+    @property
+    def invoice(self) -> Invoice | None:
+        """The period's own invoice, if it had one."""
+        return next((each for each in self.issued if each.kind is InvoiceKind.INVOICE), None)
+
+
+@frozen
+class Inputs:
+    """See the module.
+
+    *part* is the number that the period's document has or will have, *draft* what is stored of it, *invoice*
+    what was issued for the period already. *previous* is the last invoice issued before.
+    """
+
+    prices: PriceList
+    stored: tuple[BillingPeriod, ...]
+    period: BillingPeriod
+    following: BillingPeriod
+    cutoff: int
+    part: int
+    draft: Invoice | None
+    invoice: Invoice | None
+    previous: Invoice | None
+    usage: tuple[SliceUsage, ...]
+    charged: tuple[Charged, ...]
+    late: tuple[LateUsage, ...]
+
+    @property
+    def project(self) -> Project:
+        return self.prices.project
+
+    @property
+    def closed(self) -> bool:
+        """Whether the period has been finalized, with an invoice or without."""
+        return self.invoice is not None or is_closed(self.project, self.stored, self.period)
+
+    @property
+    def since(self) -> int:
+        """The ledger's version up to which charges have been billed."""
+        return 0 if self.previous is None else self.previous.ledger_version or 0
+
+
+def is_closed(project: Project, stored: Sequence[BillingPeriod], period: BillingPeriod) -> bool:
+    """Whether *period* takes no invoice of its own any more: it was closed, or lies before the first one
+    that was."""
+    for each in stored:
+        if each.span.start == period.span.start:
+            return each.invoiced_at is not None
+    return project.invoiced_until is not None and period.span.end <= project.invoiced_until
+
+
+def issued_of(documents: Iterable[Invoice]) -> list[Invoice]:
+    """Those that have been issued and not voided."""
+    return [each for each in documents if each.state in (InvoiceState.FINALIZED, InvoiceState.PAID)]
+
+
+def read_inputs(work: RunWork, projects: Mapping[str, Project], name: str) -> dict[str, Inputs]:
+    """The inputs of the runs of period *name* for each of the *projects*.
+
+    Whoever is going to write holds their heads. Raises ``FormatInvalid`` for a name that is no month.
+    """
+    ids = sorted(projects)
+    cutoff = work.usage.mark()
+    stored = work.billing.periods(ids)
+    prices = price_lists(work, projects)
+    own = {each: periods.named(projects[each], stored[each], name) for each in ids}
+    previous = _previous(work, projects, stored, own)
+    documents = work.invoices.of_period(ids, name)
+    readings = []
+    for project_id in ids:
+        project, period, parts = projects[project_id], own[project_id], documents[project_id]
+        main = [each for each in parts if each.kind is InvoiceKind.INVOICE]
+        invoice = next(iter(issued_of(main)), None)
+        draft = next((each for each in main if each.state is InvoiceState.DRAFT), None)
+        readings.append(
+            _Reading(
+                prices=prices[project_id],
+                stored=stored[project_id],
+                period=period,
+                following=periods.following(project, stored[project_id], period),
+                documents=parts,
+                draft=draft,
+                invoice=invoice,
+                previous=previous.get(project_id),
+                closed=invoice is not None or is_closed(project, stored[project_id], period),
+            )
+        )
+    _read_metrics(work, readings)
+    _read_late(work, readings)
+    _read_usage(work, readings)
+    _read_charges(work, readings)
+    return {reading.project.id: reading.inputs(cutoff) for reading in readings}
+
+
+@define
+class _Late:
+    period: BillingPeriod
+    metric_keys: set[str] = field(factory=set)
+    issued: tuple[Invoice, ...] = ()
+    part: int = 1
+    usage: tuple[SliceUsage, ...] = ()
+
+    def done(self) -> LateUsage:
+        billed = tuple(line for each in self.issued for line in each.lines if line.period == self.period.name)
+        return LateUsage(self.period, self.usage, billed, self.issued, self.part)
+
+
+@define
+class _Reading:
+    """One project's inputs while they are read."""
+
+    prices: PriceList
+    stored: tuple[BillingPeriod, ...]
+    period: BillingPeriod
+    following: BillingPeriod
+    documents: Sequence[Invoice]
+    draft: Invoice | None
+    invoice: Invoice | None
+    previous: Invoice | None
+    closed: bool
+    metric_keys: set[str] = field(factory=set)
+    usage: tuple[SliceUsage, ...] = ()
+    charged: list[Charged] = field(factory=list)
+    late: list[_Late] = field(factory=list)
+
+    @property
+    def project(self) -> Project:
+        return self.prices.project
+
+    def inputs(self, cutoff: int) -> Inputs:
+        part = self.draft.part if self.draft else next_part(self.documents)
+        return Inputs(
+            prices=self.prices,
+            stored=self.stored,
+            period=self.period,
+            following=self.following,
+            cutoff=cutoff,
+            part=part,
+            draft=self.draft,
+            invoice=self.invoice,
+            previous=self.previous,
+            usage=self.usage,
+            charged=tuple(self.charged),
+            late=tuple(late.done() for late in self.late),
+        )
+
+
+def next_part(documents: Iterable[Invoice]) -> int:
+    """The part that the next document of a period has."""
+    return max((each.part for each in documents), default=0) + 1
+
+
+def _previous(
+    work: RunWork,
+    projects: Mapping[str, Project],
+    stored: Mapping[str, tuple[BillingPeriod, ...]],
+    own: Mapping[str, BillingPeriod],
+) -> dict[str, Invoice]:
+    """The last invoice issued before each period, where there is one: nearly always that of the period
+    just before."""
+    neighbours: dict[str, list[str]] = {}
+    for project_id, project in projects.items():
+        if project.invoiced_until is not None:
+            for row in stored[project_id]:
+                if row.span.end == own[project_id].span.start:
+                    neighbours.setdefault(row.name, []).append(project_id)
+    found: dict[str, Invoice] = {}
+    for name, ids in sorted(neighbours.items()):
+        for project_id, documents in work.invoices.of_period(ids, name).items():
+            for document in issued_of(documents):
+                if document.kind is InvoiceKind.INVOICE:
+                    found[project_id] = document
+    for project_id, project in sorted(projects.items()):
+        if project.invoiced_until is None or project_id in found:
+            continue
+        start = own[project_id].span.start
+        earlier = [
+            each
+            for each in work.invoices.issued(project_id)
+            if each.kind is InvoiceKind.INVOICE and each.span.end <= start
+        ]
+        if earlier:
+            found[project_id] = max(earlier, key=lambda each: each.span.end)
+    return found
+
+
+def _read_metrics(work: RunWork, readings: Sequence[_Reading]) -> None:
+    """Which metrics the periods have usage or a minimum of."""
+    for span, group in _by_span(reading for reading in readings if not reading.closed):
+        by_id = {reading.project.id: reading for reading in group}
+        for day in work.usage.active_days(sorted(by_id), start=span.start, end=span.end):
+            by_id[day.project_id].metric_keys.add(day.metric_key)
+        for reading in group:
+            reading.metric_keys |= reading.prices.with_minimum(span)
+
+
+def _read_usage(work: RunWork, readings: Sequence[_Reading]) -> None:
+    asked: list[Asked] = []
+    takers: list[_Reading | _Late] = []
+    for reading in readings:
+        if reading.metric_keys:
+            asked.append(Asked(reading.prices, reading.period.span, frozenset(reading.metric_keys)))
+            takers.append(reading)
+        for late in reading.late:
+            asked.append(Asked(reading.prices, late.period.span, frozenset(late.metric_keys)))
+            takers.append(late)
+    for taker, usage in zip(takers, usage_of(work, asked), strict=True):
+        taker.usage = usage
+
+
+def _read_charges(work: RunWork, readings: Sequence[_Reading]) -> None:
+    open_ones = {reading.project.id: reading for reading in readings if not reading.closed}
+    wanted = [
+        ChargesWanted(
+            project_id,
+            reading.period.span.start,
+            reading.period.span.end,
+            0 if reading.previous is None else reading.previous.ledger_version or 0,
+        )
+        for project_id, reading in open_ones.items()
+    ]
+    for charged in work.ledger.charges(wanted):
+        open_ones[charged.project_id].charged.append(charged)
+
+
+# --- late usage -------------------------------------------------------------------------------
+
+
+def _read_late(work: RunWork, readings: Sequence[_Reading]) -> None:
+    """Which closed periods have usage that may not be billed as it is now.
+
+    Those of events recorded or voided since the invoice before, and whatever lies before the first period
+    that was billed. The run of a closed period looks at that period alone, and only where the project's
+    late usage has documents of its own.
+    """
+    for reading in readings:
+        if reading.closed:
+            if reading.project.late_usage_policy is LateUsagePolicy.CREDIT_NOTE:
+                reading.late.append(_Late(reading.period))
+        elif reading.previous is not None:
+            _note_changed(work, reading)
+    _note_before_the_first(work, readings)
+    for reading in readings:
+        _read_issued(work, reading)
+
+
+def _note_changed(work: RunWork, reading: _Reading) -> None:
+    assert reading.previous is not None
+    start = reading.period.span.start
+    for day in work.usage.changed_days(reading.project.id, since=reading.previous.cutoff, before=start):
+        _note(reading, day.metric_key, day.day)
+
+
+def _note_before_the_first(work: RunWork, readings: Sequence[_Reading]) -> None:
+    firsts: dict[Instant, list[_Reading]] = {}
+    for reading in readings:
+        if reading.previous is not None and not reading.closed:
+            first = min(row.span.start for row in reading.stored if row.invoiced_at is not None)
+            firsts.setdefault(first, []).append(reading)
+    for first, group in sorted(firsts.items(), key=lambda item: item[0]):
+        by_id = {reading.project.id: reading for reading in group}
+        for day in work.usage.active_days(sorted(by_id), end=first):
+            _note(by_id[day.project_id], day.metric_key, day.day)
+
+
+def _note(reading: _Reading, metric_key: str, day: Instant) -> None:
+    """Add the metric to the closed periods that the UTC *day* has a part in."""
+    end = min(day + periods.DAY, reading.period.span.start)
+    for period in periods.covering(reading.project, reading.stored, day, end):
+        if not is_closed(reading.project, reading.stored, period):
+            continue
+        late = next((each for each in reading.late if each.period == period), None)
+        if late is None:
+            late = _Late(period)
+            reading.late.append(late)
+        late.metric_keys.add(metric_key)
+
+
+def _read_issued(work: RunWork, reading: _Reading) -> None:
+    if not reading.late:
+        return
+    reading.late.sort(key=lambda late: late.period.span.start)
+    project_id = reading.project.id
+    issued = work.invoices.issued(project_id, [late.period.name for late in reading.late])
+    for late in reading.late:
+        name = late.period.name
+        late.issued = tuple(
+            each for each in issued if each.period == name or any(line.period == name for line in each.lines)
+        )
+        if reading.project.late_usage_policy is LateUsagePolicy.CREDIT_NOTE:
+            late.part = next_part(work.invoices.of_period([project_id], name)[project_id])
+        if not late.metric_keys:
+            span = late.period.span
+            days = work.usage.active_days([project_id], start=span.start, end=span.end)
+            late.metric_keys = {day.metric_key for day in days} | {
+                line.metric_key
+                for each in late.issued
+                for line in each.lines
+                if line.period == name and line.metric_key is not None
+            }
+
+
+def _by_span(readings: Iterable[_Reading]) -> Iterator[tuple[Period, list[_Reading]]]:
+    groups: dict[Period, list[_Reading]] = {}
+    for reading in readings:
+        groups.setdefault(reading.period.span, []).append(reading)
+    yield from groups.items()
