@@ -10,9 +10,11 @@ from importlib.metadata import version
 
 import rich_click as click
 
+from neruba_server.commands.billing import billing
 from neruba_server.commands.group import Commands
 from neruba_server.commands.known_good import demo, verify
 from neruba_server.commands.options import example
+from neruba_server.commands.reconcile import reconcile
 from neruba_server.commands.server import migrate, openapi, serve
 from neruba_server.commands.users import users
 
@@ -32,5 +34,5 @@ def main() -> None:
     """
 
 
-for command in (serve, migrate, openapi, users, demo, verify):
+for command in (serve, migrate, openapi, users, billing, reconcile, demo, verify):
     main.add_command(command)

@@ -216,7 +216,8 @@ def _steps(line: Line) -> Iterator[str]:
     included = line.workings.get("included", "0")
     if Fraction(included):
         yield f"included: {spelled(Fraction(included))}"
-    for addend in worked.addends:
+    plain = len(worked.addends) == 1 and worked.addends[0].rate is None
+    for addend in () if plain else worked.addends:
         yield sum_text(addend) if addend.what == line.description else f"{addend.what}: {sum_text(addend)}"
     if worked.rounding:
         yield f"rounded to six decimals from {spelled(worked.exact)}"
