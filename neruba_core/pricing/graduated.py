@@ -11,7 +11,8 @@ from fractions import Fraction
 
 from neruba_core.pricing.exact import units
 from neruba_core.pricing.model import Graduated
-from neruba_core.pricing.parts import ONCE, Part, between, times
+from neruba_core.pricing.parts import ONCE, Part, times
+from neruba_core.pricing.tiers import described, with_lower_bounds
 
 
 def parts(terms: Graduated, quantity: Fraction) -> tuple[Part, ...]:
@@ -20,14 +21,12 @@ def parts(terms: Graduated, quantity: Fraction) -> tuple[Part, ...]:
 
 
 def _tier_by_tier(terms: Graduated, quantity: Fraction) -> Iterator[Part]:
-    lower_micros = 0
-    for tier in terms.tiers:
+    for lower_micros, tier in with_lower_bounds(terms.tiers):
         lower = units(lower_micros)
         if quantity <= lower:
             return
         upper = quantity if tier.up_to_micros is None else min(quantity, units(tier.up_to_micros))
-        name = between(lower_micros, tier.up_to_micros)
+        name = described(lower_micros, tier)
         yield times(name, upper - lower, tier.unit_amount)
         if tier.flat_amount is not None:
             yield times(f"{name}, flat", ONCE, tier.flat_amount)
-        lower_micros = tier.up_to_micros or 0

@@ -10,6 +10,7 @@ from fractions import Fraction
 
 from attrs import frozen
 
+from neruba_core import money
 from neruba_core.pricing.exact import rate_text
 
 ONCE = Fraction(1)
@@ -35,15 +36,6 @@ def times(what: str, quantity: Fraction, rate: Decimal) -> Part:
     return Part(what, quantity, rate, quantity * Fraction(rate))
 
 
-def bound_text(micros: int) -> str:
-    """A bound of a tier as people write it: ``100000000`` → ``"100"``."""
-    return rate_text(Decimal(micros).scaleb(-6))
-
-
-def between(lower_micros: int, upper_micros: int | None) -> str:
-    """The quantities above *lower_micros* up to and including *upper_micros*, in words."""
-    if upper_micros is None:
-        return f"above {bound_text(lower_micros)}" if lower_micros else "all units"
-    if lower_micros == 0:
-        return f"up to {bound_text(upper_micros)}"
-    return f"above {bound_text(lower_micros)} up to {bound_text(upper_micros)}"
+def quantity_text(micros: int) -> str:
+    """A quantity as people write it: ``100000000`` → ``"100"``."""
+    return rate_text(money.decimal(micros))

@@ -11,7 +11,7 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Sequence
 from fractions import Fraction
-from itertools import pairwise
+from itertools import groupby, pairwise
 
 from attrs import frozen
 
@@ -77,22 +77,15 @@ def _of_plan(planned: Iterable[tuple[Period, Price]], moment: Instant) -> Price 
 
 
 def _joined(
-    spans: Iterable[tuple[Period, Price | None]],
+    ruled: Iterable[tuple[Period, Price | None]],
 ) -> Iterator[tuple[Period, Price | None]]:
     """Neighbours under the same price as one span: a change further down the order is none."""
-    current: tuple[Period, Price | None] | None = None
-    for span, price in spans:
-        if current is not None and _same(current[1], price):
-            current = Period(current[0].start, span.end), price
-            continue
-        if current is not None:
-            yield current
-        current = span, price
-    if current is not None:
-        yield current
+    for _, neighbours in groupby(ruled, key=lambda piece: _identity(piece[1])):
+        (first, price), *others = neighbours
+        last, _ = others[-1] if others else (first, price)
+        yield Period(first.start, last.end), price
 
 
-def _same(one: Price | None, other: Price | None) -> bool:
-    if one is None or other is None:
-        return one is other
-    return (one.project_id, one.id, one.version) == (other.project_id, other.id, other.version)
+def _identity(price: Price | None) -> tuple[str | None, str, int] | None:
+    """What tells a price from others; a plan's version is presented anew for each decision."""
+    return None if price is None else (price.project_id, price.id, price.version)
