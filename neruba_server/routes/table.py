@@ -14,7 +14,7 @@ from typing import TypeAlias
 from aiohttp import web
 from attrs import frozen
 
-from neruba_core.access.model import Scope
+from neruba_core.access.model import PlatformScope, Scope
 from neruba_core.audit.model import Outcome
 from neruba_core.errors import (
     AccessKeyNotFound,
@@ -22,6 +22,7 @@ from neruba_core.errors import (
     MemberNotFound,
     MetricNotFound,
     NerubaError,
+    PlanNotFound,
     ProjectNotFound,
     QuarantineNotFound,
     RunNotFound,
@@ -31,7 +32,7 @@ from neruba_core.errors import (
 from neruba_core.invoices.model import InvoiceState
 from neruba_core.ledger.model import TransactionType
 from neruba_core.tenancy.model import Role
-from neruba_server.auth import Anyone, Audience, Machines, People, PeopleOrMachines
+from neruba_server.auth import Anyone, Audience, Machines, Operators, People, PeopleOrMachines
 from neruba_server.formats import HTML, PDF, TEXT
 from neruba_server.problems import RouteNotFound
 from neruba_server.routes import (
@@ -44,9 +45,11 @@ from neruba_server.routes import (
     money,
     operation,
     people,
+    plans,
     prices,
     projects,
     runs,
+    subscriptions,
     support,
 )
 from neruba_server.routes import query as q
@@ -58,9 +61,11 @@ from neruba_server.wire import ingest as wire_ingest
 from neruba_server.wire import invoices as wire_invoices
 from neruba_server.wire import metrics as wire_metrics
 from neruba_server.wire import money as wire_money
+from neruba_server.wire import plans as wire_plans
 from neruba_server.wire import prices as wire_prices
 from neruba_server.wire import projects as wire_projects
 from neruba_server.wire import runs as wire_runs
+from neruba_server.wire import subscriptions as wire_subscriptions
 from neruba_server.wire import support as wire_support
 
 Handler: TypeAlias = Callable[[Call], Awaitable[web.Response]]
@@ -84,6 +89,7 @@ NOT_FOUND: Mapping[str, Callable[[str], NerubaError]] = {
     "transactionId": TransactionNotFound,
     "usageId": UsageNotFound,
     "quarantineId": QuarantineNotFound,
+    "planId": PlanNotFound,
     "runId": RunNotFound,
     "invoiceId": InvoiceNotFound,
     "requestId": lambda _: RouteNotFound(),
@@ -472,6 +478,65 @@ PRICES = (
     ),
 )
 
+PLANS = (
+    Route(
+        "POST",
+        "/plans",
+        plans.publish,
+        Operators(),
+        "publishPlan",
+        "Publish a plan, or the next version of it",
+        "Plans and subscriptions",
+        {201: wire_plans.Plan},
+        wire_plans.NewPlan,
+        idempotency=ACCEPTED,
+    ),
+    Route(
+        "GET",
+        "/plans",
+        plans.listed,
+        People(platform=PlatformScope.READ_BILLING),
+        "listPlans",
+        "Every version of every plan, newest first",
+        "Plans and subscriptions",
+        {200: wire_plans.Plans},
+        query=PAGE,
+    ),
+    Route(
+        "GET",
+        "/plans/{planId}",
+        plans.get,
+        People(platform=PlatformScope.READ_BILLING),
+        "getPlan",
+        "One version of a plan",
+        "Plans and subscriptions",
+        {200: wire_plans.Plan},
+    ),
+    Route(
+        "POST",
+        "/projects/{projectId}/subscription",
+        subscriptions.decide,
+        People((Role.ADMIN,), PlatformScope.PROJECTS_WRITE),
+        "decideSubscription",
+        "Subscribe to a plan, change to another, cancel, or ask what that would come to",
+        "Plans and subscriptions",
+        {201: wire_subscriptions.Decided, 200: wire_subscriptions.Decided},
+        wire_subscriptions.NewDecision,
+        idempotency=ACCEPTED,
+    ),
+    Route(
+        "GET",
+        "/projects/{projectId}/subscription",
+        subscriptions.listed,
+        People((Role.VIEWER,), PlatformScope.READ_BILLING),
+        "listDecisions",
+        "The project's decisions about its plan, the latest first",
+        "Plans and subscriptions",
+        {200: wire_subscriptions.Decisions},
+        query=PAGE,
+    ),
+)
+
 MONEY = (
     Route(
         "POST",
@@ -794,6 +859,7 @@ ROUTES: tuple[Route, ...] = (
     *INGEST,
     *METRICS,
     *PRICES,
+    *PLANS,
     *MONEY,
     *BILLING,
     *SUPPORT_ROUTES,

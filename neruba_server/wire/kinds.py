@@ -19,6 +19,7 @@ from msgspec import Meta
 from neruba_core import instants, money, texts
 from neruba_core.errors import AmountFloat, FormatInvalid, Invalid
 from neruba_core.pricing import exact
+from neruba_core.subscriptions import plans, subscribe
 from neruba_core.tenancy import settings
 
 AMOUNT_PATTERN = r"^[0-9]{1,13}(\.[0-9]{1,6})?$"
@@ -110,6 +111,17 @@ def _rate(value: Any) -> Decimal:
 
 def _instant(value: Any) -> datetime:
     return instants.parse(as_text(value))
+
+
+def effective_of(text: str) -> subscribe.Effective:
+    """When something takes effect: now, at the period's end, or at an instant."""
+    words = {word.value: word for word in subscribe.When}
+    return words.get(text) or instants.parse(text)
+
+
+def _effective(value: Any) -> str:
+    when = effective_of(as_text(value))
+    return when.value if isinstance(when, subscribe.When) else instants.text(when)
 
 
 def _integer(least: int, most: int) -> Callable[[Any], int]:
@@ -224,6 +236,18 @@ Key255 = Annotated[str, Meta(min_length=1, max_length=255), "key255"]
 MetricKey = Annotated[
     str, Meta(pattern=METRIC_KEY_PATTERN, extra_json_schema={"examples": ["api_tokens"]}), "metric"
 ]
+PlanKey = Annotated[str, Meta(pattern=METRIC_KEY_PATTERN, extra_json_schema={"examples": ["pro"]}), "plan"]
+Seats = Annotated[int, Meta(ge=1, le=subscribe.MOST_SEATS), "seats"]
+TrialDays = Annotated[int, Meta(ge=0, le=plans.MOST_TRIAL_DAYS), "trial"]
+Effective = Annotated[
+    str,
+    Meta(
+        pattern=rf"^(now|period_end|{INSTANT_PATTERN.strip('^$')})$",
+        description="`now`, `period_end`, or an instant.",
+        extra_json_schema={"examples": ["period_end"]},
+    ),
+    "effective",
+]
 IdempotencyKey = Annotated[str, Meta(pattern=KEY_PATTERN), "key"]
 Email = Annotated[
     str, Meta(min_length=3, max_length=254, extra_json_schema={"examples": ["owner@example.com"]}), "email"
@@ -268,6 +292,10 @@ KINDS: dict[str, Kind] = {
     "name": Kind(_text(texts.MAX_TEXT_BYTES), _same),
     "key255": Kind(_text(255), _same),
     "metric": Kind(lambda value: texts.metric_key(as_text(value)), _same),
+    "plan": Kind(lambda value: texts.plan_key(as_text(value)), _same),
+    "seats": Kind(_integer(1, subscribe.MOST_SEATS), _same),
+    "trial": Kind(_integer(0, plans.MOST_TRIAL_DAYS), _same),
+    "effective": Kind(_effective, _same),
     "key": Kind(lambda value: texts.idempotency_key(as_text(value)), _same),
     "email": Kind(lambda value: texts.email(as_text(value)), _same),
     "password": Kind(_text(1024), _same),

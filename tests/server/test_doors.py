@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, TypeAlias
 
 import pytest
 
-from neruba_core.access.model import Scope
+from neruba_core.access.model import PlatformScope, Scope
 from neruba_core.tenancy.model import Role
 from neruba_server.auth import Anyone, Machines, Operators, People, PeopleOrMachines
 from neruba_server.routes.table import NOT_FOUND, ROUTES, Idempotency, Route
@@ -34,8 +34,15 @@ BODIES: Mapping[str, Any] = {
     "recordUsageBatch": {"events": [{"idempotencyKey": "door", **USAGE}]},
     "charge": {**CHARGE, "amount": "0.5"},
     "voidUsage": {"reason": "sent by a test"},
+    "issuePlatformKey": {"name": "Sign-up", "scopes": ["projects:write"]},
+    "rotatePlatformKey": {"overlapHours": 1},
+    "declareSharedMetric": {"key": "shared_metric"},
+    "changeSharedMetric": {"unit": "tokens"},
+    "declareSharedPrice": {"metricKey": "shared_metric", "model": "unit", "unitAmount": "0.000002"},
     "declareMetric": {"key": "new_metric"},
     "changeMetric": {"unit": "tokens"},
+    "publishPlan": {"key": "team", "name": "Team", "amount": "49.00"},
+    "decideSubscription": {"planKey": "pro", "quantity": 2},
     "declarePrice": {"metricKey": "api_tokens", "model": "unit", "unitAmount": "0.000002"},
     "grantCredit": CREDIT,
     "debit": {**CHARGE, "amount": "0.5"},
@@ -44,6 +51,19 @@ BODIES: Mapping[str, Any] = {
     "discardQuarantined": {},
 }
 """A request that the route takes, by operation."""
+
+PLATFORM: Mapping[str, PlatformScope] = {
+    "createProject": PlatformScope.PROJECTS_WRITE,
+    "issueAccessKey": PlatformScope.PROJECTS_WRITE,
+    "decideSubscription": PlatformScope.PROJECTS_WRITE,
+    "grantCredit": PlatformScope.CREDIT_WRITE,
+    "listDecisions": PlatformScope.READ_BILLING,
+    "listPlans": PlatformScope.READ_BILLING,
+    "getPlan": PlatformScope.READ_BILLING,
+    "listSharedMetrics": PlatformScope.READ_BILLING,
+    "listSharedPrices": PlatformScope.READ_BILLING,
+}
+"""What opens to platform keys, by operation, besides the reads that open to a project's ``read:billing``."""
 
 TENANTS = [route for route in ROUTES if "projectId" in route.parameters]
 
@@ -58,27 +78,34 @@ async def try_route(
     """Ask as the route wants to be asked."""
     if route.request is not None:
         assert route.operation in BODIES, f"say in BODIES what {route.operation} takes"
+    body = BODIES.get(route.operation)
+    if route.operation == "createProject" and any(one in world.platform.values() for one in who):
+        body = {**BODIES["createProject"], "ownerEmail": "newcomer@example.com"}
     return await world.ask(
         route.method,
         path,
         *who,
         key=None if route.idempotency is Idempotency.NONE else key,
-        json=BODIES.get(route.operation),
+        json=body,
     )
 
 
-def callers(world: World, tenant: Tenant) -> Iterator[tuple[Role | Scope | str, Mapping[str, str]]]:
+Caller: TypeAlias = Role | Scope | PlatformScope | str
+
+
+def callers(world: World, tenant: Tenant) -> Iterator[tuple[Caller, Mapping[str, str]]]:
     """Everyone who might ask, those with the least rights first."""
     yield "nobody", {}
     yield "outsider", world.outsider
     yield "foreigner", world.other.owner
     yield from ((f"foreign {scope.value}", headers) for scope, headers in world.other.machines.items())
     yield from tenant.machines.items()
+    yield from world.platform.items()
     yield from ((role, tenant.people[role]) for role in reversed(Role))
     yield "operator", world.operator
 
 
-def verdict(route: Route, caller: Role | Scope | str) -> str | None:
+def verdict(route: Route, caller: Caller) -> str | None:
     """The code that *caller* is refused with by *route*, ``None`` if let in; said a second time here, from
     the contract, and not taken from the door."""
     who = route.who
@@ -86,6 +113,8 @@ def verdict(route: Route, caller: Role | Scope | str) -> str | None:
         return None
     if caller == "nobody":
         return "auth.credentials_missing"
+    if isinstance(caller, PlatformScope):
+        return _platform_verdict(route, caller)
     machine = isinstance(caller, Scope) or (isinstance(caller, str) and caller.startswith("foreign "))
     tenants = "projectId" in route.parameters
     match who:
@@ -112,6 +141,19 @@ def verdict(route: Route, caller: Role | Scope | str) -> str | None:
                 return None if caller is scope else "access.scope_missing"
             return None
     raise AssertionError(f"who is {who}?")
+
+
+def _platform_scope(route: Route) -> PlatformScope | None:
+    if isinstance(route.who, PeopleOrMachines) and route.who.scope is Scope.READ_BILLING:
+        return PlatformScope.READ_BILLING
+    return PLATFORM.get(route.operation)
+
+
+def _platform_verdict(route: Route, scope: PlatformScope) -> str | None:
+    needed = _platform_scope(route)
+    if needed is not None:
+        return None if scope is needed else "access.scope_missing"
+    return "access.role_missing" if isinstance(route.who, People | Operators) else "access.scope_missing"
 
 
 @pytest.mark.parametrize("route", ROUTES, ids=lambda route: route.operation)
@@ -183,6 +225,25 @@ async def test_another_tenants_project_looks_like_none(world: World, route: Rout
 
 
 @pytest.mark.parametrize(
+    "route",
+    [route for route in TENANTS if _platform_scope(route) is not None],
+    ids=lambda route: route.operation,
+)
+async def test_to_the_platform_a_project_that_is_not_there_looks_so(world: World, route: Route):
+    """
+    It may know of every project, and is told which there are none of.
+    """
+    scope = _platform_scope(route)
+    assert scope is not None
+    for nothing in ("prj_00000000000000000000000000000000", "no such thing"):
+        path = path_of(route, {**world.one.ids, "projectId": nothing})
+
+        answer = await try_route(world, route, path, world.platform[scope])
+
+        assert (answer.status, answer.code) == (404, "project.not_found")
+
+
+@pytest.mark.parametrize(
     ("route", "name"),
     [(route, name) for route in ROUTES for name in route.parameters if name != "projectId"],
     ids=lambda value: value if isinstance(value, str) else value.operation,
@@ -191,8 +252,9 @@ async def test_another_tenants_id_looks_like_none(world: World, route: Route, na
     """
     An id of another tenant, in one's own project, is answered as an id of nothing.
     """
-    if name in ("key", "requestId"):
+    if name in ("key", "requestId", "planId"):
         # Metric keys and request ids are the clients' own names; the same may stand in every project.
+        # Plans are the deployment's.
         return
     assert name in NOT_FOUND, f"say in NOT_FOUND what is missing where {name} names nothing"
     own = world.other.ids
@@ -200,6 +262,8 @@ async def test_another_tenants_id_looks_like_none(world: World, route: Route, na
     nowhere = path_of(route, {**own, name: world.one.ids[name][:-8] + "ffffffff"})
     states = world.state(world.one), world.state(world.other)
     who = world.other.usage_key if isinstance(route.who, Machines) else world.other.owner
+    if isinstance(route.who, Operators):
+        who = world.operator
 
     seen = await try_route(world, route, foreign, who, key="first")
     unseen = await try_route(world, route, nowhere, who, key="second")
@@ -230,6 +294,8 @@ async def test_a_cursor_or_filter_of_another_tenant_shows_nothing(world: World, 
             )
             key = f"metric_{number}"
             await world.ask("POST", f"/projects/{world.one.id}/metrics", world.one.owner, json={"key": key})
+            decision = {"planKey": "pro", "quantity": number + 1}
+            await world.ask("POST", f"/projects/{world.one.id}/subscription", world.one.owner, json=decision)
             price = {**BODIES["declarePrice"], "metricKey": key}
             await world.ask("POST", f"/projects/{world.one.id}/prices", world.one.owner, json=price)
         page = await world.ask("GET", path_of(route, world.one.ids) + "?limit=1", world.one.owner)
@@ -276,7 +342,7 @@ async def test_tenants_do_not_share_idempotency_keys(world: World, route: Route)
 
 async def test_each_setting_has_its_own_role(world: World):
     """
-    How much may be owed is finance's matter, all else admin's; a mixed change is all or nothing.
+    What money hangs on is finance's matter, all else admin's; a mixed change is all or nothing.
     """
     one = world.one
     path = f"/projects/{one.id}"
@@ -285,8 +351,16 @@ async def test_each_setting_has_its_own_role(world: World):
             "name": "New name",
             "metricPolicy": "strict",
             "maxBackdateDays": 30,
+            "timezone": "Asia/Tokyo",
+            "lateUsagePolicy": "credit_note",
+            "graceHours": 48,
         },
-        Role.FINANCE: {"creditLimit": "10"},
+        Role.FINANCE: {
+            "creditLimit": "10",
+            "billingMode": "prepaid",
+            "onEmpty": "record",
+            "taxRate": "0.19",
+        },
     }
     for needed, changes in settings.items():
         for field, value in changes.items():

@@ -15,7 +15,7 @@ from attrs import define, field
 from openapi_schema_validator import OAS31Validator
 
 from neruba_core import Neruba
-from neruba_core.access.model import Scope
+from neruba_core.access.model import PlatformScope, Scope
 from neruba_core.storage.export import export
 from neruba_core.tenancy.model import Invited, Member, Role
 from neruba_server.app import create_app
@@ -161,6 +161,7 @@ class World:
     other: Tenant
     operator: Mapping[str, str]
     outsider: Mapping[str, str]
+    platform: Mapping[PlatformScope, Mapping[str, str]]
 
     async def ask(self, method: str, path: str, *who: Mapping[str, str], **request: Any) -> Answer:
         return await self.client.ask(method, path, *who, **request)
@@ -213,6 +214,7 @@ def _one_of_each(neruba: Neruba, project_id: str, name: str) -> dict[str, str]:
         project_id, metric_key="unknown", units="1", timestamp=at, idempotency_key=f"{name}-waiting"
     )
     neruba.projects.update(project_id, metric_policy="open")
+    plan = neruba.plans.publish(key="pro", name="Pro", amount="29.00")
     credit = neruba.wallets.credit(
         project_id, amount="50", description="first", idempotency_key=f"{name}-credit"
     )
@@ -224,6 +226,7 @@ def _one_of_each(neruba: Neruba, project_id: str, name: str) -> dict[str, str]:
         "usageId": usage.value.id,
         "quarantineId": waiting.value.id,
         "transactionId": credit.value.id,
+        "planId": plan.id,
         "requestId": f"{name}-request",
         "invitation": invited.token,
     }
@@ -239,6 +242,10 @@ async def world_of(neruba: Neruba, server: BaseTestServer, session: ClientSessio
         tenant(neruba, "other"),
         operator=bearer(neruba, "operator@example.com", operator=True),
         outsider=bearer(neruba, "outsider@example.com"),
+        platform={
+            scope: {"X-Api-Key": neruba.platform_keys.issue(name=scope.value, scopes=[scope]).secret}
+            for scope in PlatformScope
+        },
     )
 
 
