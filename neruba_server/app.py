@@ -19,6 +19,7 @@ from aiohttp import HttpVersion11, hdrs, web
 from neruba_core import Neruba
 from neruba_core.errors import NerubaError
 from neruba_core.ids import Ids
+from neruba_core.testing.clock import SettableClock
 from neruba_server import openapi, problems, trail
 from neruba_server.auth import Anyone, Door, KeyRing, challenge, networks
 from neruba_server.connections import REQUEST_ID, finished
@@ -27,7 +28,7 @@ from neruba_server.logs import PRINCIPAL
 from neruba_server.present import OUTCOME
 from neruba_server.problems import MethodNotAllowed, RouteNotFound
 from neruba_server.routes.call import Call, House
-from neruba_server.routes.table import NOT_FOUND, ROUTES, Route
+from neruba_server.routes.table import NOT_FOUND, ROUTES, TEST_CLOCK, Route
 from neruba_server.settings import Settings
 from neruba_server.ticker import Ticker
 from neruba_server.writer import Writer
@@ -40,6 +41,9 @@ HOUSE: web.AppKey[House] = web.AppKey("house", House)
 
 POOL_THREADS = 4
 HASHING_THREADS = 2
+UNDER_TEST_CLOCK_MINUTES = 10 * 366 * 24 * 60
+"""How long a login lasts under a test clock: moving it on by a year must not sign anybody out."""
+
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}", re.ASCII)
 _PARAMETER = re.compile(r"\{\w+\}")
 _PATH_VALUE = re.compile(r"[A-Za-z0-9._:-]{1,255}", re.ASCII)
@@ -47,15 +51,19 @@ _PATH_VALUE = re.compile(r"[A-Za-z0-9._:-]{1,255}", re.ASCII)
 Endpoint = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
-def create_app(neruba: Neruba, settings: Settings) -> web.Application:
-    """The application over *neruba*, which stays the caller's to close."""
-    house, ticker = _house(neruba, settings)
+def create_app(neruba: Neruba, settings: Settings, *, clock: SettableClock | None = None) -> web.Application:
+    """The application over *neruba*, which stays the caller's to close; with the test *clock* that *neruba*
+    takes its time from, people may move it."""
+    house, ticker = _house(neruba, settings, clock)
     app = web.Application()
     app[HOUSE] = house
     served = [(route.method, route.path) for route in ROUTES if settings.expose_docs or not route.exposed]
     for route in ROUTES:
         if (route.method, route.path) in served:
             _add(app, house, route)
+    if clock is not None:
+        _add(app, house, TEST_CLOCK)
+        served.append((TEST_CLOCK.method, TEST_CLOCK.path))
     if settings.expose_docs:
         house.openapi = openapi.text()
         served += [
@@ -87,7 +95,7 @@ def create_app(neruba: Neruba, settings: Settings) -> web.Application:
     return app
 
 
-def _house(neruba: Neruba, settings: Settings) -> tuple[House, Ticker]:
+def _house(neruba: Neruba, settings: Settings, clock: SettableClock | None) -> tuple[House, Ticker]:
     ids = Ids(clock=neruba.now)
     keys = KeyRing(neruba)
     pool = ThreadPoolExecutor(POOL_THREADS, "neruba-pool")
@@ -107,10 +115,14 @@ def _house(neruba: Neruba, settings: Settings) -> tuple[House, Ticker]:
         ),
         pool=pool,
         hashing=ThreadPoolExecutor(HASHING_THREADS, "neruba-argon2"),
-        sessions=attrs.evolve(neruba.sessions, access_minutes=settings.access_token_minutes),
+        sessions=attrs.evolve(
+            neruba.sessions,
+            access_minutes=settings.access_token_minutes if clock is None else UNDER_TEST_CLOCK_MINUTES,
+        ),
         trusted=networks(settings.trusted_proxies),
+        clock=clock,
     )
-    ticker = Ticker(neruba, keys, run)
+    ticker = Ticker(neruba, keys, run, bills=settings.bills_by_itself)
     house.alive = lambda: ticker.alive
     return house, ticker
 

@@ -33,6 +33,7 @@ from aiohttp import web
 
 from neruba_core import Neruba
 from neruba_core.errors import SchemaOutdated
+from neruba_core.testing.clock import SettableClock
 from neruba_server import logs
 from neruba_server.settings import Settings, open_neruba
 
@@ -70,6 +71,8 @@ def serve(settings: Settings, announce: Announce) -> None:
         )
     if settings.workers > 1 and not hasattr(socket, "SO_REUSEPORT"):
         raise CannotServe("this system cannot share a port between processes; use --workers 1")
+    if settings.workers > 1 and settings.test_clock is not None:
+        raise CannotServe("a test clock is moved in one process; use --workers 1 with it")
     prepare_database(settings)
     # Taken alone first: with SO_REUSEPORT, a second server would quietly share the port of the first.
     listener = listen(settings)
@@ -146,9 +149,10 @@ def _why_not(host: str, port: int, error: OSError) -> str:
 
 def _serve_alone(settings: Settings, listener: socket.socket, announce: Announce) -> None:
     logs.configure(settings)
-    with open_neruba(settings, migrate=False) as neruba, listener:
+    clock = None if settings.test_clock is None else SettableClock(settings.test_clock)
+    with open_neruba(settings, migrate=False, clock=clock) as neruba, listener:
         address = address_of(listener)
-        _run(lambda: _answer(neruba, settings, listener, lambda: announce(address)))
+        _run(lambda: _answer(neruba, settings, listener, lambda: announce(address), clock=clock))
 
 
 def _run(main: Callable[[], Any]) -> None:
@@ -169,6 +173,7 @@ async def _answer(
     listener: socket.socket,
     ready: Callable[[], None],
     parent: BaseProcess | None = None,
+    clock: SettableClock | None = None,
 ) -> None:
     """Answer requests on *listener* until a signal comes or the *parent* is gone."""
     from neruba_server.app import create_app
@@ -176,7 +181,7 @@ async def _answer(
 
     stopping = _stopping(parent)
     runner = Runner(
-        create_app(neruba, settings),
+        create_app(neruba, settings, clock=clock),
         access_log_class=logs.access_log(settings),
         keepalive_timeout=KEEPALIVE_SECONDS,
         shutdown_timeout=SHUTDOWN_SECONDS,

@@ -11,6 +11,7 @@ import difflib
 import ipaddress
 import os
 from collections.abc import Callable, Iterable, Mapping
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -21,7 +22,9 @@ from attrs import field, frozen
 from typed_settings.exceptions import ConfigFileLoadError, InvalidOptionsError
 from typed_settings.loaders import DictLoader, Loader
 
-from neruba_core import Neruba
+from neruba_core import Neruba, instants
+from neruba_core.errors import Invalid
+from neruba_core.instants import Clock, Instant
 
 PREFIX = "NERUBA_"
 SECTION = "neruba"
@@ -101,6 +104,21 @@ def _log_format(value: object) -> str:
     return _word(value, "console", "json")
 
 
+def _billing_runs(value: object) -> str:
+    return _word(value, "manual", "automatic")
+
+
+def _test_clock(value: object) -> Instant | None:
+    if value in (None, ""):
+        return None
+    if isinstance(value, datetime):
+        return value
+    try:
+        return instants.parse(str(value))
+    except Invalid as error:
+        raise ValueError(f"is no instant: {error}") from None
+
+
 _SWITCH = dict.fromkeys(("1", "true", "yes", "on"), True) | dict.fromkeys(("0", "false", "no", "off"), False)
 
 
@@ -165,6 +183,10 @@ class Settings:
     """Whether ``POST /projects`` is for operators only."""
     log_format: str = field(default="console", converter=_log_format)
     """``json`` writes one object a line."""
+    billing_runs: str = field(default="manual", converter=_billing_runs)
+    """``automatic`` finalizes each period by itself once its grace is over; otherwise somebody runs it."""
+    test_clock: Instant | None = field(default=None, converter=_test_clock)
+    """For tests: the clock stands still at this instant until ``POST /test-clock`` moves it."""
     trusted_proxies: tuple[str, ...] = field(default=(), converter=_networks)
     """Networks whose ``X-Forwarded-For`` is believed; addresses are networks of one."""
 
@@ -172,6 +194,11 @@ class Settings:
     def production(self) -> bool:
         """Whether real money depends on this deployment."""
         return self.environment == "production"
+
+    @property
+    def bills_by_itself(self) -> bool:
+        """Whether periods are billed without anybody asking; under a test clock its moves do that."""
+        return self.billing_runs == "automatic" and self.test_clock is None
 
     @property
     def on_sqlite(self) -> bool:
@@ -216,11 +243,14 @@ def misspelt(environ: Iterable[str]) -> dict[str, str]:
     return found
 
 
-def open_neruba(settings: Settings, *, migrate: bool) -> Neruba:
-    """The engine that *settings* describe. Raises what ``Neruba.open`` raises."""
+def open_neruba(settings: Settings, *, migrate: bool, clock: Clock | None = None) -> Neruba:
+    """The engine that *settings* describe, by *clock* or else the system's. Raises what ``Neruba.open``
+    raises."""
     options: dict[str, Any] = {"key_environment": "live" if settings.production else "test"}
     if settings.key_pepper:
         options["pepper"] = settings.key_pepper.encode("utf-8", "surrogateescape")
+    if clock is not None:
+        options["clock"] = clock
     return Neruba.open(settings.database_url, migrate=migrate, **options)
 
 
@@ -278,6 +308,10 @@ def _with_secrets(settings: Settings) -> Settings:
         if not pepper:
             raise BadSetting(name, f"names {str(file)!r}, which is empty")
         settings = attrs.evolve(settings, key_pepper=_read("key_pepper", pepper, name))
+    if settings.production and settings.test_clock is not None:
+        raise BadSetting(
+            f"{PREFIX}TEST_CLOCK", "and --test-clock are for development; production takes the time as it is"
+        )
     if settings.production and not settings.key_pepper:
         raise BadSetting(
             f"{PREFIX}KEY_PEPPER",

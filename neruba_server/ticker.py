@@ -1,4 +1,5 @@
-"""What the server does in the background: note when keys were used, let old trail rows go."""
+"""What the server does in the background: note when keys were used, let old trail rows go, and where it is
+set to, bill what falls due."""
 
 from __future__ import annotations
 
@@ -19,38 +20,53 @@ TICK_SECONDS = 1.0
 TOUCH_EVERY = timedelta(minutes=1)
 PRUNE_EVERY = timedelta(hours=1)
 TRAIL_KEPT = timedelta(days=30)
+BILL_SECONDS = 60.0
 
 
 class Ticker:
-    """One task of the event loop; its work runs on a thread by *run*."""
+    """Tasks of the event loop whose work runs on a thread by *run*; one of them *bills*, or none does."""
 
-    def __init__(self, neruba: Neruba, keys: KeyRing, run: Callable[[Callable[[], Any]], Any]) -> None:
+    def __init__(
+        self, neruba: Neruba, keys: KeyRing, run: Callable[[Callable[[], Any]], Any], *, bills: bool = False
+    ) -> None:
         self._neruba = neruba
         self._keys = keys
         self._run = run
         self._touched: dict[str, Instant] = {}
         self._pruned_at: Instant | None = None
+        self._bills = bills
+        self._stopping = False
         self._task: asyncio.Task[None] | None = None
+        self._billing: asyncio.Task[None] | None = None
 
     def start(self) -> None:
         """Begin to tick."""
-        self._task = asyncio.get_running_loop().create_task(self._tick_on())
+        loop = asyncio.get_running_loop()
+        self._task = loop.create_task(self._tick_on())
+        if self._bills:
+            # Apart from the rest: a month's end may keep it busy for a while.
+            self._billing = loop.create_task(self._bill_on())
 
     async def stop(self) -> None:
         """Stop, having noted the last uses of keys."""
         if self._task is None:
             return
-        self._task.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await self._task
-        self._task = None
+        self._stopping = True
+        for task in filter(None, (self._task, self._billing)):
+            task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await task
+        self._task = self._billing = None
         with contextlib.suppress(Exception):
             await self.touch(every=timedelta(0))
 
     @property
     def alive(self) -> bool:
         """Whether the task runs."""
-        return self._task is not None and not self._task.done()
+        return all(
+            task is not None and not task.done()
+            for task in (self._task, *((self._billing,) if self._bills else ()))
+        )
 
     async def touch(self, *, every: timedelta = TOUCH_EVERY) -> None:
         """Note the last use of each key that was used, of each at most once in *every*."""
@@ -75,6 +91,24 @@ class Ticker:
             return
         self._pruned_at = now
         await self._run(lambda: self._neruba.audit.prune(now - TRAIL_KEPT))
+
+    def bill(self) -> None:
+        """Finalize what is due, a project at a time, until there is no more of it or the server stops."""
+        for ended in self._neruba.billing.run_due():
+            if ended.error is not None:
+                log.warning(
+                    "period %s of %s could not be billed: %s", ended.period, ended.project_id, ended.error
+                )
+            if self._stopping:
+                return
+
+    async def _bill_on(self) -> None:
+        while True:
+            try:
+                await self._run(self.bill)
+            except Exception as error:
+                log.warning("billing failed and will be tried again: %s", error)
+            await asyncio.sleep(BILL_SECONDS)
 
     async def _tick_on(self) -> None:
         while True:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import rich_click as click
 
+from neruba_core import instants
 from neruba_core.errors import SchemaOutdated
 from neruba_server.commands.options import (
     as_json_option,
@@ -22,14 +23,28 @@ from neruba_server.settings import Settings, load, open_neruba
 
 
 @click.command(
-    epilog=example("neruba serve", "neruba serve --database postgresql://me@db/billing --workers 2")
+    epilog=example(
+        "neruba serve",
+        "neruba serve --database postgresql://me@db/billing --workers 2",
+        "neruba serve --test-clock 2026-03-01T00:00:00Z",
+    )
 )
 @click.option("--host", metavar="ADDRESS", help="Address to listen on.  [default: 127.0.0.1]")
 @click.option("--port", metavar="PORT", help="Port to listen on, 0 for a free one.  [default: 8080]")
 @click.option("--workers", metavar="N", help="Processes that share the port; PostgreSQL only.  [default: 1]")
+@click.option(
+    "--test-clock",
+    metavar="INSTANT",
+    help="For tests: stand still at this instant until POST /test-clock moves it.",
+)
 @database
 def serve(
-    host: str | None, port: str | None, workers: str | None, database_url: str | None, config: Path | None
+    host: str | None,
+    port: str | None,
+    workers: str | None,
+    test_clock: str | None,
+    database_url: str | None,
+    config: Path | None,
 ) -> None:
     """Serve the HTTP interface until a signal ends it.
 
@@ -37,7 +52,9 @@ def serve(
     """
     from neruba_server import serving
 
-    settings = load(config, host=host, port=port, workers=workers, database_url=database_url)
+    settings = load(
+        config, host=host, port=port, workers=workers, test_clock=test_clock, database_url=database_url
+    )
     _warn_of_unknown_variables()
     try:
         serving.serve(settings, lambda address: _announce(settings, address))
@@ -54,6 +71,8 @@ def _announce(settings: Settings, address: str) -> None:
         click.echo(f"There is no user yet: {hint_to_add_users(settings)}")
     elif settings.expose_docs:
         click.echo(f"The API is described at {address}/docs")
+    if settings.test_clock is not None:
+        click.echo(f"Its clock stands at {instants.text(settings.test_clock)}; POST /test-clock moves it.")
     click.echo("Ctrl-C ends it.")
     sys.stdout.flush()
 

@@ -27,6 +27,7 @@ from neruba_core.idempotency.once import Given, Made
 from neruba_core.ids import Ids
 from neruba_core.namespaces.sessions import Sessions
 from neruba_core.tenancy.projects import PLATFORM
+from neruba_core.testing.clock import SettableClock
 from neruba_server import present, trail
 from neruba_server.auth import Door, KeyRing, Machine, Person, Principal
 from neruba_server.limits import JSON, MOST_BODY_BYTES, body_of, content_type, parsed
@@ -62,6 +63,9 @@ class House:
     started: bool = False
     openapi: bytes = b""
     alive: Callable[[], bool] = field(default=lambda: True)
+    clock: SettableClock | None = None
+    """The clock of a server under test, which people move."""
+    clock_moves: asyncio.Lock = field(factory=asyncio.Lock)
 
     async def run(self, act: Callable[[], T]) -> T:
         """Run *act* on a thread that may wait for the database."""

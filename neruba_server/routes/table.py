@@ -38,6 +38,7 @@ from neruba_server.problems import RouteNotFound
 from neruba_server.routes import (
     access_keys,
     billing,
+    clock,
     identity,
     ingest,
     invoices,
@@ -852,6 +853,19 @@ OPERATION = (
         exposed=True,
     ),
 )
+
+TEST_CLOCK = Route(
+    "POST",
+    "/test-clock",
+    clock.move,
+    People(),
+    "moveTestClock",
+    "Move the clock forward, running what falls due on the way",
+    "Operation",
+    {200: wire_runs.ClockMoved},
+    wire_runs.ClockMove,
+)
+"""Served only under a test clock, and no part of what a deployment promises."""
 
 ROUTES: tuple[Route, ...] = (
     *IDENTITY,

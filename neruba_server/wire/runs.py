@@ -9,7 +9,9 @@ from attrs import frozen
 from neruba_core import money
 from neruba_core.billing.model import Run as CoreRun
 from neruba_core.billing.model import RunState
-from neruba_core.billing.results import RunResult
+from neruba_core.billing.results import ProjectRun, RunResult
+from neruba_core.errors import NerubaError
+from neruba_server.problems import Internal
 from neruba_server.wire.billing import Period
 from neruba_server.wire.invoices import Invoice, period_of
 from neruba_server.wire.kinds import Moment, Month, Name
@@ -99,3 +101,43 @@ def _told(run: CoreRun) -> dict[str, Any]:
         "invoice_ids": run.invoice_ids,
         "actor": run.actor,
     }
+
+
+# --- the test clock ---------------------------------------------------------------------------
+
+
+@frozen
+class ClockMove:
+    """When it shall be."""
+
+    now: Moment
+
+
+@frozen
+class DueRun:
+    """A run that fell due: its record, or what stopped it."""
+
+    project_id: str
+    period: str
+    run: RunRecord | None
+    error: str | None
+
+    @classmethod
+    def of(cls, ended: ProjectRun) -> DueRun:
+        """The run as people see it."""
+        record = None if ended.result is None else RunRecord.of(ended.result.run)
+        return cls(ended.project_id, ended.period, record, _code(ended.error))
+
+
+@frozen
+class ClockMoved:
+    """What the clock shows, and what ran on the way there, oldest first."""
+
+    now: Moment
+    runs: tuple[DueRun, ...]
+
+
+def _code(error: Exception | None) -> str | None:
+    if error is None:
+        return None
+    return error.code if isinstance(error, NerubaError) else Internal.code
