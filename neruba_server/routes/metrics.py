@@ -47,14 +47,14 @@ async def listed(call: Call) -> web.Response:
 
 async def change(call: Call) -> web.Response:
     sent = await call.read(wire.MetricChanges)
-    key, changes = call.path("key"), _given(sent)
+    key, changes = call.path("key"), given(sent)
     metric = await call.write(
         lambda bound: bound.metrics.change(call.project, key, origin=call.origin, **changes)
     )
     return present.json(wire.Metric.of(metric))
 
 
-def _given(sent: wire.MetricChanges) -> dict[str, Any]:
+def given(sent: wire.MetricChanges) -> dict[str, Any]:
     """What was sent, as the façade takes it."""
     changes: dict[str, Any] = {
         "aggregation": sent.aggregation,

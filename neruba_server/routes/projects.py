@@ -11,6 +11,8 @@ from neruba_core import Neruba, money
 from neruba_core.errors import RoleMissing
 from neruba_core.tenancy.model import Role
 from neruba_server import present
+from neruba_server.auth import Platform
+from neruba_server.problems import BodyInvalid, Fault
 from neruba_server.routes.call import Answer, Call
 from neruba_server.routes.query import page_of
 from neruba_server.wire import projects as wire
@@ -18,21 +20,37 @@ from neruba_server.wire.support import Nothing
 
 
 async def create(call: Call) -> web.Response:
+    if isinstance(call.principal, Platform):
+        return await _create_for(call, await call.read(wire.NewProject))
     user = call.person.user
     if call.house.settings.operators_only_create_projects and not user.operator:
         raise RoleMissing("operator")
     sent = await call.read(wire.NewProject)
+    if sent.owner_email is not None:
+        raise BodyInvalid((Fault("/ownerEmail", "field.unknown", "only a platform key names the owner"),))
 
     def act(bound: Neruba) -> Answer:
-        project = bound.projects.create(
-            name=sent.name,
-            external_key=sent.external_key,
-            currency="USD" if sent.currency is None else sent.currency,
-            credit_limit=money.decimal(sent.credit_limit or 0),
-            owner=user.id,
-            origin=call.origin,
-        )
+        project = bound.projects.create(**_new(sent), owner=user.id, origin=call.origin)
         return Answer(wire.Project.of(project, call.neruba.now()), subject_id=project.id)
+
+    return await call.once(sent, act, founds=True)
+
+
+async def _create_for(call: Call, sent: wire.NewProject) -> web.Response:
+    """Create a project of the platform, and make the user whom it names its owner, or invite them."""
+    email = sent.owner_email
+    if email is None:
+        raise BodyInvalid((Fault("/ownerEmail", "field.missing", "a platform key names the owner"),))
+
+    def act(bound: Neruba) -> Answer:
+        project = bound.projects.create(**_new(sent), origin=call.origin)
+        owner = bound.members.add(project.id, email=email, role=Role.OWNER, origin=call.origin)
+        now = call.neruba.now()
+        return Answer(
+            wire.Founded.by_platform(project, now, owner, with_token=True),
+            keep=wire.Founded.by_platform(project, now, owner, with_token=False),
+            subject_id=project.id,
+        )
 
     return await call.once(sent, act, founds=True)
 
@@ -72,6 +90,16 @@ async def archive(call: Call) -> web.Response:
         return Answer(wire.Project.of(project, call.neruba.now()), 200, subject_id=project.id)
 
     return await call.once(sent, act)
+
+
+def _new(sent: wire.NewProject) -> dict[str, Any]:
+    """What was sent of a new project, as the façade takes it."""
+    return {
+        "name": sent.name,
+        "external_key": sent.external_key,
+        "currency": "USD" if sent.currency is None else sent.currency,
+        "credit_limit": money.decimal(sent.credit_limit or 0),
+    }
 
 
 def _given(sent: wire.ProjectChanges) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from msgspec import UNSET, UnsetType
 
 from neruba_core.metering.model import Aggregation, PropertyRule, PropertyType
 from neruba_core.metering.model import Metric as CoreMetric
+from neruba_core.metering.model import SharedMetric as CoreSharedMetric
 from neruba_server.wire.kinds import MetricKey, Moment, PropertyName, UnitName
 
 
@@ -21,6 +22,10 @@ class Rule:
 def rules_of(rules: dict[str, Rule]) -> tuple[PropertyRule, ...]:
     """The rules as the core takes them."""
     return tuple(PropertyRule(name, rule.type, bool(rule.required)) for name, rule in rules.items())
+
+
+def _rules(rules: tuple[PropertyRule, ...]) -> dict[str, Rule]:
+    return {rule.name: Rule(rule.type, rule.required) for rule in rules}
 
 
 @frozen
@@ -48,7 +53,8 @@ class MetricChanges:
 
 @frozen
 class Metric:
-    """A named quantity; ``autoDeclared`` tells one that usage brought in on sight."""
+    """A named quantity; ``autoDeclared`` tells one that usage brought in on sight, ``shared`` one that
+    follows the catalogue."""
 
     key: str
     aggregation: Aggregation
@@ -57,6 +63,7 @@ class Metric:
     free: bool
     properties: dict[str, Rule]
     auto_declared: bool
+    shared: bool
     created_at: Moment
 
     @classmethod
@@ -68,8 +75,9 @@ class Metric:
             unit=metric.unit,
             unique_property=metric.unique_property,
             free=metric.free,
-            properties={rule.name: Rule(rule.type, rule.required) for rule in metric.properties},
+            properties=_rules(metric.properties),
             auto_declared=metric.auto_declared,
+            shared=metric.shared,
             created_at=metric.created_at,
         )
 
@@ -79,4 +87,38 @@ class Metrics:
     """Metrics by ascending key."""
 
     items: tuple[Metric, ...]
+    next_cursor: str | None
+
+
+@frozen
+class SharedMetric:
+    """A metric of the catalogue, which projects have unless they declare their own."""
+
+    key: str
+    aggregation: Aggregation
+    unit: str | None
+    unique_property: str | None
+    free: bool
+    properties: dict[str, Rule]
+    created_at: Moment
+
+    @classmethod
+    def of(cls, metric: CoreSharedMetric) -> SharedMetric:
+        """The metric as people see it."""
+        return cls(
+            key=metric.key,
+            aggregation=metric.aggregation,
+            unit=metric.unit,
+            unique_property=metric.unique_property,
+            free=metric.free,
+            properties=_rules(metric.properties),
+            created_at=metric.created_at,
+        )
+
+
+@frozen
+class SharedMetrics:
+    """The catalogue's metrics by ascending key."""
+
+    items: tuple[SharedMetric, ...]
     next_cursor: str | None

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Self
 
-from attrs import frozen
+from attrs import evolve, frozen
 from msgspec import UNSET, Meta, UnsetType
 
 from neruba_core.access.model import AccessKey as CoreKey
 from neruba_core.access.model import IssuedKey as CoreIssuedKey
-from neruba_core.access.model import Scope
+from neruba_core.access.model import IssuedPlatformKey as CoreIssuedPlatformKey
+from neruba_core.access.model import PlatformKey as CorePlatformKey
+from neruba_core.access.model import PlatformScope, Scope
 from neruba_core.instants import Instant
 from neruba_core.tenancy.model import BillingMode, Invited, LateUsagePolicy, MetricPolicy, OnEmpty, Role
 from neruba_core.tenancy.model import Invitation as CoreInvitation
@@ -33,12 +35,14 @@ from neruba_server.wire.kinds import (
 
 @frozen
 class NewProject:
-    """A project; ``currency`` is USD and ``creditLimit`` zero unless given."""
+    """A project; ``currency`` is USD and ``creditLimit`` zero unless given. ``ownerEmail`` names the owner
+    where a platform key asks, and nowhere else."""
 
     name: Name
     external_key: Key255 | None = None
     currency: Currency | None = None
     credit_limit: Units | None = None
+    owner_email: Email | None = None
 
 
 @frozen
@@ -89,7 +93,7 @@ class Project:
     archived_at: Moment | None
 
     @classmethod
-    def of(cls, project: CoreProject, at: Instant) -> Project:
+    def of(cls, project: CoreProject, at: Instant) -> Self:
         """The project as people see it at *at*."""
         begin = project.terms_begin(at)
         return cls(
@@ -186,6 +190,20 @@ class Added:
 
 
 @frozen
+class Founded(Project):
+    """A new project; ``owner`` tells a platform key what became of the owner that it named."""
+
+    owner: Added | None = None
+
+    @classmethod
+    def by_platform(
+        cls, project: CoreProject, at: Instant, owner: CoreMember | Invited, *, with_token: bool
+    ) -> Founded:
+        """The project and its owner, with an invitation's token if this is the one time to show it."""
+        return evolve(cls.of(project, at), owner=Added.of(owner, with_token=with_token))
+
+
+@frozen
 class Members:
     """People, the latest first, and the invitations that can still be accepted."""
 
@@ -270,4 +288,78 @@ class AccessKeys:
     """Keys, newest first, revoked ones included."""
 
     items: tuple[AccessKey, ...]
+    next_cursor: str | None
+
+
+@frozen
+class NewPlatformKey:
+    """A platform key to be issued."""
+
+    name: Name
+    scopes: Annotated[tuple[PlatformScope, ...], Meta(min_length=1, extra_json_schema={"uniqueItems": True})]
+    expires_at: Moment | None = None
+
+
+@frozen
+class PlatformKey:
+    """The credential of a backend that works across projects, without its secret."""
+
+    id: str
+    name: str
+    scopes: tuple[PlatformScope, ...]
+    prefix: str
+    created_at: Moment
+    created_by: str
+    expires_at: Moment | None
+    revoked_at: Moment | None
+    last_used_at: Moment | None
+
+    @classmethod
+    def of(cls, key: CorePlatformKey) -> PlatformKey:
+        """The key as operators see it."""
+        return cls(
+            id=key.id,
+            name=key.name,
+            scopes=key.scopes,
+            prefix=key.prefix,
+            created_at=key.created_at,
+            created_by=key.created_by,
+            expires_at=key.expires_at,
+            revoked_at=key.revoked_at,
+            last_used_at=key.last_used_at,
+        )
+
+
+@frozen
+class IssuedPlatformKey:
+    """A new platform key; ``accessKey`` appears in this one answer only."""
+
+    id: str
+    name: str
+    scopes: tuple[PlatformScope, ...]
+    prefix: str
+    access_key: str | None
+    created_at: Moment
+    expires_at: Moment | None
+
+    @classmethod
+    def of(cls, issued: CoreIssuedPlatformKey, *, with_secret: bool) -> IssuedPlatformKey:
+        """The key, with its secret if this is the one time to show it."""
+        key = issued.key
+        return cls(
+            id=key.id,
+            name=key.name,
+            scopes=key.scopes,
+            prefix=key.prefix,
+            access_key=issued.secret if with_secret else None,
+            created_at=key.created_at,
+            expires_at=key.expires_at,
+        )
+
+
+@frozen
+class PlatformKeys:
+    """Platform keys, newest first, revoked ones included."""
+
+    items: tuple[PlatformKey, ...]
     next_cursor: str | None
