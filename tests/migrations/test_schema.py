@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from typing import Any
 
 import pytest
@@ -11,7 +12,8 @@ from sqlalchemy import Connection, Engine, MetaData, UniqueConstraint, exc, insp
 
 from neruba_core.audit.model import Tally
 from neruba_core.storage.sql import SqlStorage
-from neruba_core.storage.sql.columns import METADATA, POSTGRESQL_ONLY
+from neruba_core.storage.sql.columns import METADATA
+from neruba_core.storage.sql.invoices import INVOICES
 from neruba_core.testing.contract import samples
 
 # Whoever reflects our tables gets this warning; only these tests do.
@@ -24,6 +26,11 @@ GLOBAL = {
     "neruba_throttles",
     "neruba_access_keys",
     "neruba_answers",
+    "neruba_shared_prices",
+    "neruba_plans",
+    "neruba_leases",
+    "neruba_shared_metrics",
+    "neruba_platform_keys",
 }
 """The tables that belong to no one project, or are found without it."""
 
@@ -37,6 +44,13 @@ APPEND_ONLY = [
     "neruba_attempts",
     "neruba_tallies",
     "neruba_answers",
+    "neruba_prices",
+    "neruba_shared_prices",
+    "neruba_plans",
+    "neruba_subscription_decisions",
+    "neruba_runs",
+    "neruba_invoice_periods",
+    "neruba_invoice_pdfs",
 ]
 
 
@@ -54,8 +68,11 @@ def tables_for(dialect: str) -> MetaData:
     for table in METADATA.sorted_tables:
         copy = table.to_metadata(ours)
         for column in list(copy.columns):
-            if column.info == POSTGRESQL_ONLY and dialect != "postgresql":
+            if column.info.get("dialect", dialect) != dialect:
                 copy._columns.remove(column)
+        for index in list(copy.indexes):
+            if index.info.get("dialect", dialect) != dialect:
+                copy.indexes.remove(index)
     return ours
 
 
@@ -134,7 +151,7 @@ def test_every_key_of_a_tenants_table_begins_with_the_project():
             if isinstance(constraint, UniqueConstraint):
                 assert next(iter(constraint.columns)).name == "project_id", constraint.name
         for key in table.foreign_key_constraints:
-            if key.referred_table.name != "neruba_users":
+            if key.referred_table.name not in GLOBAL:
                 assert key.column_keys[0] == "project_id", key.name
         assert "project_id" in {str(key.column_keys[0]) for key in table.foreign_key_constraints}
 
@@ -154,7 +171,8 @@ def test_append_only_tables_refuse_changes(full, table, change):
     """
     if change.startswith("TRUNCATE") and full.dialect.name != "postgresql":
         pytest.skip("SQLite has no TRUNCATE")
-    column = "scope_id" if table == "neruba_answers" else "project_id"
+    names = METADATA.tables[table].columns.keys()
+    column = "project_id" if "project_id" in names else names[0]
     with full.connect() as connection:
         count = connection.execute(text(f"SELECT count(*) FROM {table}")).scalar_one()
 
@@ -163,6 +181,78 @@ def test_append_only_tables_refuse_changes(full, table, change):
 
         connection.rollback()
         assert connection.execute(text(f"SELECT count(*) FROM {table}")).scalar_one() == count > 0
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "UPDATE neruba_invoices SET total_micros = 0 WHERE id = 'inv_final'",
+        "UPDATE neruba_invoices SET lines = '[]', state = 'paid' WHERE id = 'inv_final'",
+        "UPDATE neruba_invoices SET transaction_id = 'txn_1' WHERE id = 'inv_final'",
+        "UPDATE neruba_invoices SET project_id = 'prj_1', id = 'inv_1' WHERE id = 'inv_final'",
+        "UPDATE neruba_invoices SET state = 'draft', number = NULL WHERE id = 'inv_final'",
+        "DELETE FROM neruba_invoices WHERE id = 'inv_final'",
+        "DELETE FROM neruba_invoices",
+        "TRUNCATE neruba_invoices CASCADE",
+    ],
+)
+def test_a_finalized_invoice_refuses_changes(full, change):
+    """
+    Whoever asks: what was issued to a customer stays what it was.
+    """
+    if change.startswith("TRUNCATE") and full.dialect.name != "postgresql":
+        pytest.skip("SQLite has no TRUNCATE")
+    with full.connect() as connection:
+        before = connection.execute(text("SELECT * FROM neruba_invoices ORDER BY 1, 2")).all()
+
+        with pytest.raises(exc.DBAPIError, match=r"never changed|append-only"):
+            connection.execute(text(change))
+
+        connection.rollback()
+        assert connection.execute(text("SELECT * FROM neruba_invoices ORDER BY 1, 2")).all() == before
+
+
+MEANT_TO_CHANGE = {
+    "state": "'paid'",
+    "paid_micros": "paid_micros + 1",
+    "voided_at": "voided_at",
+    "void_reason": "'gone'",
+}
+
+
+@pytest.mark.parametrize("column", INVOICES.columns, ids=lambda column: column.name)
+def test_every_column_of_a_finalized_invoice_is_guarded_or_meant_to_change(full, column):
+    """
+    One that is added and forgotten in the trigger is found here.
+    """
+    other = f"coalesce({column.name}, 0) + 1" if column.type.python_type is int else "'other'"
+    value = MEANT_TO_CHANGE.get(column.name, other)
+    change = text(f"UPDATE neruba_invoices SET {column.name} = {value} WHERE id = 'inv_final'")
+    expected = nullcontext()
+    if column.name not in MEANT_TO_CHANGE:
+        expected = pytest.raises(exc.DBAPIError, match="never changed")
+
+    with full.connect() as connection:
+        with expected:
+            assert connection.execute(change).rowcount > 0
+        connection.rollback()
+
+
+def test_a_draft_may_change_and_go(database):
+    """
+    Nobody has seen it yet.
+    """
+    project_id = samples.tenant(database)
+    with database.work() as work:
+        work.ledger.lock_heads([project_id])
+        work.invoices.put_drafts([samples.invoice(project_id)])
+    where = f"WHERE project_id = '{project_id}'"
+
+    with database.engine.connect() as connection:
+        changed = connection.execute(text(f"UPDATE neruba_invoices SET lines = '[]', part = 7 {where}"))
+        removed = connection.execute(text(f"DELETE FROM neruba_invoices {where}"))
+
+    assert (changed.rowcount, removed.rowcount) == (1, 1)
 
 
 def test_trail_rows_may_be_deleted(full):
@@ -206,6 +296,16 @@ def fill(storage: SqlStorage) -> None:
         work.usage.add_void(samples.void(event))
         booked, _ = samples.book_in(work, project_id, ("promotions", 5), (account, -5), grant_id=grant_id)
         work.wallets.add_grants([samples.grant(booked, id=grant_id)])
+        work.pricing.add_price(samples.price(project_id))
+        work.pricing.add_price(samples.price(None, metric_key=samples.new_id("metric")))
+        work.pricing.write_meters([samples.meter(project_id)])
+        plan = samples.plan()
+        work.subscriptions.add_plan(plan)
+        work.subscriptions.add_decision(samples.decision(project_id, plan.id))
+        work.billing.put_periods([samples.billing_period(project_id)])
+        work.billing.add_runs([samples.run(project_id)])
+        work.invoices.finalize([samples.invoice(project_id, id="inv_final", number=1)])
+        work.invoices.keep_pdf(project_id, "inv_final", b"%PDF")
         work.idempotency.add_answers([samples.stored_answer(project_id)])
         work.audit.add_changes([samples.change(project_id)])
         work.audit.add_attempts([samples.attempt(project_id)])
@@ -224,6 +324,22 @@ BROKEN = [
     ("an empty grant", "neruba_grants", {"amount_micros": 0}),
     ("an unknown outcome", "neruba_attempts", {"outcome": "'lost'"}),
     ("a count below zero", "neruba_tallies", {"accepted": -1}),
+    ("a price of version zero", "neruba_prices", {"version": 0}),
+    ("a negative trial", "neruba_plans", {"trial_days": -1}),
+    ("a negative fee", "neruba_plans", {"amount_micros": -1}),
+    ("a decision without a plan", "neruba_subscription_decisions", {"plan_id": "NULL"}),
+    ("a cancellation with a plan", "neruba_subscription_decisions", {"kind": "'cancel'"}),
+    ("a decision for a plan that is not there", "neruba_subscription_decisions", {"plan_id": "'pln_none'"}),
+    ("a slice that ends before it begins", "neruba_meters", {"span_end": "span_start - 50"}),
+    ("a period that ends before it begins", "neruba_periods", {"span_end": "span_start - 50", "name": "'x'"}),
+    ("a run in no state", "neruba_runs", {"state": "'paid'"}),
+    ("an invoice in no state", "neruba_invoices", {"state": "'lost'"}),
+    ("a voided invoice without its time", "neruba_invoices", {"state": "'void'"}),
+    ("an unfinished invoice with a number", "neruba_invoices", {"state": "'draft'"}),
+    ("an invoice over less than nothing", "neruba_invoices", {"amount_due_micros": -1}),
+    ("an invoice of no transaction", "neruba_invoices", {"transaction_id": "'txn_none'"}),
+    ("a project of no billing mode", "neruba_projects", {"billing_mode": "'free'"}),
+    ("a project with a negative grace", "neruba_projects", {"grace_hours": -1}),
     ("a row of no project", "neruba_usage_events", {"project_id": "'prj_nobody'"}),
     ("another project's event", "neruba_usage_voids", {"project_id": "'prj_nobody'"}),
 ]
@@ -238,6 +354,7 @@ def test_a_row_that_breaks_an_invariant_is_refused(full, table, values):
     names = [column.name for column in definition.columns if column.name != "xact"]
     fresh = {"id": "id || 'x'", "event_id": "event_id || 'x'", "idempotency_key": "idempotency_key || 'x'"}
     fresh |= {"number": "number + 50", "version": "version" if table == "neruba_entries" else "version + 50"}
+    fresh |= {"part": "part + 50", "effective_from": "effective_from + 50", "span_start": "span_start - 50"}
     taken = [str(values.get(name, fresh.get(name, name))) for name in names]
     query = f"INSERT INTO {table} ({', '.join(names)}) SELECT {', '.join(taken)} FROM {table} LIMIT 1"
 

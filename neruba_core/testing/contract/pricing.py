@@ -123,7 +123,7 @@ class Pricing(Promises):
         Whatever the order in which they were declared.
         """
         first = some_price(storage, of, version=2, effective_from=EPOCH)
-        same = {"metric_key": first.metric_key}
+        same: dict[str, Any] = {"metric_key": first.metric_key}
         third = samples.price(first.project_id, **same, version=1, effective_from=later(seconds=9))
         second = samples.price(first.project_id, **same, version=3, effective_from=later(seconds=8))
 
@@ -139,7 +139,7 @@ class Pricing(Promises):
         A second one is not stored, and the first one is the answer. Another currency has its own.
         """
         first = some_price(storage, of)
-        same = {"metric_key": first.metric_key}
+        same: dict[str, Any] = {"metric_key": first.metric_key}
         second = samples.price(first.project_id, **same, version=2)
         foreign = samples.price(first.project_id, **same, currency="EUR")
         write(storage, lambda work: work.pricing.add_price(first))
