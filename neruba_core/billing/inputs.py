@@ -449,14 +449,26 @@ def _note_changed(work: RunWork, reading: _Reading) -> None:
 
 def _note_before_the_first(work: RunWork, readings: Sequence[_Reading]) -> None:
     firsts: dict[Instant, list[_Reading]] = {}
-    for reading in readings:
-        if reading.previous is not None and not reading.closed:
-            first = min(row.span.start for row in reading.stored if row.invoiced_at is not None)
-            firsts.setdefault(first, []).append(reading)
+    later = [reading for reading in readings if reading.previous is not None and not reading.closed]
+    for reading, first in zip(later, _first_invoiced(work, later), strict=True):
+        firsts.setdefault(first, []).append(reading)
     for first, group in sorted(firsts.items(), key=lambda item: item[0]):
         by_id = {reading.project.id: reading for reading in group}
         for day in work.usage.active_days(sorted(by_id), end=first):
             _note(by_id[day.project_id], day.metric_key, day.day)
+
+
+def _first_invoiced(work: RunWork, readings: Sequence[_Reading]) -> list[Instant]:
+    """When the first period begins that an invoice was issued for: nearly always the first that is stored."""
+    found: dict[str, Instant] = {}
+    rows = {reading.project.id: list(reading.stored) for reading in readings}
+    while waiting := {each: left.pop(0) for each, left in rows.items() if each not in found}:
+        for name in sorted({row.name for row in waiting.values()}):
+            asked = [each for each, row in waiting.items() if row.name == name]
+            for project_id, documents in work.invoices.of_period(asked, name).items():
+                if any(each.kind is InvoiceKind.INVOICE for each in issued_of(documents)):
+                    found[project_id] = waiting[project_id].span.start
+    return [found[reading.project.id] for reading in readings]
 
 
 def _note(reading: _Reading, metric_key: str, day: Instant) -> None:

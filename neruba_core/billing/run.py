@@ -8,7 +8,6 @@ before it writes.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from datetime import timedelta
 from typing import Protocol, TypeAlias
 
 from attrs import define, evolve, field, frozen
@@ -17,6 +16,7 @@ from neruba_core import instants
 from neruba_core.audit.model import Origin
 from neruba_core.billing import periods
 from neruba_core.billing.assemble import Assembled, Statement, assemble
+from neruba_core.billing.due import due_at
 from neruba_core.billing.inputs import Inputs, RunWork, is_closed, read_inputs
 from neruba_core.billing.model import BillingPeriod, Run, RunState
 from neruba_core.billing.results import RunResult
@@ -106,11 +106,6 @@ def run(
     if not options.dry_run:
         runs.write()
     return [answers[each] for each in project_ids]
-
-
-def due_at(project: Project, period: BillingPeriod) -> Instant:
-    """When the grace of *period* is over."""
-    return period.span.end + timedelta(hours=project.grace_hours)
 
 
 @define

@@ -7,9 +7,11 @@ from collections.abc import Sequence
 from attrs import frozen
 
 from neruba_core.audit.model import SYSTEM, Origin
+from neruba_core.billing.run import Options, run
+from neruba_core.billing.void import void
 from neruba_core.choices import choice
 from neruba_core.context import Context
-from neruba_core.errors import InvoiceNotFound
+from neruba_core.errors import InvoiceBlocked, InvoiceNotFound, NerubaError
 from neruba_core.invoices.explain import Explanation, explanation
 from neruba_core.invoices.html import html
 from neruba_core.invoices.model import Invoice, InvoiceState
@@ -53,13 +55,41 @@ class Invoices:
 
         return page(self._context.read(read), most, "id", *filters)
 
-    def finalize(self, project_id: str, invoice_id: str, *, origin: Origin = SYSTEM) -> Invoice:
+    def finalize(
+        self, project_id: str, invoice_id: str, *, ignore_unpriced: bool = False, origin: Origin = SYSTEM
+    ) -> Invoice:
         """Issue a draft, waiving what is left of the grace; an issued invoice is answered as it is.
 
-        Raises ``ProjectNotFound``, ``ProjectArchived``, ``InvoiceNotFound``, ``InvoiceBlocked``,
-        ``PeriodOpen`` or ``PeriodEarlierOpen``.
+        Raises ``ProjectNotFound``, ``ProjectArchived``, ``InvoiceNotFound`` (also where nothing is left to
+        bill), ``InvoiceBlocked``, ``PeriodOpen`` or ``PeriodEarlierOpen``.
         """
-        raise NotImplementedError
+        context = self._context
+        options = Options(finalize=True, ignore_unpriced=ignore_unpriced)
+
+        def act(work: UnitOfWork) -> Invoice:
+            found = _existing(work, project_id, invoice_id)
+            if found.state is not InvoiceState.DRAFT:
+                return found
+            (answer,) = run(
+                work,
+                [project_id],
+                found.period,
+                options,
+                at=context.clock(),
+                ids=context.ids,
+                chart=context.chart,
+                origin=origin,
+            )
+            if isinstance(answer, NerubaError):
+                raise answer
+            issued = None if answer is None else answer.invoice
+            if issued is None:
+                raise InvoiceNotFound(invoice_id)
+            if issued.blockers:
+                raise InvoiceBlocked(invoice_id, issued.blockers)
+            return issued
+
+        return context.write(act)
 
     def void(self, project_id: str, invoice_id: str, *, reason: str, origin: Origin = SYSTEM) -> Invoice:
         """Undo an issued invoice by a reversal, and open its period to be run again; again gives the same.
@@ -67,7 +97,19 @@ class Invoices:
         Raises ``TextInvalid``, ``ProjectNotFound``, ``ProjectArchived``, ``InvoiceNotFound`` or
         ``InvoiceNotVoidable``.
         """
-        raise NotImplementedError
+        context = self._context
+        return context.write(
+            lambda work: void(
+                work,
+                project_id,
+                invoice_id,
+                reason,
+                at=context.clock(),
+                ids=context.ids,
+                chart=context.chart,
+                origin=origin,
+            )
+        )
 
     # --- what people see ----------------------------------------------------------------------
 

@@ -16,7 +16,7 @@ from neruba_core.ledger.model import Head
 from neruba_core.neruba import Neruba
 from neruba_core.storage.port import Storage
 from neruba_core.tenancy.model import MetricPolicy, Project
-from neruba_core.testing.clock import NOON, SettableClock
+from neruba_core.testing.clock import NOON, SettableClock, Stops
 from neruba_core.wallets.book import Book
 from neruba_core.wallets.model import Grant, GrantKind, Lot
 
@@ -26,11 +26,18 @@ PROJECT_ID = "prj_" + "0" * 32
 class Rehearsal(Neruba):
     """A façade for tests: *clock* is moved by hand, and equal seeds give equal ids.
 
+    With *runs_due* the clock stops on its way wherever a billing run falls due, and the run is done there.
     Passwords are hashed with the least effort there is, for tests make many and guard nothing.
     """
 
     def __init__(
-        self, storage: Storage, *, clock: SettableClock | None = None, seed: int = 0, **options: Any
+        self,
+        storage: Storage,
+        *,
+        clock: SettableClock | None = None,
+        seed: int = 0,
+        runs_due: bool = False,
+        **options: Any,
     ) -> None:
         self.clock = clock or SettableClock()
         super().__init__(
@@ -39,13 +46,17 @@ class Rehearsal(Neruba):
             ids=seeded_ids(self.clock, seed),
             **{"password_effort": "testing", **options},
         )
+        if runs_due:
+            self.clock.stop_for(Stops(self.billing.next_due, self.billing.run_due))
 
 
-def rehearsal(*, clock: SettableClock | None = None, seed: int = 0, **options: Any) -> Rehearsal:
+def rehearsal(
+    *, clock: SettableClock | None = None, seed: int = 0, runs_due: bool = True, **options: Any
+) -> Rehearsal:
     """A ``Rehearsal`` in memory."""
     from neruba_core.storage.memory.storage import MemoryStorage
 
-    return Rehearsal(MemoryStorage(), clock=clock, seed=seed, **options)
+    return Rehearsal(MemoryStorage(), clock=clock, seed=seed, runs_due=runs_due, **options)
 
 
 def seeded_ids(clock: Clock, seed: int = 0) -> Ids:

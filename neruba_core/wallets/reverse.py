@@ -18,6 +18,8 @@ from neruba_core.wallets.book import Book, Decision
 from neruba_core.wallets.credit import claw_back
 from neruba_core.wallets.spend import give_back
 
+_REVERSIBLE = {TransactionType.CREDIT, TransactionType.DEBIT, TransactionType.CHARGE}
+
 
 @frozen
 class NewReversal:
@@ -49,7 +51,7 @@ def decide_reversal(
     if original is None:
         return TransactionNotFound(new.transaction_id)
     kind = original.transaction.type
-    if kind is TransactionType.REVERSAL:
+    if kind not in _REVERSIBLE:
         return NotReversible(new.transaction_id, kind.value)
     micros = original.left_micros if new.amount_micros is None else new.amount_micros
     if micros == 0 or micros > original.left_micros:
