@@ -103,7 +103,14 @@ def explanation(
     postings: tuple[Entry, ...] = ()
     if invoice.transaction_id is not None:
         postings = tuple(work.ledger.entries_of(invoice.project_id, invoice.transaction_id))
-    events = None if line_id is None else _events(work, invoice, lines[0].line, limit, cursor)
+    # A cursor goes on with the events of its line, so without one it belongs to nothing.
+    filters = ("explain", invoice.project_id, invoice.id, line_id)
+    before = place_of(cursor, *filters)
+    events = None
+    if line_id is not None:
+        most = limited(limit)
+        rows = _events(work, invoice, lines[0].line, limit=most + 1, before=before)
+        events = page(rows, most, "id", *filters)
     return Explanation(invoice, timezone, lines, postings, tuple(_drawn(work, postings)), events)
 
 
@@ -121,24 +128,20 @@ def _drawn(work: HasWallets, postings: tuple[Entry, ...]) -> Iterator[Drawn]:
 
 
 def _events(
-    work: HasUsage, invoice: Invoice, line: Line, limit: int, cursor: str | None
-) -> Page[EventExplained]:
-    most = limited(limit)
-    filters = ("explain", invoice.project_id, invoice.id, line.id)
-    before = place_of(cursor, *filters)
+    work: HasUsage, invoice: Invoice, line: Line, *, limit: int, before: str | None
+) -> list[EventExplained]:
     if line.kind not in _OF_EVENTS or line.metric_key is None:
-        return Page((), None)
+        return []
     rows = work.usage.events(
         invoice.project_id,
-        limit=most + 1,
+        limit=limit,
         before=before,
         metric_key=line.metric_key,
         start=line.service.start,
         end=line.service.end,
     )
     voids = work.usage.voids(invoice.project_id, [event.id for event in rows])
-    explained = [_explained(event, voids.get(event.id), invoice, line) for event in rows]
-    return page(explained, most, "id", *filters)
+    return [_explained(event, voids.get(event.id), invoice, line) for event in rows]
 
 
 def _explained(event: UsageEvent, void: UsageVoid | None, invoice: Invoice, line: Line) -> EventExplained:

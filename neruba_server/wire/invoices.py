@@ -15,7 +15,6 @@ from neruba_core.invoices.model import Invoice as CoreInvoice
 from neruba_core.invoices.model import InvoiceKind, InvoiceState, LineKind
 from neruba_core.invoices.model import Line as CoreLine
 from neruba_core.ledger.model import Entry
-from neruba_core.pages import Page
 from neruba_core.pricing.exact import fraction_text
 from neruba_core.wallets.model import GrantKind
 from neruba_server.wire.billing import Period
@@ -260,27 +259,21 @@ class ExplainedEvent:
 
 
 @frozen
-class ExplainedEvents:
-    """The events behind a line, newest first."""
-
-    items: tuple[ExplainedEvent, ...]
-    next_cursor: str | None
-
-
-@frozen
 class Explanation:
-    """Why an invoice says what it says. ``events`` are there for the one line that was asked for;
-    ``entries`` and ``drawn`` once the invoice is issued."""
+    """Why an invoice says what it says. ``entries`` and ``drawn`` are there once it is issued; a page of
+    ``events``, newest first, for the one line that was asked for."""
 
     invoice: Invoice
     lines: tuple[ExplainedLine, ...]
     entries: tuple[Posting, ...]
     drawn: tuple[DrawnGrant, ...]
-    events: ExplainedEvents | None
+    events: tuple[ExplainedEvent, ...] | None
+    next_cursor: str | None
 
     @classmethod
     def of(cls, explanation: CoreExplanation) -> Explanation:
         """The explanation as people see it."""
+        events = explanation.events
         return cls(
             invoice=Invoice.of(explanation.invoice),
             lines=tuple(ExplainedLine.of(line) for line in explanation.lines),
@@ -288,14 +281,9 @@ class Explanation:
             drawn=tuple(
                 DrawnGrant(each.grant_id, each.kind, each.amount_micros) for each in explanation.drawn
             ),
-            events=_events(explanation.events),
+            events=None if events is None else tuple(ExplainedEvent.of(each) for each in events.items),
+            next_cursor=None if events is None else events.next_cursor,
         )
-
-
-def _events(events: Page[EventExplained] | None) -> ExplainedEvents | None:
-    if events is None:
-        return None
-    return ExplainedEvents(tuple(ExplainedEvent.of(each) for each in events.items), events.next_cursor)
 
 
 def _posting(entry: Entry) -> Posting:
