@@ -39,6 +39,7 @@ from neruba_server.routes import (
     access_keys,
     billing,
     catalogue,
+    clock,
     identity,
     ingest,
     invoices,
