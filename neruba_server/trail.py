@@ -19,6 +19,8 @@ from neruba_server.writer import Noted, Submission
 
 MOST_PATH_CHARACTERS = 500
 
+_SUCCESSES = (Accepted, Replayed, Deduplicated)
+
 
 def row(
     *,
@@ -57,24 +59,20 @@ def rows_of(noted: Sequence[Noted], *, at: Instant, ids: Ids) -> list[Trail]:
 def _row_of(
     submission: Submission, verdicts: Sequence[tuple[Command, Verdict]], at: Instant, row_id: str
 ) -> Trail:
-    usage_ids: list[str] = []
-    transaction_ids: list[str] = []
-    for _, verdict in verdicts:
-        if isinstance(verdict, Accepted | Replayed | Deduplicated):
-            made = verdict.value
-            (usage_ids if isinstance(made, UsageEvent) else transaction_ids).append(made.id)
+    made = [verdict.value for _, verdict in verdicts if isinstance(verdict, _SUCCESSES)]
     command, verdict = verdicts[0]
+    # By place, as usage events are made: there is a row for every request.
     return Trail(
-        project_id=command.project_id,
-        id=row_id,
-        request_id=submission.request_id,
-        at=at,
-        method=submission.method,
-        path=submission.path[:MOST_PATH_CHARACTERS],
-        principal=submission.principal,
+        command.project_id,
+        row_id,
+        submission.request_id,
+        at,
+        submission.method,
+        submission.path[:MOST_PATH_CHARACTERS],
+        submission.principal,
         # A batch is answered 200 whatever became of its events.
-        status=200 if submission.batch else status_of_verdict(verdict),
-        outcome=None if submission.batch else verdict.name.value,
-        usage_ids=tuple(usage_ids),
-        transaction_ids=tuple(transaction_ids),
+        200 if submission.batch else status_of_verdict(verdict),
+        None if submission.batch else verdict.name.value,
+        tuple([one.id for one in made if isinstance(one, UsageEvent)]),
+        tuple([one.id for one in made if not isinstance(one, UsageEvent)]),
     )

@@ -39,6 +39,8 @@ GATHER_SECONDS = 0.005
 MOST_QUEUED = 20_000
 """How many commands may wait; beyond that a client does better to come back."""
 
+_REPEATED = (Replayed, Deduplicated)
+
 KEY_WAIT_SECONDS = 2.0
 KEY_RETRY_SECONDS = 0.02
 
@@ -248,7 +250,7 @@ class Writer:
         for command, verdict in verdicts:
             submission = owners[id(command)]
             grouped.setdefault(id(submission), (submission, []))[1].append((command, verdict))
-            if isinstance(verdict, Replayed | Deduplicated) and isinstance(verdict.value, UsageEvent):
+            if isinstance(verdict, _REPEATED) and isinstance(verdict.value, UsageEvent):
                 repeated.setdefault(command.project_id, []).append((verdict.value.id, submission))
             elif isinstance(verdict, Rejected) and isinstance(verdict.error, KeyInProgress):
                 if self._may_wait(submission):

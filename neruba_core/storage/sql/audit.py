@@ -195,7 +195,7 @@ class SqlAudit(SqlStore):
         return [_attempt(row) for row in self._statements.rows(query.order_by(table.id.desc()).limit(limit))]
 
     def add_tallies(self, tallies: Sequence[Tally]) -> None:
-        self._statements.write(_ADD_TALLIES, [astuple(tally) for tally in tallies])
+        self._statements.write_later(_ADD_TALLIES, [astuple(tally) for tally in tallies])
 
     def totals(self, project_id: str) -> Tally:
         # PostgreSQL sums up to NUMERIC.
@@ -219,7 +219,7 @@ class SqlAudit(SqlStore):
             )
             for t in rows
         ]
-        self._statements.write(_ADD_TRAIL, made)
+        self._statements.write_later(_ADD_TRAIL, made)
 
     def trail(self, project_id: str, request_id: str) -> Sequence[Trail]:
         rows = self._statements.ask(_TRAIL, project_id=project_id, request_id=request_id)

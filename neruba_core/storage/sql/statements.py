@@ -35,7 +35,9 @@ class Statements:
 
     connection: Connection
     postgresql: bool
+    _postpones: bool = False
     _over: str | None = field(default=None, init=False)
+    _postponed: list[tuple[str, Any]] = field(factory=list, init=False)
     _depth: int = field(default=0, init=False)
 
     def __attrs_post_init__(self) -> None:
@@ -46,6 +48,10 @@ class Statements:
 
     def __enter__(self) -> None:
         self.need_whole()
+        if self._postponed:
+            for text, parameters in self.postponed():
+                with self:
+                    self.connection.exec_driver_sql(text, parameters)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None
@@ -102,6 +108,22 @@ class Statements:
                 return self.connection.exec_driver_sql(bulk.sqlite, list(rows)).rowcount
             run = self.connection.exec_driver_sql
             return sum([run(text, parameters).rowcount for text, parameters in bulk.blocks(rows)])
+
+    def write_later(self, bulk: Bulk, rows: Sequence[tuple[Any, ...]]) -> None:
+        """Write the rows before anything else is asked, or together with the commit.
+
+        On PostgreSQL that saves a unit that ends with them as many round trips.
+        """
+        if not self._postpones or self._depth or not rows:
+            self.write(bulk, rows)
+            return
+        self.need_whole()
+        self._postponed.append((bulk.postgresql, bulk.arrays(rows)))
+
+    def postponed(self) -> list[tuple[str, Any]]:
+        """Take the statements, with their parameters, that are to be run now."""
+        taken, self._postponed = self._postponed, []
+        return taken
 
     def driver_rows(self, query: str, parameters: tuple[Any, ...] = ()) -> Sequence[Any]:
         """All rows of a query in the driver's own words."""

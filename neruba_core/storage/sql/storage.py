@@ -62,7 +62,7 @@ class SqlStorage:
     def work(self) -> Iterator[SqlWork]:
         """A unit that reads and writes."""
         with self._turn(True), self._connected(self._boundaries.begin) as connection:
-            statements = Statements(connection, self._postgresql)
+            statements = Statements(connection, self._postgresql, self._postgresql)
             try:
                 yield SqlWork(statements)
                 statements.need_whole()
@@ -71,7 +71,11 @@ class SqlStorage:
                 raise
             finally:
                 statements.end()
-            self._commit(connection)
+            postponed = statements.postponed()
+            if postponed:
+                self._commit_with(connection, postponed)
+            else:
+                self._commit(connection)
 
     @contextmanager
     def snapshot(self) -> Iterator[SqlWork]:
@@ -165,6 +169,21 @@ class SqlStorage:
             if self._postgresql and isinstance(error, exc.DBAPIError) and error.connection_invalidated:
                 raise FateUnknown("the connection was lost during the commit") from error
             raise refusal or error from error
+
+    def _commit_with(self, connection: Connection, postponed: list[tuple[str, Any]]) -> None:
+        """Run what was postponed and commit, in one round trip. What follows a failure does not run."""
+        driver: Any = connection.connection.driver_connection
+        try:
+            with driver.pipeline(), driver.cursor() as cursor:
+                for text, parameters in postponed:
+                    cursor.execute(text, parameters)
+                cursor.execute("COMMIT")
+        except driver.Error as error:
+            if driver.closed:
+                self._discard(connection)
+                raise FateUnknown("the connection was lost during the commit") from error
+            self._roll_back(connection)
+            raise in_our_words(error) or error from error
 
     def _roll_back(self, connection: Connection) -> None:
         try:

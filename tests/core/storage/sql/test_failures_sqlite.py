@@ -112,7 +112,9 @@ def test_a_full_disk_undoes_the_unit_and_is_recovered_from(path):
     def fill(work: UnitOfWork) -> None:
         work.usage.insert([samples.usage_event(project_id)])
         with pytest.raises(StorageUnavailable, match="disk is full"), work.savepoint():
-            work.usage.insert(big)
+            # Of a statement for many rows SQLite would undo only that.
+            for event in big:
+                work.usage.insert([event])
         with pytest.raises(UnitOver):
             work.usage.insert([samples.usage_event(project_id)])
         work.usage.insert(big[:1])
