@@ -82,7 +82,7 @@ async def test_a_shared_price_is_listed_for_everyone(world: World):
     declared = await world.ask("POST", "/catalog/prices", world.operator, key="p1", json=price)
 
     listed = await world.ask("GET", "/catalog/prices?metricKey=pages", world.outsider)
-    own = await world.ask("GET", f"/projects/{world.one.id}/prices", world.one.owner)
+    own = await world.ask("GET", f"/projects/{world.one.id}/prices?metricKey=pages", world.one.owner)
     assert (declared.status, declared.json["unitAmount"]) == (201, "0.05")
     assert listed.json["items"] == [declared.json]
     assert own.json["items"] == []
