@@ -318,8 +318,10 @@ class Ledger(Promises):
                 "fingerprint": bytes(range(256)),
             },
             {"type": TransactionType.DEBIT, "balance_after_micros": MAX_TOTAL_MICROS},
+            {"type": TransactionType.USAGE},
+            {"type": TransactionType.INVOICE},
         ],
-        ids=["plain", "awkward", "charge", "debit"],
+        ids=["plain", "awkward", "charge", "debit", "usage", "invoice"],
     )
     def test_a_transaction_comes_back_as_it_was_booked(
         self, storage: Storage, changes: dict[str, object]

@@ -38,6 +38,7 @@ class Metering(Promises):
             properties=RULES,
             auto_declared=True,
             created_at=later(micros=1),
+            shared=True,
         )
 
         added = write(storage, lambda work: work.metering.add_metrics([metric]))

@@ -2,16 +2,42 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
+from typing import Any
+
 import pytest
 from attrs import evolve
 
 from neruba_core.money import MAX_MICROS
 from neruba_core.storage.port import Storage
-from neruba_core.tenancy.model import Invitation, MetricPolicy, Project, Role
+from neruba_core.tenancy.model import (
+    BillingMode,
+    EarlierTerms,
+    Invitation,
+    LateUsagePolicy,
+    MetricPolicy,
+    OnEmpty,
+    Project,
+    Role,
+)
 from neruba_core.testing.contract import samples
 from neruba_core.testing.contract.base import Promises
 from neruba_core.testing.contract.samples import AWKWARD, NOW, later, new_id, person, tenant
 from neruba_core.testing.contract.units import ANY_FAILURE, Rival, answer, read, start, together, waits, write
+
+TERMS: dict[str, Any] = {
+    "billing_mode": BillingMode.PREPAID,
+    "on_empty": OnEmpty.RECORD,
+    "late_usage_policy": LateUsagePolicy.QUARANTINE,
+    "grace_hours": 0,
+    "tax_rate": Decimal("0.07725"),
+    "earlier_terms": (
+        EarlierTerms(NOW, BillingMode.PREPAID, "America/New_York"),
+        EarlierTerms(later(micros=1), BillingMode.ARREARS, "Asia/Tokyo"),
+    ),
+    "invoiced_until": later(micros=2),
+}
+"""How a project is billed, where that is not as by default."""
 
 
 class Tenancy(Promises):
@@ -21,11 +47,12 @@ class Tenancy(Promises):
         "project",
         [
             samples.project(),
+            samples.project(**TERMS),
             samples.project(name=AWKWARD, external_key=f"{AWKWARD} {new_id('key')}", max_backdate_days=None),
             samples.project(metric_policy=MetricPolicy.STRICT, credit_limit_micros=MAX_MICROS),
             samples.project(archived_at=later(micros=1), timezone="Europe/Berlin", currency="JPY"),
         ],
-        ids=["plain", "awkward", "strict", "archived"],
+        ids=["plain", "terms", "awkward", "strict", "archived"],
     )
     def test_a_project_comes_back_as_it_was_stored(self, storage: Storage, project: Project) -> None:
         """
@@ -182,6 +209,7 @@ class Tenancy(Promises):
             max_backdate_days=None,
             timezone="Asia/Tokyo",
             archived_at=NOW,
+            **TERMS,
         )
 
         with storage.work() as work:
