@@ -102,8 +102,8 @@ def test_the_same_request_is_replayed(write, billing, project_id):
     The same answer, however much later, and nothing is doubled.
     """
     first = write.send()
-    after = state(billing, project_id)
     billing.clock.advance(days=400)
+    after = state(billing, project_id)
 
     again = write.send()
 
