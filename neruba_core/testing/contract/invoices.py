@@ -412,7 +412,7 @@ class Invoices(Promises):
 
     def test_hundreds_of_invoices_are_written_at_once(self, storage: Storage) -> None:
         """
-        As a run over many projects does, and in one order, so that two such runs never wait in a circle.
+        As a run over many projects does.
         """
         project_ids = [tenant(storage) for _ in range(50)]
         invoices = [
