@@ -55,12 +55,6 @@ def declare(neruba: Neruba, project_id: str | None, start: Instant | None = None
     return neruba.prices.create(project_id, effective_from=start, **values)  # type: ignore[arg-type]
 
 
-def share(neruba: Neruba, key: str) -> None:
-    """Put a metric into the catalogue."""
-    metric = SharedMetric(key, Aggregation.SUM, None, None, False, (), NOON, "system")
-    neruba._context.write(lambda work: work.metering.add_shared_metric(metric))
-
-
 def state(neruba: Neruba, project_id: str) -> str:
     return neruba._context.read(lambda work: "\n".join(export(work, project_id)))
 
@@ -286,62 +280,67 @@ def test_draws_elsewhere_stand_in_no_prices_way(neruba, acme):
 # --- the catalogue ----------------------------------------------------------------------------
 
 
-def test_the_catalogue_has_prices_of_its_own(neruba, acme):
+@pytest.fixture
+def shared(neruba: Neruba, acme: Project) -> str:
+    """
+    A metric of the catalogue, which all tests of a database have in common, under a key of its own.
+    """
+    key = f"of_{acme.id}"
+    metric = SharedMetric(key, Aggregation.SUM, None, None, False, (), NOON, "system")
+    neruba._context.write(lambda work: work.metering.add_shared_metric(metric))
+    return key
+
+
+def test_the_catalogue_has_prices_of_its_own(neruba, acme, shared):
     """
     In USD unless they say so, with versions by metric and currency, apart from every project's.
     """
-    share(neruba, "api_tokens")
-
     made = [
-        declare(neruba, None, MARCH),
-        declare(neruba, None, MARCH, currency="EUR"),
-        declare(neruba, None, APRIL),
+        declare(neruba, None, MARCH, metric_key=shared),
+        declare(neruba, None, MARCH, metric_key=shared, currency="EUR"),
+        declare(neruba, None, APRIL, metric_key=shared),
     ]
 
     assert [(price.currency, price.version) for price in made] == [("USD", 1), ("EUR", 1), ("USD", 2)]
     assert {price.project_id for price in made} == {None}
-    assert neruba.prices.list(None).items == tuple(reversed(made))
+    assert neruba.prices.list(None, shared).items == tuple(reversed(made))
     assert neruba.prices.list(acme.id).items == ()
 
 
-def test_the_catalogue_prices_only_its_own_metrics(neruba, acme):
+def test_the_catalogue_prices_only_its_own_metrics(neruba, acme, shared):
     """
     In currencies that there are.
     """
-    share(neruba, "shared")
-    strange = NewPrice("shared", Tariff(Unit(Decimal(1))), "XTS")
+    neruba.metrics.declare(acme.id, key=f"only_{acme.id}")
 
     with pytest.raises(PriceInvalid) as unknown:
-        declare(neruba, None, metric_key="api_tokens")
+        declare(neruba, None, metric_key=f"only_{acme.id}")
     with pytest.raises(PriceInvalid) as unbilled:
-        neruba.prices.declare(None, strange)
+        neruba.prices.declare(None, NewPrice(shared, Tariff(Unit(Decimal(1))), "XTS"))
 
     assert (unknown.value.path, unbilled.value.path) == ("/metricKey", "/currency")
-    assert neruba.prices.list(None).items == ()
+    assert neruba.prices.list(None, shared).items == ()
 
 
-def test_a_project_prices_the_catalogues_metrics_too(neruba, acme):
+def test_a_project_prices_the_catalogues_metrics_too(neruba, acme, shared):
     """
     And so makes the metric one that it follows.
     """
-    share(neruba, "shared")
-
-    assert declare(neruba, acme.id, metric_key="shared").version == 1
-    assert neruba.metrics.get(acme.id, "shared").shared
+    assert declare(neruba, acme.id, metric_key=shared).version == 1
+    assert neruba.metrics.get(acme.id, shared).shared
 
 
-def test_a_catalogue_price_supersedes_from_now_on_only(neruba):
+def test_a_catalogue_price_supersedes_from_now_on_only(neruba, shared):
     """
     It rules in projects whose periods are long invoiced; the first of its currency supersedes none.
     """
-    share(neruba, "api_tokens")
-    first = declare(neruba, None, MARCH)
+    first = declare(neruba, None, MARCH, metric_key=shared)
 
     with pytest.raises(PriceRetroactive) as refused:
-        declare(neruba, None, NOON - timedelta(microseconds=1))
+        declare(neruba, None, NOON - timedelta(microseconds=1), metric_key=shared)
 
     assert refused.value.earliest == "2026-03-17T12:00:00.000000Z"
-    second = declare(neruba, None)
+    second = declare(neruba, None, metric_key=shared)
     with pytest.raises(PriceAlreadyEffective):
-        declare(neruba, None, NOON)
-    assert neruba.prices.list(None).items == (second, first)
+        declare(neruba, None, NOON, metric_key=shared)
+    assert neruba.prices.list(None, shared).items == (second, first)
