@@ -81,8 +81,9 @@ def run(
         projects = work.tenancy.projects(project_ids)
         heads = {each: work.ledger.head(each) for each in sorted(projects)}
     else:
+        # Heads first, as everybody who takes both.
+        heads = dict(work.ledger.lock_heads(sorted(set(project_ids))))
         projects = work.tenancy.lock_projects(project_ids)
-        heads = dict(work.ledger.lock_heads(sorted(projects)))
     answers: dict[str, Answer] = {each: ProjectNotFound(each) for each in project_ids if each not in projects}
     for project in projects.values():
         if project.archived_at is not None and not options.dry_run:

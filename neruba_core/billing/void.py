@@ -57,10 +57,10 @@ def void(
     ``InvoiceNotVoidable``.
     """
     clean_reason = texts.clean(reason)
+    heads = work.ledger.lock_heads([project_id])
     projects = work.tenancy.lock_projects([project_id])
     if project_id not in projects:
         raise ProjectNotFound(project_id)
-    heads = work.ledger.lock_heads([project_id])
     invoice = work.invoices.invoice(project_id, invoice_id)
     if invoice is None:
         raise InvoiceNotFound(invoice_id)
