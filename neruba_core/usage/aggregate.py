@@ -6,6 +6,8 @@ arithmetic is exact; an average alone is rounded, half-even, to a micro-unit.
 
 from __future__ import annotations
 
+from collections import defaultdict
+from collections.abc import Sequence
 from decimal import Decimal
 
 from attrs import frozen
@@ -14,18 +16,24 @@ from neruba_core import money
 from neruba_core.instants import Period
 from neruba_core.metering.model import Aggregation, Metric
 from neruba_core.money import MICROS
-from neruba_core.usage.model import Totals
+from neruba_core.texts import PropertyValue
+from neruba_core.usage.model import Totals, Wanted
 from neruba_core.usage.store import HasUsage
 
 
 @frozen
 class Quantity:
-    """What one metric came to in one period. *units_micros* may exceed 64 bits."""
+    """What one metric came to in one period. *units_micros* may exceed 64 bits.
+
+    *group* is the value of the property by which usage was split; it is ``None`` for the events without
+    that property, and where usage was not split by a property.
+    """
 
     metric: Metric
     period: Period
     units_micros: int
     events: int
+    group: PropertyValue | None = None
 
     @property
     def units(self) -> Decimal:
@@ -35,14 +43,43 @@ class Quantity:
 
 def quantity(work: HasUsage, metric: Metric, period: Period) -> Quantity:
     """Aggregate one metric over *period*; zero without events."""
-    totals = work.usage.totals(metric.project_id, metric.key, period.start, period.end)
-    if metric.aggregation is Aggregation.UNIQUE:
-        assert metric.unique_property is not None, "a unique metric names its property"
-        distinct = work.usage.distinct(
-            metric.project_id, metric.key, metric.unique_property, period.start, period.end
+    return quantities(work, [(metric, period)])[0]
+
+
+def quantities(work: HasUsage, asked: Sequence[tuple[Metric, Period]]) -> list[Quantity]:
+    """Aggregate each metric over its period, with few statements for many; of any projects."""
+    wanted = [wanted_of(metric, period) for metric, period in asked]
+    totals = work.usage.totals_of(wanted)
+    by_property: dict[str, list[int]] = defaultdict(list)
+    for place, (metric, _) in enumerate(asked):
+        if metric.aggregation is Aggregation.UNIQUE and totals[place].count:
+            by_property[unique_property(metric)].append(place)
+    distinct: dict[int, int] = {}
+    for name, places in by_property.items():
+        counted = work.usage.distinct_of([wanted[place] for place in places], name)
+        distinct.update(zip(places, counted, strict=True))
+    return [
+        Quantity(
+            metric,
+            period,
+            distinct.get(place, 0) * MICROS
+            if metric.aggregation is Aggregation.UNIQUE
+            else aggregate(metric.aggregation, totals[place]),
+            totals[place].count,
         )
-        return Quantity(metric, period, distinct * MICROS, totals.count)
-    return Quantity(metric, period, aggregate(metric.aggregation, totals), totals.count)
+        for place, (metric, period) in enumerate(asked)
+    ]
+
+
+def wanted_of(metric: Metric, period: Period) -> Wanted:
+    """What is asked of the store for a metric and a period."""
+    return Wanted(metric.project_id, metric.key, period.start, period.end)
+
+
+def unique_property(metric: Metric) -> str:
+    """The property whose values a ``unique`` metric counts."""
+    assert metric.unique_property is not None, "a unique metric names its property"
+    return metric.unique_property
 
 
 def aggregate(aggregation: Aggregation, totals: Totals) -> int:

@@ -54,30 +54,30 @@ class UsageStore(Protocol):
     def voids(self, project_id: str, usage_ids: Iterable[str]) -> dict[str, UsageVoid]:
         """Voids by usage id."""
 
+    # --- aggregates, over the unvoided events with ``timestamp`` in ``[start, end)`` ------------
+
     def totals(self, project_id: str, metric_key: str, start: Instant, end: Instant) -> Totals:
-        """Over the unvoided events with ``timestamp`` in ``[start, end)``, exact beyond 64 bits."""
-
-    def distinct(
-        self, project_id: str, metric_key: str, property_name: str, start: Instant, end: Instant
-    ) -> int:
-        """How many different values the property has over the same events; events without it are left
-        out, and ``1``, ``"1"`` and ``True`` differ."""
-
-    def extent(self, project_id: str) -> dict[str, tuple[Instant, Instant]]:
-        """The first and last ``timestamp`` of each metric's unvoided events, by metric key."""
-
-    def counts(self, project_id: str, start: Instant, end: Instant) -> dict[str, int]:
-        """How many unvoided events each metric has with ``timestamp`` in ``[start, end)``; those with none
-        are left out."""
+        """``totals_of`` of one."""
 
     def totals_of(self, wanted: Sequence[Wanted]) -> Sequence[Totals]:
-        """Like ``totals``, one for each of *wanted*, with few statements for many; rollups serve the whole
-        hours of UTC inside a span, raw events its edges and the tail that is not folded yet."""
+        """One for each of *wanted*, exact beyond 64 bits, with few statements for many; rollups serve the
+        whole hours of UTC inside a span, raw events its edges and the tail that is not folded yet."""
+
+    def distinct_of(self, wanted: Sequence[Wanted], property_name: str) -> Sequence[int]:
+        """How many different values the property has, for each of *wanted*; events without it are left
+        out, and ``1``, ``"1"`` and ``True`` differ."""
 
     def grouped_totals(
-        self, project_id: str, metric_key: str, property_name: str, start: Instant, end: Instant
+        self, wanted: Wanted, property_name: str, *, at_most: int
     ) -> Sequence[tuple[PropertyValue | None, Totals]]:
-        """Totals by the property's value, ascending by its JSON text; ``None`` for events without it."""
+        """Totals by the property's value: first ``None`` for events without it, then ascending by the
+        value's JSON text, *at_most* of them."""
+
+    def grouped_distinct(
+        self, wanted: Wanted, property_name: str, of: str, *, at_most: int
+    ) -> Sequence[tuple[PropertyValue | None, int]]:
+        """How many different values the property *of* has, by the value of *property_name* in the same
+        order."""
 
     def active_days(
         self, project_ids: Iterable[str], *, start: Instant | None = None, end: Instant | None = None
@@ -96,12 +96,12 @@ class UsageStore(Protocol):
         ``timestamp`` < *before*; voided events included."""
 
     def fold(self, *, at_most: int) -> int:
-        """Fold events and voids below the mark into hourly rollups; how many were folded, at most about
-        *at_most*. Never doubles: what is folded and how far moves in one unit, and only one unit folds at a
-        time (others return 0)."""
+        """Fold events and voids below the mark into rollups; how many were folded, at most about *at_most*,
+        and 0 when all is done. Never doubles: what is folded and how far moves in one unit, and only one
+        unit folds at a time (others return 0)."""
 
     def refold(self, project_id: str) -> None:
-        """Forget the project's rollups and make them anew from its raw events."""
+        """Forget the project's rollups: its totals come from raw events until they are folded anew."""
 
     # --- quarantine ---------------------------------------------------------------------------
 

@@ -30,6 +30,8 @@ from neruba_core.usage.model import (
 _HOUR = timedelta(hours=1)
 _DAY = timedelta(days=1)
 _HOURS_OF_A_DAY = 24
+_ABSENT = ""
+"""Comes before the text of any value."""
 
 
 @define(eq=False)
@@ -149,28 +151,29 @@ class MemoryUsage:
     def totals_of(self, wanted: Sequence[Wanted]) -> Sequence[Totals]:
         return [self.totals(each.project_id, each.metric_key, each.start, each.end) for each in wanted]
 
-    def grouped_totals(
-        self, project_id: str, metric_key: str, property_name: str, start: Instant, end: Instant
-    ) -> Sequence[tuple[PropertyValue | None, Totals]]:
-        groups: dict[str, tuple[PropertyValue | None, list[UsageEvent]]] = {}
-        for event in self._between(project_id, metric_key, start, end):
-            value = (event.properties or {}).get(property_name)
-            # The text goes for the value, for Python holds 1 and True to be equal; "" comes before all.
-            text = "" if value is None else json.dumps(value, ensure_ascii=False)
-            groups.setdefault(text, (value, []))[1].append(event)
-        ascending = sorted(groups.items(), key=itemgetter(0))
-        return [(value, _totals(events)) for _, (value, events) in ascending]
+    def distinct_of(self, wanted: Sequence[Wanted], property_name: str) -> Sequence[int]:
+        return [_distinct(self._wanted(one), property_name) for one in wanted]
 
-    def distinct(
-        self, project_id: str, metric_key: str, property_name: str, start: Instant, end: Instant
-    ) -> int:
-        # The type goes along, for Python holds 1 and True to be equal.
-        values = {
-            (type(event.properties[property_name]), event.properties[property_name])
-            for event in self._between(project_id, metric_key, start, end)
-            if event.properties is not None and property_name in event.properties
-        }
-        return len(values)
+    def grouped_totals(
+        self, wanted: Wanted, property_name: str, *, at_most: int
+    ) -> Sequence[tuple[PropertyValue | None, Totals]]:
+        groups = self._groups(wanted, property_name)[:at_most]
+        return [(_value(text), _totals(events)) for text, events in groups]
+
+    def grouped_distinct(
+        self, wanted: Wanted, property_name: str, of: str, *, at_most: int
+    ) -> Sequence[tuple[PropertyValue | None, int]]:
+        groups = self._groups(wanted, property_name)[:at_most]
+        return [(_value(text), _distinct(events, of)) for text, events in groups]
+
+    def _groups(self, wanted: Wanted, property_name: str) -> list[tuple[str, list[UsageEvent]]]:
+        groups: dict[str, list[UsageEvent]] = {}
+        for event in self._wanted(wanted):
+            groups.setdefault(_text(event, property_name), []).append(event)
+        return sorted(groups.items(), key=itemgetter(0))
+
+    def _wanted(self, wanted: Wanted) -> Iterator[UsageEvent]:
+        return self._between(wanted.project_id, wanted.metric_key, wanted.start, wanted.end)
 
     def extent(self, project_id: str) -> dict[str, tuple[Instant, Instant]]:
         extents = {}
@@ -291,6 +294,21 @@ def _totals(events: Sequence[UsageEvent]) -> Totals:
         min_micros=min(units),
         last_micros=last.units_micros,
     )
+
+
+def _distinct(events: Iterable[UsageEvent], property_name: str) -> int:
+    return len({_text(event, property_name) for event in events} - {_ABSENT})
+
+
+def _text(event: UsageEvent, property_name: str) -> str:
+    """The property's value as JSON text, in which 1 and true differ as they do not in Python."""
+    value = (event.properties or {}).get(property_name)
+    return _ABSENT if value is None else json.dumps(value, ensure_ascii=False)
+
+
+def _value(text: str) -> PropertyValue | None:
+    value: PropertyValue | None = None if text == _ABSENT else json.loads(text)
+    return value
 
 
 def _hour(moment: Instant) -> int:

@@ -17,7 +17,6 @@ from attrs import frozen
 from sqlalchemy import BigInteger, Boolean, Column, Integer, LargeBinary, Table
 
 from neruba_core.storage.sql.arrays import Packed, pack
-from neruba_core.storage.sql.columns import POSTGRESQL_ONLY
 
 _KINDS: dict[type, str] = {BigInteger: "int8", Integer: "int4", Boolean: "bool", LargeBinary: "bytea"}
 
@@ -65,8 +64,8 @@ def _for_rows(statement: str, values: str, rows: int) -> str:
 
 
 def columns_of(table: Table) -> list[Column[object]]:
-    """The columns that we write and read ourselves."""
-    return [column for column in table.columns if column.info != POSTGRESQL_ONLY]
+    """The columns of all databases, which we write and read ourselves."""
+    return [column for column in table.columns if not column.info]
 
 
 def insert(table: Table, *, ending: str = "") -> Bulk:

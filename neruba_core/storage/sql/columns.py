@@ -31,7 +31,10 @@ BYTEWISE: TypeEngine[str] = Text().with_variant(Text(collation="C"), "postgresql
 """Text whose order is that of its bytes, which is SQLite's only order."""
 
 POSTGRESQL_ONLY = {"dialect": "postgresql"}
-"""The ``info`` of columns that exist on PostgreSQL only."""
+"""The ``info`` of columns and indexes that exist on PostgreSQL only."""
+
+SQLITE_ONLY = {"dialect": "sqlite"}
+"""The ``info`` of columns and indexes that exist on SQLite only."""
 
 
 class TransactionId(UserDefinedType[int]):

@@ -1,18 +1,27 @@
 """The tables of usage events and voids.
 
 Events are the widest road through the database, so their table carries no more than it must: the primary
-key, the two unique keys that make a repeated event harmless, one index for reading a metric's period, and
-one foreign key.
+key, the two unique keys that make a repeated event harmless, one index for reading a metric's period, one
+for what is not folded into rollups yet, and one foreign key.
 """
 
 from __future__ import annotations
 
-from sqlalchemy import CheckConstraint, Column, Index, PrimaryKeyConstraint, Table, UniqueConstraint
+from sqlalchemy import (
+    BigInteger,
+    CheckConstraint,
+    Column,
+    Index,
+    PrimaryKeyConstraint,
+    Table,
+    UniqueConstraint,
+)
 from sqlalchemy import text as sql
 
 from neruba_core.storage.sql.columns import (
     METADATA,
     POSTGRESQL_ONLY,
+    SQLITE_ONLY,
     TransactionId,
     binary,
     flag,
@@ -57,6 +66,9 @@ EVENTS = Table(
     tenant("neruba_usage_events"),
     CheckConstraint("units_micros >= 0", name="neruba_usage_events_units_ck"),
     Index("neruba_usage_events_metric_ix", "project_id", "metric_key", "timestamp"),
+    Index("neruba_usage_events_tail_ix", "project_id", "xact", info=POSTGRESQL_ONLY),
+    # Which has the rowid behind the project, as every index of SQLite has.
+    Index("neruba_usage_events_tail_ix", "project_id", info=SQLITE_ONLY),
 )
 
 VOIDS = Table(
@@ -67,8 +79,19 @@ VOIDS = Table(
     text("reason"),
     whole("voided_at"),
     text("actor"),
+    Column(
+        "xact",
+        TransactionId(),
+        nullable=False,
+        server_default=sql("pg_current_xact_id()"),
+        info=POSTGRESQL_ONLY,
+    ),
+    # The rowid that the next event will have: the void came after all those below it.
+    Column("place", BigInteger, nullable=False, info=SQLITE_ONLY),
     PrimaryKeyConstraint("project_id", "usage_id", name="neruba_usage_voids_pk"),
     reference(
         "neruba_usage_voids_event_fk", ["project_id", "usage_id"], "neruba_usage_events", ["project_id", "id"]
     ),
+    Index("neruba_usage_voids_tail_ix", "project_id", "xact", info=POSTGRESQL_ONLY),
+    Index("neruba_usage_voids_tail_ix", "project_id", "place", info=SQLITE_ONLY),
 )

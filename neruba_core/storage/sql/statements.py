@@ -87,6 +87,12 @@ class Statements:
         with self:
             return self.connection.exec_driver_sql(text, parameters).first()
 
+    def do(self, query: Query, **given: Any) -> int:
+        """Run an INSERT, UPDATE or DELETE that is kept; how many rows it met."""
+        text, parameters = query.on(self.connection.dialect, given)
+        with self:
+            return self.connection.exec_driver_sql(text, parameters).rowcount
+
     def rows(self, query: Executable) -> Sequence[Any]:
         """All rows of a query that was put together for this once."""
         with self:

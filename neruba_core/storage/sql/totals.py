@@ -1,102 +1,246 @@
-"""Totals of usage events: what a metric comes to in a period, without the events that were voided.
+"""Totals of usage events: what metrics come to in spans of time, without the events that were voided.
 
-Sums may exceed 64 bits, which SQLite's own SUM answers with an error: there the high and the low halves of
-the units are summed instead.
+A span is put together from rollups of its whole days, rollups of its other whole hours of UTC, the raw
+events at its edges, and the tail that is not folded yet. An hour that lost a folded event since then is
+*unsettled*: it is read from its raw events, and its day by its hours. All of that is one statement, so that
+a total is right at every instant.
 """
 
 from __future__ import annotations
 
-from typing import Any
+import json
+from collections.abc import Iterable, Iterator, Sequence
 
 from attrs import frozen
-from sqlalchemy import ColumnElement, Text, cast, exists, func, literal_column, select, true
-from sqlalchemy.dialects.postgresql import JSONB
 
 from neruba_core.instants import Instant
 from neruba_core.storage.sql.codec import instant, micros
-from neruba_core.storage.sql.events import EVENTS, VOIDS
-from neruba_core.storage.sql.queries import Query, Select, given
+from neruba_core.storage.sql.places import Words, asked
+from neruba_core.storage.sql.rollups import DAY, HOUR, LOW_BITS
 from neruba_core.storage.sql.statements import SqlStore
-from neruba_core.usage.model import Totals
+from neruba_core.usage.model import ActiveDay, Totals, Wanted
 
-_LOW_BITS = 0xFFFFFFFF
+MOST_WANTED = 500
+"""How many totals one statement is asked for."""
 
-_UNVOIDED: Select = select(EVENTS.c.id).where(
-    EVENTS.c.project_id == given("project_id"),
-    ~exists().where(VOIDS.c.project_id == EVENTS.c.project_id, VOIDS.c.usage_id == EVENTS.c.id),
-)
-_IN_PERIOD: Select = _UNVOIDED.where(EVENTS.c.timestamp >= given("start"), EVENTS.c.timestamp < given("end"))
-_OF_METRIC: Select = _IN_PERIOD.where(EVENTS.c.metric_key == given("metric_key"))
+_BEGINNING, _END = 0, 1 << 60
+_NOTHING = Totals(count=0, sum_micros=0, max_micros=None, min_micros=None, last_micros=None)
+
+UNVOIDED = """(NOT w.voided OR NOT EXISTS (
+    SELECT 1 FROM neruba_usage_voids v WHERE v.project_id = e.project_id AND v.usage_id = e.id
+))"""
+"""That an event ``e`` counts; voids are looked for only in projects ``w`` that have some."""
+
+_FOLDED_AND_VOIDED = """
+    mark, EXISTS (SELECT 1 FROM neruba_usage_voids v WHERE v.project_id = x.project_id) AS voided
+    FROM {rows} x LEFT JOIN neruba_rollup_marks m ON m.project_id = x.project_id
+"""
 
 
-def _totals(postgresql: bool) -> Select:
-    units = EVENTS.c.units_micros
-    last = (
-        _OF_METRIC.with_only_columns(units)
-        .order_by(EVENTS.c.timestamp.desc(), EVENTS.c.id.desc())
-        .limit(1)
-        .scalar_subquery()
+def each(words: Words, table: str, alias: str, where: str, *, order: str = "", index: str = "") -> str:
+    """Join to what stands before it the rows of *table* that it finds *where*, by an index.
+
+    Neither database knows how short a tail is, and PostgreSQL takes a young table for small and reads all
+    of it. So both are told to go from row to row (OFFSET 0 keeps the inner query together), and where
+    several indexes would do, which one: by the *order* on PostgreSQL, by name on SQLite.
+    """
+    if not words.postgresql:
+        return f"CROSS JOIN {table} {alias} {index and f'INDEXED BY {index}'} ON {where}"
+    order = order and f"ORDER BY {order}"
+    return f"CROSS JOIN LATERAL (SELECT * FROM {table} {alias} WHERE {where} {order} OFFSET 0) {alias}"
+
+
+def tail(words: Words, project: str) -> str:
+    """The events of *project* that are not folded yet."""
+    return each(
+        words,
+        "neruba_usage_events",
+        "e",
+        f"e.project_id = {project}.project_id AND {words.event} >= {project}.mark",
+        order=words.event,
+        index="neruba_usage_events_tail_ix",
     )
-    # The sum's lower part, and its upper part in units of 2³²; PostgreSQL sums in NUMERIC.
-    sums: tuple[ColumnElement[Any], ...] = (func.sum(units), literal_column("0"))
-    if not postgresql:
-        sums = (func.sum(units.op("&")(_LOW_BITS)), func.sum(units.op(">>")(32)))
-    return _OF_METRIC.with_only_columns(func.count(), func.max(units), func.min(units), last, *sums)
 
 
-def _distinct(postgresql: bool) -> Select:
-    if postgresql:
-        value = func.jsonb_extract_path(cast(EVENTS.c.properties, JSONB), given("property_name"))
-        # As JSON text, in which 1, "1" and true differ; compared by its bytes, which is cheapest.
-        return _OF_METRIC.with_only_columns(func.count(cast(value, Text).collate("C").distinct()))
-    pair = func.json_each(EVENTS.c.properties).table_valued("key", "type", "value")
-    values = (
-        _OF_METRIC.with_only_columns(pair.c.type, pair.c.value)
-        .select_from(EVENTS.join(pair, true()))
-        .where(pair.c.key == given("property_name"))
-        .distinct()
-        .subquery()
+def unsettled(words: Words) -> str:
+    """The hours that lost a folded event since they were folded, in the projects ``w``."""
+    late_void = f"v.project_id = p.project_id AND {words.void} >= p.mark"
+    folded = f"e.project_id = v.project_id AND e.id = v.usage_id AND {words.event} < p.mark"
+    return f"""
+    SELECT DISTINCT e.project_id, e.metric_key, e.timestamp / {HOUR} AS hour
+    FROM (SELECT DISTINCT project_id, mark FROM w WHERE voided AND mark IS NOT NULL) p
+    {each(words, "neruba_usage_voids", "v", late_void, order=words.void, index="neruba_usage_voids_tail_ix")}
+    {each(words, "neruba_usage_events", "e", folded)}
+    """
+
+
+def _added_up(words: Words, of: str, source: str) -> str:
+    """For each row ``w`` of *of*, what its events among *source* (``FROM … WHERE …``) come to."""
+    # PostgreSQL sums in NUMERIC.
+    sums = (
+        "sum(e.units_micros), 0"
+        if words.postgresql
+        else (f"sum(e.units_micros & {LOW_BITS}), sum(e.units_micros >> 32)")
     )
-    return select(func.count()).select_from(values)
+    columns = f"count(*), {sums}, max(e.units_micros), min(e.units_micros), max(e.timestamp)"
+    if words.postgresql:
+        return f"SELECT w.n, x.* FROM {of} w CROSS JOIN LATERAL (SELECT {columns} FROM {source}) x"
+    return f"SELECT w.n, {columns} FROM {of} w CROSS JOIN {source} GROUP BY w.n"
 
 
-_TOTALS = Query(_totals)
-_DISTINCT = Query(_distinct)
-_EXTENT = Query(
-    _UNVOIDED.with_only_columns(
-        EVENTS.c.metric_key, func.min(EVENTS.c.timestamp), func.max(EVENTS.c.timestamp)
-    ).group_by(EVENTS.c.metric_key)
-)
-_COUNTS = Query(_IN_PERIOD.with_only_columns(EVENTS.c.metric_key, func.count()).group_by(EVENTS.c.metric_key))
+def _totals(words: Words) -> str:
+    wanted = words.rows(
+        "wanted", n="bigint", project_id="text", metric_key="text", lower="bigint", upper="bigint",
+        inner_lower="bigint", inner_upper="bigint",
+        first_hour="bigint", first_day="bigint", last_day="bigint", last_hour="bigint",
+    )  # fmt: skip
+    same = "{0}.project_id = w.project_id AND {0}.metric_key = w.metric_key"
+    rolled = f"""{same.format("r")} AND r.hours = w.hours AND r.hour >= w.first_hour AND r.hour < w.last_hour
+        AND NOT EXISTS (
+            SELECT 1 FROM unsettled u
+            WHERE u.project_id = r.project_id AND u.metric_key = r.metric_key
+                AND u.hour >= r.hour AND u.hour < r.hour + r.hours
+        )"""
+    raw = f"""neruba_usage_events e WHERE {same.format("e")}
+        AND e.timestamp >= w.lower AND e.timestamp < w.upper AND {UNVOIDED}"""
+    rollup = """sum(r.events) AS events, sum(r.sum_low) AS low, sum(r.sum_high) AS high,
+        max(r.max_micros) AS most, min(r.min_micros) AS least, max(r.last_at) AS last_at"""
+    return f"""
+    WITH w AS (
+        SELECT x.*, {_FOLDED_AND_VOIDED.format(rows=wanted)}
+    ),
+    unsettled AS ({unsettled(words)}),
+    hours AS (
+        SELECT n, project_id, metric_key, {DAY} AS hours, first_day AS first_hour, last_day AS last_hour
+        FROM w WHERE mark IS NOT NULL AND first_day < last_day
+        UNION ALL
+        SELECT n, project_id, metric_key, 1, first_hour, first_day
+        FROM w WHERE mark IS NOT NULL AND first_hour < first_day
+        UNION ALL
+        SELECT n, project_id, metric_key, 1, last_day, last_hour
+        FROM w WHERE mark IS NOT NULL AND last_day < last_hour
+        UNION ALL
+        SELECT DISTINCT n, w.project_id, w.metric_key, 1,
+            u.hour / {DAY} * {DAY}, u.hour / {DAY} * {DAY} + {DAY}
+        FROM w JOIN unsettled u ON {same.format("u")}
+        WHERE u.hour >= w.first_day AND u.hour < w.last_day
+    ),
+    raw AS (
+        SELECT n, project_id, metric_key, voided, lower,
+            CASE WHEN mark IS NULL THEN upper ELSE inner_lower END AS upper
+        FROM w
+        UNION ALL
+        SELECT n, project_id, metric_key, voided, inner_upper, upper
+        FROM w WHERE mark IS NOT NULL AND inner_upper < upper
+        UNION ALL
+        SELECT n, w.project_id, w.metric_key, voided, u.hour * {HOUR}, (u.hour + 1) * {HOUR}
+        FROM w JOIN unsettled u ON {same.format("u")}
+        WHERE u.hour >= w.first_hour AND u.hour < w.last_hour
+    ),
+    parts AS (
+        SELECT w.n, {rollup} FROM hours w {each(words, "neruba_usage_rollups", "r", rolled)} GROUP BY w.n
+        UNION ALL
+        {_added_up(words, "raw", raw)}
+        UNION ALL
+        SELECT w.n, count(*), sum(e.units_micros & {LOW_BITS}), sum(e.units_micros >> 32),
+            max(e.units_micros), min(e.units_micros), max(e.timestamp)
+        FROM (SELECT DISTINCT project_id, mark FROM w WHERE mark IS NOT NULL) p
+        {tail(words, "p")}
+        JOIN w ON {same.format("e")} AND e.timestamp >= w.inner_lower AND e.timestamp < w.inner_upper
+        WHERE {UNVOIDED} AND NOT EXISTS (
+            SELECT 1 FROM unsettled u WHERE {same.format("u")} AND u.hour = e.timestamp / {HOUR}
+        )
+        GROUP BY w.n
+    )
+    SELECT w.n, p.events, p.low, p.high, p.most, p.least, (
+        SELECT e.units_micros FROM neruba_usage_events e
+        WHERE {same.format("e")} AND e.timestamp = p.last_at AND {UNVOIDED}
+        ORDER BY e.id DESC LIMIT 1
+    )
+    FROM w JOIN (
+        SELECT n, sum(events) AS events, sum(low) AS low, sum(high) AS high,
+            max(most) AS most, min(least) AS least, max(last_at) AS last_at
+        FROM parts GROUP BY n
+    ) p ON p.n = w.n
+    """
+
+
+def _active_days(words: Words) -> str:
+    days = f"""r.project_id = w.project_id AND r.hours = {DAY}
+        AND (r.hour + {DAY}) * {HOUR} > :lower AND r.hour * {HOUR} < :upper"""
+    within = "e.timestamp >= :lower AND e.timestamp < :upper"
+    return f"""
+    WITH w AS (
+        SELECT x.project_id, {_FOLDED_AND_VOIDED.format(rows=words.rows("projects", project_id="text"))}
+    ),
+    unsettled AS ({unsettled(words)})
+    SELECT r.project_id, r.metric_key, r.hour / {DAY} AS day
+    FROM w {each(words, "neruba_usage_rollups", "r", days)}
+    WHERE r.hour * {HOUR} >= :lower AND (r.hour + {DAY}) * {HOUR} <= :upper AND NOT EXISTS (
+        SELECT 1 FROM unsettled u
+        WHERE u.project_id = r.project_id AND u.metric_key = r.metric_key AND u.hour / {DAY} = r.hour / {DAY}
+    ) OR EXISTS (
+        SELECT 1 FROM neruba_usage_events e
+        WHERE e.project_id = r.project_id AND e.metric_key = r.metric_key AND {within}
+            AND e.timestamp >= r.hour * {HOUR} AND e.timestamp < (r.hour + {DAY}) * {HOUR} AND {UNVOIDED}
+    )
+    UNION
+    SELECT e.project_id, e.metric_key, e.timestamp / {DAY * HOUR} AS day
+    FROM w {tail(words, "w")}
+    WHERE {within} AND {UNVOIDED}
+    UNION
+    SELECT e.project_id, e.metric_key, e.timestamp / {DAY * HOUR} AS day
+    FROM w {each(words, "neruba_usage_events", "e", "w.mark IS NULL AND e.project_id = w.project_id")}
+    WHERE {within} AND {UNVOIDED}
+    ORDER BY 1, 2, 3
+    """
+
+
+_TOTALS = asked(_totals)
+_ACTIVE_DAYS = asked(_active_days)
 
 
 @frozen
 class SqlTotals(SqlStore):
     """The part of ``UsageStore`` that adds up."""
 
+    def totals_of(self, wanted: Sequence[Wanted]) -> Sequence[Totals]:
+        totals = [_NOTHING] * len(wanted)
+        rows = [(n, *_spans(one)) for n, one in enumerate(wanted)]
+        for start in range(0, len(rows), MOST_WANTED):
+            given = json.dumps(rows[start : start + MOST_WANTED])
+            for n, count, low, high, most, least, last in self._statements.ask(_TOTALS, wanted=given):
+                if count:
+                    totals[n] = Totals(int(count), int(low) + (int(high) << 32), most, least, last)
+        return totals
+
     def totals(self, project_id: str, metric_key: str, start: Instant, end: Instant) -> Totals:
-        count, most, least, last, low, high = self._statements.ask_one(
-            _TOTALS, project_id=project_id, metric_key=metric_key, start=micros(start), end=micros(end)
+        return self.totals_of([Wanted(project_id, metric_key, start, end)])[0]
+
+    def active_days(
+        self, project_ids: Iterable[str], *, start: Instant | None = None, end: Instant | None = None
+    ) -> Sequence[ActiveDay]:
+        rows = self._statements.ask(
+            _ACTIVE_DAYS,
+            projects=json.dumps([[project_id] for project_id in set(project_ids)]),
+            lower=_BEGINNING if start is None else micros(start),
+            upper=_END if end is None else micros(end),
         )
-        return Totals(count, int(low or 0) + (int(high or 0) << 32), most, least, last)
+        return [
+            ActiveDay(project_id, metric_key, instant(day * DAY * HOUR))
+            for project_id, metric_key, day in rows
+        ]
 
-    def distinct(
-        self, project_id: str, metric_key: str, property_name: str, start: Instant, end: Instant
-    ) -> int:
-        (count,) = self._statements.ask_one(
-            _DISTINCT,
-            project_id=project_id,
-            metric_key=metric_key,
-            property_name=property_name,
-            start=micros(start),
-            end=micros(end),
-        )
-        return int(count)
 
-    def extent(self, project_id: str) -> dict[str, tuple[Instant, Instant]]:
-        rows = self._statements.ask(_EXTENT, project_id=project_id)
-        return {metric_key: (instant(first), instant(last)) for metric_key, first, last in rows}
-
-    def counts(self, project_id: str, start: Instant, end: Instant) -> dict[str, int]:
-        rows = self._statements.ask(_COUNTS, project_id=project_id, start=micros(start), end=micros(end))
-        return dict(map(tuple, rows))
+def _spans(wanted: Wanted) -> Iterator[str | int]:
+    """The span in microseconds, what of it is whole hours, and in hours what of that is whole days."""
+    lower, upper = micros(wanted.start), micros(wanted.end)
+    first_hour, last_hour = -(-lower // HOUR), upper // HOUR
+    inner_lower, inner_upper = first_hour * HOUR, last_hour * HOUR
+    if first_hour >= last_hour:
+        first_hour, last_hour, inner_lower, inner_upper = 0, 0, upper, upper
+    first_day, last_day = -(-first_hour // DAY) * DAY, last_hour // DAY * DAY
+    if first_day >= last_day:
+        first_day = last_day = last_hour
+    yield from (wanted.project_id, wanted.metric_key, lower, upper, inner_lower, inner_upper)
+    yield from (first_hour, first_day, last_day, last_hour)

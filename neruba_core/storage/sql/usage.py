@@ -22,13 +22,14 @@ from neruba_core.storage.sql.codec import (
 from neruba_core.storage.sql.events import EVENTS, VOIDS
 from neruba_core.storage.sql.quarantine import SqlQuarantine
 from neruba_core.storage.sql.queries import Query, each, given
+from neruba_core.storage.sql.rollups import ADD_VOID, SqlRollups
 from neruba_core.storage.sql.statements import below, within
 from neruba_core.storage.sql.totals import SqlTotals
+from neruba_core.storage.sql.values import SqlValues
 from neruba_core.usage.model import UsageEvent, UsageVoid
 
 _COLUMNS = columns_of(EVENTS)
 _INSERT = insert_new(EVENTS)
-_ADD_VOID = insert_new(VOIDS, "project_id", "usage_id")
 
 _OF_PROJECT = select(*_COLUMNS).where(EVENTS.c.project_id == given("project_id"))
 _ALL = Query(_OF_PROJECT)
@@ -38,7 +39,7 @@ _BY_EVENT_IDS = Query(each(_OF_PROJECT, EVENTS.c.event_id, "event_ids"))
 _THERE = Query(
     each(select(EVENTS.c.id).where(EVENTS.c.project_id == given("project_id")), EVENTS.c.id, "usage_ids")
 )
-_VOIDS_OF_PROJECT = select(VOIDS).where(VOIDS.c.project_id == given("project_id"))
+_VOIDS_OF_PROJECT = select(*columns_of(VOIDS)).where(VOIDS.c.project_id == given("project_id"))
 _ALL_VOIDS = Query(_VOIDS_OF_PROJECT)
 _VOIDS = Query(each(_VOIDS_OF_PROJECT, VOIDS.c.usage_id, "usage_ids"))
 
@@ -46,7 +47,7 @@ _BY_EVENT = itemgetter(0, 5)
 
 
 @frozen
-class SqlUsage(SqlTotals, SqlQuarantine):
+class SqlUsage(SqlTotals, SqlValues, SqlRollups, SqlQuarantine):
     """``UsageStore`` within one unit."""
 
     def insert(self, events: Sequence[UsageEvent]) -> set[str] | None:
@@ -120,7 +121,7 @@ class SqlUsage(SqlTotals, SqlQuarantine):
 
     def add_void(self, void: UsageVoid) -> UsageVoid | None:
         row = (void.project_id, void.usage_id, void.reason, micros(void.voided_at), void.actor)
-        if self._statements.write(_ADD_VOID, [row]) == 1:
+        if self._statements.write(ADD_VOID, [row]) == 1:
             return None
         return self.voids(void.project_id, [void.usage_id])[void.usage_id]
 

@@ -29,6 +29,9 @@ _PARTS = (
     "idempotency",
     "metering",
     "usage",
+    "totals",
+    "rollups",
+    "quarantine",
     "ledger",
     "wallets",
     "pricing",
@@ -55,10 +58,13 @@ from neruba_core.testing.contract.isolation import Isolation  # noqa: E402
 from neruba_core.testing.contract.ledger import Ledger  # noqa: E402
 from neruba_core.testing.contract.metering import Metering  # noqa: E402
 from neruba_core.testing.contract.pricing import Pricing  # noqa: E402
+from neruba_core.testing.contract.quarantine import Quarantine  # noqa: E402
+from neruba_core.testing.contract.rollups import Rollups  # noqa: E402
 from neruba_core.testing.contract.schedule import Schedule  # noqa: E402
 from neruba_core.testing.contract.subscriptions import Subscriptions  # noqa: E402
 from neruba_core.testing.contract.tenancy import Tenancy  # noqa: E402
-from neruba_core.testing.contract.usage import Quarantine, Usage  # noqa: E402
+from neruba_core.testing.contract.totals import UsageTotals  # noqa: E402
+from neruba_core.testing.contract.usage import Usage  # noqa: E402
 from neruba_core.testing.contract.wallets import Wallets  # noqa: E402
 
 __all__ = ["StorageContract"]
@@ -77,6 +83,8 @@ class StorageContract(
     Wallets,
     Ledger,
     Quarantine,
+    Rollups,
+    UsageTotals,
     Usage,
     Metering,
     Idempotency,

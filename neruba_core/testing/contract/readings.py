@@ -16,6 +16,7 @@ from neruba_core.ledger.model import Account, TransactionType
 from neruba_core.storage.port import Storage, UnitOfWork
 from neruba_core.testing.contract import samples
 from neruba_core.testing.contract.samples import END, START, TOKENS, tenant
+from neruba_core.usage.model import Wanted
 
 Read = Callable[[UnitOfWork, str], Any]
 
@@ -38,9 +39,20 @@ READS: dict[str, Read] = {
     "usage.events": lambda work, p: work.usage.events(p, limit=9, before=None),
     "usage.voids": lambda work, p: work.usage.voids(p, ["use_void"]),
     "usage.totals": lambda work, p: work.usage.totals(p, TOKENS, START, END),
-    "usage.distinct": lambda work, p: work.usage.distinct(p, TOKENS, "twin", START, END),
-    "usage.extent": lambda work, p: work.usage.extent(p),
-    "usage.counts": lambda work, p: work.usage.counts(p, START, END),
+    "usage.totals_of": lambda work, p: work.usage.totals_of([Wanted(p, TOKENS, START, END)]),
+    "usage.distinct_of": lambda work, p: work.usage.distinct_of([Wanted(p, TOKENS, START, END)], "twin"),
+    "usage.grouped_totals": lambda work, p: work.usage.grouped_totals(
+        Wanted(p, TOKENS, START, END), "twin", at_most=9
+    ),
+    "usage.grouped_distinct": lambda work, p: work.usage.grouped_distinct(
+        Wanted(p, TOKENS, START, END), "twin", "twin", at_most=9
+    ),
+    "usage.active_days": lambda work, p: [
+        (each.metric_key, each.day) for each in work.usage.active_days([p])
+    ],
+    "usage.changed_days": lambda work, p: [
+        (each.metric_key, each.day) for each in work.usage.changed_days(p, since=0, before=END)
+    ],
     "usage.quarantined": lambda work, p: work.usage.quarantined(p, "qua_same"),
     "usage.quarantined_by_keys": lambda work, p: work.usage.quarantined_by_keys(p, ["same"]),
     "ledger.lock_heads": lambda work, p: work.ledger.lock_heads([p]),

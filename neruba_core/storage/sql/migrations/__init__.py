@@ -19,7 +19,14 @@ from sqlalchemy import Connection, inspect
 from neruba_core.errors import SchemaOutdated
 
 # Imported when they are needed: Alembic takes a quarter of a second, and most starts have nothing to do.
-_VERSIONS = ("v0001_people", "v0002_usage", "v0003_ledger", "v0004_pricing")
+_VERSIONS = (
+    "v0001_people",
+    "v0002_usage",
+    "v0003_ledger",
+    "v0004_pricing",
+    "v0005_rollups",
+    "v0007_platform",
+)
 
 _TABLE = (
     "CREATE TABLE IF NOT EXISTS neruba_schema (version INTEGER PRIMARY KEY NOT NULL, made_by TEXT NOT NULL)"

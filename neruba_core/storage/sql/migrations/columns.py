@@ -45,6 +45,10 @@ class Kinds:
         default = sa.text("pg_current_xact_id()")
         return [sa.Column("xact", Xid8(), nullable=False, server_default=default)] if self.postgresql else []
 
+    def place(self) -> list[sa.Column[Any]]:
+        """The writing transaction, or where the database cannot name it the place among other rows."""
+        return self.xact() or [sa.Column("place", sa.BigInteger(), nullable=False)]
+
 
 _POSTGRESQL_REFUSAL = """
 CREATE FUNCTION neruba_refuse_change() RETURNS trigger LANGUAGE plpgsql AS $$
