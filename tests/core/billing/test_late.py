@@ -1,0 +1,263 @@
+"""Usage that arrives, or is voided, after its period was billed."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from neruba_core import money
+from neruba_core.invoices.model import InvoiceKind, InvoiceState
+from neruba_core.pricing.model import Tier
+from neruba_core.testing.builders import rehearsal
+from tests.core.billing.stage import APRIL, DAY, GRACE, MARCH, MAY, Months, figures, lines
+
+JUNE = MAY + 31 * DAY
+
+
+@pytest.fixture
+def billed(acme):
+    """March has been billed: 5 tokens at 1.00."""
+    acme.price(unit_amount="1")
+    acme.first = acme.use("5")
+    acme.at(APRIL + GRACE)
+    acme.march = acme.bill()
+    return acme
+
+
+# --- adjusted on the next invoice -------------------------------------------------------------
+
+
+def test_late_usage_is_adjusted_on_the_next_invoice(billed):
+    """
+    The line shows the service period that it is about; the issued invoice stays as it is.
+    """
+    billed.use("3")
+    assert billed.run().run.unchanged
+    billed.use("1", APRIL)
+    billed.at(MAY + GRACE)
+
+    april = billed.bill("2026-04")
+
+    assert lines(april) == [("usage", "tokens", "1.000000"), ("adjustment", "tokens", "3.000000")]
+    adjustment = april.lines[1]
+    assert (adjustment.period, adjustment.service) == ("2026-03", billed.march.span)
+    assert adjustment.quantity_micros == 3_000_000
+    assert billed.billing.invoices.get(billed.id, billed.march.id) == billed.march
+
+
+def test_late_voids_are_adjusted_too(billed):
+    """
+    Where more comes back than is billed, it becomes paid credit.
+    """
+    billed.void_usage(billed.first)
+    billed.use("2", APRIL)
+    billed.at(MAY + GRACE)
+
+    april = billed.bill("2026-04")
+
+    assert lines(april) == [("usage", "tokens", "2.000000"), ("adjustment", "tokens", "-5.000000")]
+    assert figures(april) == {"subtotal": "-3.000000", "total": "-3.000000", "granted": "3.000000"}
+    assert billed.balance == "3.000000"
+    assert billed.sweep.faults == ()
+
+
+def test_an_adjustment_counts_as_billed(billed):
+    """
+    A later change of the same period is compared with all that was billed for it.
+    """
+    late = billed.use("3")
+    billed.at(MAY + GRACE)
+    april = billed.bill("2026-04")
+    billed.void_usage(late)
+    billed.use("1")
+    billed.at(JUNE + GRACE)
+
+    may = billed.bill("2026-05")
+
+    assert lines(april) == [("adjustment", "tokens", "3.000000")]
+    assert lines(may) == [("adjustment", "tokens", "-2.000000")]
+
+
+def test_tiers_and_minimum_of_the_old_period_rule(acme):
+    """
+    What is late is worth what the whole period is worth more.
+    """
+    acme.price(model="package", package_size="10", package_amount="4", minimum_amount="10")
+    acme.use("15")
+    acme.at(APRIL + GRACE)
+    march = acme.bill()
+    acme.use("1")
+    acme.at(MAY + GRACE)
+    april = acme.bill("2026-04")
+    acme.use("5")
+    acme.at(JUNE + GRACE)
+
+    may = acme.bill("2026-05")
+
+    assert lines(march) == [("usage", "tokens", "8.000000"), ("minimum", "tokens", "2.000000")]
+    assert lines(april) == [("minimum", "tokens", "10.000000")]
+    assert lines(may) == [("minimum", "tokens", "10.000000"), ("adjustment", "tokens", "2.000000")]
+
+
+def test_a_commitment_moves_against_late_usage(acme):
+    """
+    What was missing to it is missing less.
+    """
+    acme.billing.plans.publish(key="team", name="Team", amount="10", minimum_commitment="50")
+    acme.price(unit_amount="1")
+    acme.at(MARCH)
+    acme.billing.subscriptions.subscribe(acme.id, plan_key="team")
+    acme.use("5")
+    acme.at(APRIL + GRACE)
+    march = acme.bill()
+    acme.use("30")
+    acme.use("50", APRIL)
+    acme.at(MAY + GRACE)
+
+    april = acme.bill("2026-04")
+
+    assert lines(march)[:2] == [("usage", "tokens", "5.000000"), ("minimum", None, "45.000000")]
+    assert lines(april)[-2:] == [("adjustment", "tokens", "30.000000"), ("adjustment", None, "-30.000000")]
+
+
+def test_a_void_invoice_has_billed_nothing(billed):
+    """
+    Neither its own period nor what it adjusted: the next run of it bills both again.
+    """
+    billed.use("3")
+    billed.use("1", APRIL)
+    billed.at(MAY + GRACE)
+    april = billed.bill("2026-04")
+    billed.void(april)
+    billed.use("1")
+
+    again = billed.bill("2026-04")
+
+    assert lines(again) == [("usage", "tokens", "1.000000"), ("adjustment", "tokens", "4.000000")]
+    assert (again.part, again.number) == (2, 3)
+
+
+# --- documents of their own -------------------------------------------------------------------
+
+
+def test_less_becomes_a_credit_note_and_more_a_supplementary_invoice(billed):
+    """
+    Of the period that they are about, as its next parts; the invoice itself stays, but for what is open.
+    """
+    billed.set(late_usage_policy="credit_note", tax_rate="0.2")
+    billed.void_usage(billed.first)
+    billed.use("1")
+    note = billed.run().documents[1]
+    billed.use("7")
+    supplementary = billed.run().documents[-1]
+    again = billed.run()
+
+    assert (note.kind, note.part, note.number) == (InvoiceKind.CREDIT_NOTE, 2, 2)
+    assert lines(note) == [("adjustment", "tokens", "-4.000000"), ("tax", None, "-0.800000")]
+    assert figures(note)["due"] == "-4.800000"
+    assert (supplementary.kind, supplementary.part) == (InvoiceKind.SUPPLEMENTARY, 3)
+    assert lines(supplementary) == [("adjustment", "tokens", "7.000000"), ("tax", None, "1.400000")]
+    assert (again.run.unchanged, again.invoice.id) == (True, billed.march.id)
+    assert again.invoice.lines == billed.march.lines
+    assert again.invoice.open_micros == 200_000
+    assert billed.accounts == {
+        "receivable": "8.600000",
+        "credit_notes": "4.000000",
+        "tax_payable": "-0.600000",
+        "revenue:tokens": "-12.000000",
+    }
+    assert billed.sweep.faults == ()
+
+
+def test_what_was_paid_already_becomes_goodwill(billed):
+    """
+    A credit note takes off what is still open; the wallet had paid the rest.
+    """
+    acme = Months(billed.billing)
+    acme.set(late_usage_policy="credit_note")
+    acme.at(MARCH + 20 * DAY)
+    acme.price(unit_amount="1")
+    usage_id = acme.use("5")
+    acme.credit("3")
+    acme.at(APRIL + GRACE)
+    acme.bill()
+    acme.void_usage(usage_id)
+
+    note = acme.run().documents[1]
+    invoice = acme.bill()
+
+    assert figures(note) == {
+        "subtotal": "-5.000000",
+        "total": "-5.000000",
+        "granted": "3.000000",
+        "due": "-2.000000",
+    }
+    assert (invoice.state, invoice.open_micros) == (InvoiceState.PAID, 0)
+    assert (acme.balance, acme.accounts.get("receivable")) == ("3.000000", None)
+    assert acme.sweep.faults == ()
+
+
+def test_the_next_run_issues_them_as_well(billed):
+    """
+    Its own invoice has no adjustment then.
+    """
+    billed.set(late_usage_policy="credit_note")
+    billed.use("3")
+    billed.use("1", APRIL)
+    billed.at(MAY + GRACE)
+
+    result = billed.run("2026-04")
+
+    assert [(each.kind.value, each.period, each.number) for each in result.documents] == [
+        ("invoice", "2026-04", 2),
+        ("supplementary", "2026-03", 3),
+    ]
+    assert lines(result.invoice) == [("usage", "tokens", "1.000000")]
+    assert lines(result.documents[1]) == [("adjustment", "tokens", "3.000000")]
+
+
+# --- whatever comes when ----------------------------------------------------------------------
+
+
+EVENTS = st.lists(
+    st.tuples(st.integers(0, 4), st.integers(0, 2), st.integers(0, 50_000_000), st.booleans()), max_size=12
+)
+
+
+@given(EVENTS, st.sampled_from(["adjust_next", "credit_note"]))
+def test_in_the_end_everything_is_billed_once(events, policy):
+    """
+    Whenever events of three months arrive or are voided: once all is quiet, what was billed for a month is
+    what the month is worth.
+    """
+    acme = Months(rehearsal(runs_due=False))
+    acme.price(
+        model="volume",
+        tiers=[Tier.of("20", "2"), Tier.of(None, "1")],
+    )
+    acme.set(late_usage_policy=policy)
+    months = [MARCH, APRIL, MAY]
+    for number in range(6):
+        acme.at(MARCH + 31 * number * DAY + 20 * DAY)
+        for when, month, micros, voided in events:
+            if when == number and month <= number:
+                usage_id = acme.use(money.text(micros), months[month])
+                if voided:
+                    acme.void_usage(usage_id)
+        acme.billing.billing.run_due()
+    for period in ("2026-03", "2026-04", "2026-05"):
+        acme.run(period)
+    acme.use("1", acme.billing.clock())
+    acme.billing.clock.advance(days=60)
+    acme.billing.billing.run_due()
+
+    billed: dict[str, int] = {}
+    for invoice in acme.billing.invoices.list(acme.id).items:
+        for line in invoice.lines:
+            billed[line.period] = billed.get(line.period, 0) + line.amount_micros
+    for place, month in enumerate(months):
+        units = sum(micros for when, other, micros, voided in events if other == place <= when and not voided)
+        worth = units * 2 if units <= 20_000_000 else units
+        assert billed.get(f"2026-{place + 3:02d}", 0) == worth, month
+    assert acme.sweep.faults == ()
