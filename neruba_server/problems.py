@@ -24,6 +24,7 @@ from neruba_core.errors import (
     Retryable,
     StorageError,
     SubscriptionInvalid,
+    refusal,
 )
 
 log = logging.getLogger("neruba.server")
@@ -159,7 +160,7 @@ class MethodNotAllowed(NerubaError):
         return f"this path takes {', '.join(self.allowed)}"
 
 
-@define
+@refusal
 class NotAcceptable(NerubaError):
     """``Accept`` asks for formats that the route does not have."""
 
@@ -170,7 +171,7 @@ class NotAcceptable(NerubaError):
         return f"this is available as {', '.join(self.available)}; Accept names none of them"
 
 
-@define
+@refusal
 class ClockBackwards(NerubaError):
     """The test clock was to be set to before what it shows."""
 

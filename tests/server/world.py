@@ -106,8 +106,10 @@ def hold(method: str, path: str, answer: Answer) -> None:
     if content is None:
         assert answer.content == b""
         return
-    kind = answer.headers["Content-Type"]
+    kind = answer.headers["Content-Type"].partition(";")[0]
     assert kind in content, f"{route.operation} answers {answer.status} as {kind}"
+    if not kind.endswith("json"):
+        return
     validator(json.dumps(content[kind]["schema"])).validate(answer.json)
     if kind == CONTENT_TYPE:
         document_of_problem = answer.json
@@ -218,7 +220,9 @@ def _one_of_each(neruba: Neruba, project_id: str, name: str) -> dict[str, str]:
     credit = neruba.wallets.credit(
         project_id, amount="50", description="first", idempotency_key=f"{name}-credit"
     )
+    billed = _two_months_billed(neruba, project_id, name)
     return {
+        **billed,
         "projectId": project_id,
         "userId": spare.id,
         "keyId": key.key.id,
@@ -230,6 +234,32 @@ def _one_of_each(neruba: Neruba, project_id: str, name: str) -> dict[str, str]:
         "requestId": f"{name}-request",
         "invitation": invited.token,
     }
+
+
+def _two_months_billed(neruba: Neruba, project_id: str, name: str) -> dict[str, str]:
+    """An invoice and a draft of two months long past; the invoice has a line of several events."""
+    from neruba_core.instants import parse
+
+    neruba.metrics.declare(project_id, key="storage")
+    neruba.prices.create(
+        project_id,
+        metric_key="storage",
+        model="unit",
+        unit_amount="0.01",
+        effective_from=parse("2025-01-01T00:00:00Z"),
+    )
+    for number, day in enumerate(("2025-10-03", "2025-10-04", "2025-10-05", "2025-11-03")):
+        neruba.usage.record(
+            project_id,
+            metric_key="storage",
+            units="100",
+            timestamp=parse(f"{day}T00:00:00Z"),
+            idempotency_key=f"{name}-storage-{number}",
+        )
+    first = neruba.billing.run(project_id, "2025-10", finalize=True)
+    neruba.billing.run(project_id, "2025-11", finalize=False)
+    assert first.invoice is not None
+    return {"runId": first.run.id, "invoiceId": first.invoice.id, "lineId": first.invoice.lines[0].id}
 
 
 async def world_of(neruba: Neruba, server: BaseTestServer, session: ClientSession) -> World:
