@@ -110,3 +110,11 @@ def test_what_is_left_out_is_nothing():
     """
     most = {"unit_amount": None, "rate": None, "included": None, "minimum_amount": None}
     assert tariff_of("graduated", {"tiers": tiers(None), **most}) == Tariff(Graduated(tuple(tiers(None))))  # type: ignore[typeddict-item]
+
+
+def test_a_minimum_and_a_maximum_may_be_the_same():
+    """
+    Then every period comes to just that.
+    """
+    fixed = tariff_of("unit", {"unit_amount": "1", "minimum_amount": "5", "maximum_amount": "5"})
+    assert fixed.minimum_micros == fixed.maximum_micros == 5_000_000

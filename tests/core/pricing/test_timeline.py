@@ -84,11 +84,14 @@ def test_own_prices_come_before_the_plans_and_those_before_the_catalogues():
     """
     pieces = cut(
         price("own", day(21)),
-        planned=((Period(day(6), day(11)), price("plan", day(1), project_id=None)),),
+        planned=(
+            (Period(day(6), day(11)), price("plan", day(1), project_id=None)),
+            (Period(day(16), day(32)), price("other plan", day(1), project_id=None)),
+        ),
         shared=(price("shared", day(1), project_id=None),),
     )
 
-    assert names(pieces) == [(1, "shared"), (6, "plan"), (11, "shared"), (21, "own")]
+    assert names(pieces) == [(1, "shared"), (6, "plan"), (11, "shared"), (16, "other plan"), (21, "own")]
 
 
 def test_a_change_that_does_not_rule_cuts_nothing():
