@@ -161,8 +161,9 @@ class Usage:
         metric_key: str | None = None,
         group_by: str | None = None,
     ) -> Sequence[Quantity]:
-        """Aggregated usage over ``[start, end)`` by metric, split by ``hour``, ``day`` or ``month`` of the
-        project's time zone if asked. Raises ``FormatInvalid`` for an empty or too finely split range."""
+        """Aggregated usage over ``[start, end)`` by metric; split, if asked, by ``hour``, ``day`` or
+        ``month`` of the project's time zone, or else by the values of the property *group_by*. Raises
+        ``FormatInvalid`` for an empty or too finely split range."""
         span = Period(utc(start), utc(end))
         if span.start >= span.end:
             raise FormatInvalid("a range whose start is before its end", f"{start} – {end}")

@@ -52,6 +52,10 @@ def read_query(request: web.Request, parameters: tuple[Parameter, ...]) -> dict[
     return values
 
 
+def _property(text: str) -> str:
+    return texts.clean(text, most_bytes=128)
+
+
 def _limit(text: str) -> int:
     if not (text.isascii() and text.isdecimal() and len(text) <= 3 and 1 <= int(text) <= MAX_LIMIT):
         raise FormatInvalid(f"a limit from 1 to {MAX_LIMIT}", ascii(text)[:40])
@@ -100,7 +104,10 @@ PERIOD = Parameter("period", _month, {"type": "string", "pattern": MONTH_PATTERN
 ACCOUNT = Parameter("account", _name, {"type": "string", "minLength": 1, "maxLength": 255})
 ACCESS_KEY = Parameter("accessKeyId", _name, {"type": "string", "minLength": 1, "maxLength": 255})
 GROUP_BY = Parameter(
-    "groupBy", _name, {"type": "string", "enum": ["hour", "day", "month"]}, "In the project's time zone."
+    "groupBy",
+    _property,
+    {"type": "string", "minLength": 1, "maxLength": 128},
+    "`hour`, `day` or `month` of the project's time zone, or the name of a property.",
 )
 
 

@@ -17,12 +17,16 @@ from neruba_server.wire.projects import Project
 
 @frozen
 class Quantity:
-    """What one metric came to between ``start`` and ``end``; ``group`` is null unless split by property."""
+    """What one metric came to between ``start`` and ``end``.
+
+    ``group`` is the property's value where usage is split by one; null stands for the events without it,
+    and where usage is not split by a property.
+    """
 
     metric_key: str
     start: Moment
     end: Moment
-    group: str | None
+    group: str | int | bool | None
     units: Money
     events: int
 
@@ -33,7 +37,7 @@ class Quantity:
             metric_key=quantity.metric.key,
             start=quantity.period.start,
             end=quantity.period.end,
-            group=None,
+            group=quantity.group,
             units=quantity.units_micros,
             events=quantity.events,
         )

@@ -265,7 +265,7 @@ async def test_a_range_that_makes_no_sense_is_refused(world: World):
     path = f"/projects/{world.one.id}/usage"
     turned = "?from=2026-03-02T00:00:00Z&to=2026-03-01T00:00:00Z"
     fine = "?from=2020-03-02T00:00:00Z&to=2026-03-01T00:00:00Z&groupBy=hour"
-    for query in (turned, fine, "?groupBy=fortnight"):
+    for query in (turned, fine):
         answer = await world.ask("GET", path + query, world.one.owner)
         assert (answer.status, answer.code) == (422, "format.invalid")
 

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from neruba_core.errors import FormatInvalid, InstantNaive, ProjectNotFound
+from neruba_core.errors import FormatInvalid, InstantNaive, ProjectNotFound, TextInvalid
 from neruba_core.instants import Period
 from neruba_core.metering.model import Aggregation
 from neruba_core.testing.builders import Rehearsal, a_project
@@ -180,8 +180,8 @@ def test_what_cannot_be_split_is_refused(billing, project_id):
     span = {"start": NOON, "end": NOON + DAY}
     quantities = billing.usage.quantities
 
-    with pytest.raises(FormatInvalid, match="hour, day or month"):
-        quantities(project_id, **span, group_by="week")
+    with pytest.raises(TextInvalid):
+        quantities(project_id, **span, group_by="")
     with pytest.raises(FormatInvalid, match="start is before its end"):
         quantities(project_id, start=NOON, end=NOON)
     with pytest.raises(FormatInvalid, match="at most 1000 pieces"):
