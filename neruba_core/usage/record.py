@@ -39,8 +39,9 @@ from neruba_core.idempotency.outcomes import (
 )
 from neruba_core.ids import Ids
 from neruba_core.instants import Instant
+from neruba_core.metering.catalogue import offered
 from neruba_core.metering.contract import miss
-from neruba_core.metering.model import Aggregation, Metric
+from neruba_core.metering.model import Aggregation, Metric, SharedMetric
 from neruba_core.metering.store import HasMetering
 from neruba_core.tenancy.model import MetricPolicy, Project
 from neruba_core.tenancy.store import HasTenancy
@@ -134,6 +135,8 @@ class _Recording:
     ids: Ids
     projects: dict[str, Project]
     metrics: dict[str, dict[str, Metric]]
+    shared: dict[str, SharedMetric]
+    """The catalogue's metrics of the keys that some project does not know."""
     draws: Draws | None = None
     drawing: frozenset[str] = frozenset()
     """The projects whose usage may have to be drawn: what *draws* was opened for."""
@@ -153,7 +156,13 @@ class _Recording:
             # Settings may have changed while the heads were waited for.
             projects = work.tenancy.projects(project_ids)
         metrics = work.metering.metrics(sorted(projects))
-        return cls(work, sent, at, ids, projects, metrics, draws, drawing)
+        unknown = {
+            one.new.metric_key
+            for one in sent
+            if one.project_id in metrics and one.new.metric_key not in metrics[one.project_id]
+        }
+        shared = offered(work, unknown) if unknown else {}
+        return cls(work, sent, at, ids, projects, metrics, shared, draws, drawing)
 
     def insert_new(self) -> dict[int, Recorded]:
         """Insert what is fit and new, in bulk; the outcomes of those, by index."""
@@ -285,9 +294,7 @@ class _Recording:
             return TimestampTooOld(instants.text(new.timestamp), days)
         if project.metric_policy is MetricPolicy.OPEN:
             return None
-        reason = miss(
-            self.metrics.get(project.id, {}).get(new.metric_key), project.metric_policy, new.properties
-        )
+        reason = miss(self._metric(project.id, new.metric_key), project.metric_policy, new.properties)
         return None if reason is None else _Miss(reason)
 
     def _event(self, one: Sent, usage_id: str) -> UsageEvent:
@@ -312,8 +319,16 @@ class _Recording:
             one.origin.request_id,
         )
 
+    def _metric(self, project_id: str, key: str) -> Metric | None:
+        """The project's metric, or the catalogue's as the project would have it."""
+        metric = self.metrics.get(project_id, {}).get(key)
+        if metric is None and key in self.shared:
+            return self.shared[key].followed_by(project_id)
+        return metric
+
     def _declare_on_sight(self, events: Iterable[UsageEvent]) -> None:
-        """An open project meets a new metric by its first event; it sums until told otherwise."""
+        """A project meets a new metric by its first event: the catalogue's, or in an open project one that
+        sums until told otherwise."""
         unknown = {
             (event.project_id, event.metric_key)
             for event in events
@@ -322,7 +337,8 @@ class _Recording:
         if not unknown:
             return
         declared = [
-            Metric(project_id, key, Aggregation.SUM, None, None, False, (), True, self.at)
+            self._metric(project_id, key)
+            or Metric(project_id, key, Aggregation.SUM, None, None, False, (), True, self.at)
             for project_id, key in sorted(unknown)
         ]
         self.work.metering.add_metrics(declared)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.server.world import World
+from tests.server.world import USAGE, World
 
 SEATS = {
     "key": "seats",
@@ -103,3 +103,25 @@ async def test_shared_metrics_come_in_pages(world: World):
     keys = [metric["key"] for page in (first, second) for metric in page.json["items"]]
     assert keys == ["a", "b", "c"]
     assert second.json["nextCursor"] is None
+
+
+async def test_a_strict_project_counts_what_the_catalogue_knows(world: World):
+    """
+    And holds it to the catalogue's contract.
+    """
+    await world.ask("POST", "/catalog/metrics", world.operator, json=SEATS)
+    path = f"/projects/{world.one.id}"
+    await world.ask("PATCH", path, world.one.owner, json={"metricPolicy": "strict"})
+    event = {**USAGE, "metricKey": "seats"}
+
+    fits = await world.ask(
+        "POST",
+        "/ingest/usage",
+        world.one.usage_key,
+        key="s1",
+        json={**event, "properties": {"user": "ada"}},
+    )
+    misses = await world.ask("POST", "/ingest/usage", world.one.usage_key, key="s2", json=event)
+
+    assert fits.status == 201
+    assert (misses.status, misses.json["reason"]) == (202, "property 'user' is missing")
