@@ -141,9 +141,9 @@ class Billing:
     def overview(self, project_id: str, *, period: str | None = None) -> Overview:
         """One page that explains the present, from one consistent moment; *period* such as
         ``"2026-03"`` narrows the usage to that month. Raises ``ProjectNotFound`` or ``FormatInvalid``."""
-        at = self._context.clock()
+        at, chart = self._context.clock(), self._context.chart
         return self._context.read(
-            lambda work: overview(work, existing(work, project_id), at=at, period=period)
+            lambda work: overview(work, existing(work, project_id), chart=chart, at=at, period=period)
         )
 
     def _live_projects(self) -> list[str]:
