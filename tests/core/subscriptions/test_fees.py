@@ -233,6 +233,20 @@ def test_a_decision_dated_at_the_start_of_what_was_billed_ahead_corrects_it():
     ]
 
 
+def test_seats_that_change_where_a_period_begins_correct_what_was_billed_ahead():
+    """
+    The plan is the same, but not what it comes to.
+    """
+    decisions = [a_decision(1, MARCH.start, PRO), a_decision(2, APRIL.start, PRO, quantity=3)]
+
+    lines = fees(decisions, PLANS, APRIL, MAY, BilledAhead(PRO.id, 1))
+
+    assert shown(lines)[:2] == [
+        ("proration", "Pro, unused part of the period", -31_000_000),
+        ("proration", "Pro × 3, rest of the period", 93_000_000),
+    ]
+
+
 def test_a_trial_is_free_until_its_last_moment():
     """
     From 17 March on 15 of 31 days are due.

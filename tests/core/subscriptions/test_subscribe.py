@@ -369,9 +369,13 @@ def test_prices_do_not_change_where_events_were_paid(neruba, acme, effective):
 
 def test_a_plan_s_price_makes_no_difference_where_the_project_has_its_own(neruba, acme, pro):
     """
-    Events drawn by the project's own price stay so under any plan, and so do those of other metrics.
+    Events drawn by the project's own price stay so under any plan, and so do those of other metrics; of
+    events that were all voided nothing is drawn.
     """
-    prices = [{"metric_key": "api_tokens", "model": "unit", "unit_amount": "1"}]
+    prices = [
+        {"metric_key": metric_key, "model": "unit", "unit_amount": "1"}
+        for metric_key in ("api_tokens", "calls")
+    ]
     metered = neruba.plans.publish(key="metered", name="Metered", amount="1", prices=prices)
     neruba.metrics.declare(acme.id, key="api_tokens")
     own = neruba.prices.create(
@@ -379,15 +383,19 @@ def test_a_plan_s_price_makes_no_difference_where_the_project_has_its_own(neruba
     )
     draw(neruba, acme.id, own.id)
     draw(neruba, acme.id, "prc_of_the_catalogue", metric_key="storage")
+    draw(neruba, acme.id, "prc_of_the_catalogue", metric_key="calls", events=0)
 
     decided = neruba.subscriptions.subscribe(acme.id, plan_id=metered.id)
 
     assert decided.decision.plan_id == metered.id
 
 
-def draw(neruba: Rehearsal, project_id: str, price_id: str, *, metric_key: str = "api_tokens") -> None:
-    """As if an event had been paid in March."""
-    meter = Meter(project_id, metric_key, MARCH.start, MARCH.end, price_id, 1_000_000, 1, 1_000_000)
+def draw(
+    neruba: Rehearsal, project_id: str, price_id: str, *, metric_key: str = "api_tokens", events: int = 1
+) -> None:
+    """As if so many events had been paid in March."""
+    micros = events * 1_000_000
+    meter = Meter(project_id, metric_key, MARCH.start, MARCH.end, price_id, micros, events, micros)
     with neruba._context.storage.work() as work:
         work.ledger.lock_heads([project_id])
         work.pricing.write_meters([meter])
