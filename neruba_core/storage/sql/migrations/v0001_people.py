@@ -229,11 +229,9 @@ def upgrade(op: Operations) -> None:
         kinds.text("usage_ids"),
         kinds.text("transaction_ids"),
         kinds.text("message_ids"),
-        sa.PrimaryKeyConstraint("project_id", "id", name="neruba_trail_pk"),
-        sa.ForeignKeyConstraint(["project_id"], ["neruba_projects.id"], name="neruba_trail_project_fk"),
+        sa.PrimaryKeyConstraint("project_id", "request_id", "id", name="neruba_trail_pk"),
     )
-    op.create_index("neruba_trail_at_ix", "neruba_trail", ["at"])
-    op.create_index("neruba_trail_request_ix", "neruba_trail", ["project_id", "request_id"])
+    op.create_index("neruba_trail_at_ix", "neruba_trail", ["at"], postgresql_using="brin")
     make_refusal(op)
     append_only(
         op,
