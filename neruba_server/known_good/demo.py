@@ -15,6 +15,7 @@ import tempfile
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from neruba_core import Neruba
 from neruba_server.known_good import sequence
@@ -117,12 +118,18 @@ def summary(walk: Walk) -> list[tuple[str, str]]:
     units = sequence.usage_of(told["overview"], plan.period)
     events = sum(event["eventId"] == plan.usage_key for event in told["events"].value("items"))
     counts = told["overview"].value("ingest")
-    accounts = told["accounts"]
+    books, invoice = told["books"], told["run"].value("invoice")
     once = "1 event, although it was sent twice" if events == 1 else f"{events} events"
     attempts = ", ".join(f"{counts[name]} {name}" for name in ("accepted", "replayed", "conflict"))
     return [
         ("usage", f"{units} of {sequence.METRIC} in {once}"),
         ("attempts", attempts),
-        ("wallet", f"{sequence.readded(told)} {told['wallet'].value('currency')}"),
-        ("ledger", f"debits {accounts.value('debits')} = credits {accounts.value('credits')}"),
+        ("invoice", _invoice(invoice)),
+        ("wallet", f"{sequence.settled(told)} {told['wallet'].value('currency')}"),
+        ("ledger", f"debits {books.value('debits')} = credits {books.value('credits')}"),
     ]
+
+
+def _invoice(invoice: dict[str, Any]) -> str:
+    sums = f"{invoice['total']} − {invoice['creditApplied']} from credit = {invoice['amountDue']} due"
+    return f"number {invoice['number']}, {invoice['state']}: {sums}"

@@ -23,6 +23,8 @@ METRIC = "api_tokens"
 UNITS = "1250.000000"
 CREDIT = "100.000000"
 CHARGE = "12.500000"
+TIERS = ((Decimal("1000.000000"), Decimal("0.01")), (None, Decimal("0.005")))
+"""What our metric costs: up to how many units each tier goes, and its price for one."""
 
 OUTCOME = "Neruba-Outcome"
 REPLAYED = "Idempotent-Replayed"
@@ -44,6 +46,8 @@ class Plan:
     credit_key: str
     charge_key: str
     timestamp: str
+    issues: bool
+    """Whether the period is invoiced for good at the end; it has to be over."""
 
     @property
     def period(self) -> str:
@@ -62,6 +66,7 @@ def demo_plan() -> Plan:
         credit_key="credit_2026_03_17_001",
         charge_key="chg_2026_03_17_001",
         timestamp="2026-03-17T10:15:00.000Z",
+        issues=True,
     )
 
 
@@ -77,6 +82,7 @@ def verify_plan(email: str, password: str, *, run: str, at: datetime) -> Plan:
         charge_key=f"verify_{run}_charge",
         # Now, in a period that no invoice has closed.
         timestamp=at.strftime("%Y-%m-%dT%H:%M:%S.000Z"),
+        issues=False,
     )
 
 
@@ -114,6 +120,10 @@ _MACHINE = {"x-api-key": "<project-api-key>"}
 
 def sequence(plan: Plan) -> tuple[Step, ...]:
     """The steps from signing in to the reconciled state."""
+    return (*_loop(plan), *(_issuing(plan) if plan.issues else ()))
+
+
+def _loop(plan: Plan) -> tuple[Step, ...]:
     usage = {"metricKey": METRIC, "units": UNITS, "timestamp": plan.timestamp}
     charge = {"amount": CHARGE, "description": "GPU hour"}
     return (
@@ -233,6 +243,26 @@ def sequence(plan: Plan) -> tuple[Step, ...]:
             ),
         ),
         Step(
+            "price",
+            "Say what it costs",
+            "In tiers, from the beginning of the year. A price is never edited; a later one supersedes it.",
+            "POST",
+            "/projects/<projectId>/prices",
+            # A price that an earlier walk declared is still in force.
+            (201, 409),
+            headers=_PERSON,
+            body={
+                "metricKey": METRIC,
+                "model": "graduated",
+                "tiers": [
+                    {"upTo": None if up_to is None else str(up_to), "unitAmount": str(amount)}
+                    for up_to, amount in TIERS
+                ],
+                "effectiveFrom": "2026-01-01T00:00:00.000Z",
+            },
+            checks=(Check("the price is on record", lambda told: True, _price_is_known),),
+        ),
+        Step(
             "credit",
             "Grant credit",
             "Money that the project may spend, booked from promotions into its wallet.",
@@ -319,6 +349,11 @@ def sequence(plan: Plan) -> tuple[Step, ...]:
                     lambda told: told["wallet"].value("balance"),
                     lambda told: told["overview"].value("wallet.balance"),
                 ),
+                Check(
+                    "its amount is what the tiers come to",
+                    lambda told: rated(usage_of(told["overview"], plan.period)),
+                    lambda told: amount_of(told["overview"], plan.period),
+                ),
                 # The usage and the charge; both again; the other body.
                 _counted("accepted", 2),
                 _counted("replayed", 2),
@@ -352,6 +387,122 @@ def sequence(plan: Plan) -> tuple[Step, ...]:
             headers=_PERSON,
             checks=(
                 Check("the credit and the charge are there, each once", lambda told: [1, 1], _booked_once),
+            ),
+        ),
+        Step(
+            "dry-run",
+            "Ask what the month comes to",
+            "A dry run goes the way of a real one, and writes nothing.",
+            "POST",
+            "/projects/<projectId>/billing/runs",
+            (200,),
+            headers=_PERSON,
+            body={"period": plan.period, "dryRun": True},
+            checks=(
+                _is("nothing is written", "dry-run", "dryRun", True),
+                Check(
+                    "it bills the usage of the overview",
+                    lambda told: usage_of(told["overview"], plan.period),
+                    lambda told: Decimal(_usage_line(told["dry-run"])["quantity"]),
+                ),
+                Check(
+                    lambda told: (
+                        f"it re-adds: {tiers_text(Decimal(_usage_line(told['dry-run'])['quantity']))}"
+                    ),
+                    lambda told: rated(Decimal(_usage_line(told["dry-run"])["quantity"])),
+                    lambda told: Decimal(_usage_line(told["dry-run"])["amount"]),
+                ),
+                *_adds_up("dry-run"),
+            ),
+        ),
+    )
+
+
+def _issuing(plan: Plan) -> tuple[Step, ...]:
+    """The steps that invoice a month that is over."""
+    return (
+        Step(
+            "run",
+            "Invoice the month",
+            "Credit pays first. An issued invoice has a number and never changes.",
+            "POST",
+            "/projects/<projectId>/billing/runs",
+            (201,),
+            headers=_PERSON,
+            body={"period": plan.period, "finalize": True},
+            checks=(
+                _is("the invoice is finalized", "run", "invoice.state", "finalized"),
+                _is("it has the first number", "run", "invoice.number", 1),
+                Check(
+                    "its total is that of the dry run",
+                    lambda told: told["dry-run"].value("invoice.total"),
+                    lambda told: told["run"].value("invoice.total"),
+                ),
+                *_adds_up("run"),
+            ),
+            keeps={"invoiceId": lambda answer: answer.value("invoice.id")},
+        ),
+        Step(
+            "run-again",
+            "Run it again, as a scheduler would",
+            "The same inputs give the same invoice, and nothing is billed twice.",
+            "POST",
+            "/projects/<projectId>/billing/runs",
+            (200,),
+            headers=_PERSON,
+            body={"period": plan.period},
+            checks=(
+                _is("nothing has changed", "run-again", "unchanged", True),
+                Check(
+                    "it is the same invoice",
+                    lambda told: told["run"].value("invoice"),
+                    lambda told: told["run-again"].value("invoice"),
+                ),
+            ),
+        ),
+        Step(
+            "explain",
+            "Ask why",
+            "In words that can be read out; each sum can be added up again.",
+            "GET",
+            "/projects/<projectId>/invoices/<invoiceId>/explain",
+            (200,),
+            headers={**_PERSON, "Accept": "text/plain"},
+            checks=(
+                Check(
+                    "it names the tiers and their sum",
+                    lambda told: True,
+                    lambda told: (
+                        plain_tiers(Decimal(_usage_line(told["run"])["quantity"]))
+                        in told["explain"].content.decode()
+                    ),
+                ),
+            ),
+        ),
+        Step(
+            "settled",
+            "Read the wallet again",
+            "The invoice took what it could from the credit.",
+            "GET",
+            "/projects/<projectId>/wallet",
+            (200,),
+            headers=_PERSON,
+            checks=(Check(_readds_settled, _settled_balance, lambda told: told["settled"].money("balance")),),
+        ),
+        Step(
+            "books",
+            "Add up the ledger again",
+            "The invoice is a transaction like any other.",
+            "GET",
+            "/projects/<projectId>/ledger/accounts",
+            (200,),
+            headers=_PERSON,
+            checks=(
+                Check(
+                    "debits equal credits, added up from the accounts",
+                    lambda told: _sum(told["books"], "credit"),
+                    lambda told: _sum(told["books"], "debit"),
+                ),
             ),
         ),
     )
@@ -444,6 +595,80 @@ def usage_of(overview: Answer, period: str) -> Decimal:
     )
 
 
+def amount_of(overview: Answer, period: str) -> Decimal:
+    """What our metric comes to in *period* that *overview* shows; none is zero."""
+    return sum(
+        (
+            Decimal(line["amount"])
+            for line in overview.value("usage")
+            if line["metricKey"] == METRIC and line["period"] == period
+        ),
+        Decimal(0),
+    )
+
+
+def slices(units: Decimal) -> list[tuple[Decimal, Decimal]]:
+    """How many *units* lie in each tier, and at which price."""
+    lower, found = Decimal(0), []
+    for up_to, price in TIERS:
+        upper = units if up_to is None else min(units, up_to)
+        if upper > lower:
+            found.append((upper - lower, price))
+        lower = upper
+    return found
+
+
+def rated(units: Decimal) -> Decimal:
+    """What *units* cost, computed apart from the server."""
+    return sum((count * price for count, price in slices(units)), Decimal(0)).quantize(Decimal("0.000001"))
+
+
+def tiers_text(units: Decimal) -> str:
+    """The sum of the tiers, written out."""
+    terms = " + ".join(f"{count:f} × {price}" for count, price in slices(units))
+    return f"{terms or '0'} = {rated(units)}"
+
+
+def plain_tiers(units: Decimal) -> str:
+    """The same sum as an explanation writes it."""
+    amounts = [f"{(count * price).normalize():f}" for count, price in slices(units)]
+    return f"{' + '.join(amounts)} = {rated(units).normalize():f}"
+
+
+def _usage_line(run: Answer) -> dict[str, str]:
+    lines = run.value("invoice.lines")
+    (found,) = (line for line in lines if line["kind"] == "usage" and line["metricKey"] == METRIC)
+    return dict(found)
+
+
+def _adds_up(step: str) -> tuple[Check, ...]:
+    """That the lines of a run's invoice add up to its total, and its total leads to the amount due."""
+
+    def invoice(told: Told) -> dict[str, Any]:
+        return dict(told[step].value("invoice"))
+
+    def due(told: Told) -> Decimal:
+        names = {"total": 1, "alreadyDrawn": -1, "creditApplied": -1, "overdraftBilled": 1}
+        names |= {"creditGranted": 1, "rounding": 1}
+        return sum((sign * Decimal(invoice(told)[name]) for name, sign in names.items()), Decimal(0))
+
+    return (
+        Check(
+            "its lines add up to the total",
+            lambda told: Decimal(invoice(told)["total"]),
+            lambda told: sum((Decimal(line["amount"]) for line in invoice(told)["lines"]), Decimal(0)),
+        ),
+        Check("the amount due re-adds", due, lambda told: Decimal(invoice(told)["amountDue"])),
+    )
+
+
+def _price_is_known(told: Told) -> object:
+    answer = told["price"]
+    if answer.status == 409:
+        return answer.value("code") in ("price.already_effective", "price.retroactive")
+    return bool(answer.value("id"))
+
+
 def usage_total(overview: Answer) -> Decimal:
     """The units of our metric in all periods that *overview* shows."""
     return sum(
@@ -461,6 +686,21 @@ def readded(told: Told) -> str:
     before = told["before"].money("wallet.balance")
     earlier = f"{before} + " if before else ""
     return f"{earlier}{CREDIT} − {CHARGE} = {told['wallet'].value('balance')}"
+
+
+def _settled_balance(told: Told) -> Decimal:
+    return told["wallet"].money("balance") - told["run"].money("invoice.creditApplied")
+
+
+def settled(told: Told) -> str:
+    """The wallet's sum after the invoice, written out."""
+    earlier, _, _ = readded(told).partition(" = ")
+    applied = told["run"].value("invoice.creditApplied")
+    return f"{earlier} − {applied} = {told['settled'].value('balance')}"
+
+
+def _readds_settled(told: Told) -> str:
+    return f"it re-adds: {settled(told)}"
 
 
 def _readds(told: Told) -> str:

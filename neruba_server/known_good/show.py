@@ -22,6 +22,7 @@ _PLAIN = re.compile(r'[^"$`\\!]*')
 _TOKENS = re.compile(
     r'(?P<key>"(?:[^"\\]|\\.)*")(?=:)|(?P<string>"(?:[^"\\]|\\.)*")|(?P<other>true|false|null|-?\d[\d.]*)'
 )
+_MOST_TEXT = 4000
 _STYLES = {"key": "cyan", "string": "green", "other": "yellow"}
 
 
@@ -101,7 +102,7 @@ class Page:
         if answer.json is not None:
             self.line(coloured(pretty(answer.json)))
         elif answer.content:
-            self.line(answer.content[:1000].decode("utf-8", "replace"))
+            self.line(answer.content[:_MOST_TEXT].decode("utf-8", "replace").rstrip())
 
 
 def difference(verdict: Verdict) -> str:

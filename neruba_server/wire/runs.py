@@ -63,10 +63,10 @@ class RunRecords:
 @frozen
 class Run(RunRecord):
     """A run with its documents: ``invoice`` is the period's (``null`` where there was nothing to bill),
-    ``documents`` begins with it and goes on with what late usage led to."""
+    ``lateDocuments`` are the supplementary invoices and credit notes that late usage led to."""
 
     invoice: Invoice | None
-    documents: tuple[Invoice, ...]
+    late_documents: tuple[Invoice, ...]
 
     @classmethod
     def of_result(cls, result: RunResult) -> Run:
@@ -74,7 +74,7 @@ class Run(RunRecord):
         return cls(
             **_told(result.run),
             invoice=None if result.invoice is None else Invoice.of(result.invoice),
-            documents=tuple(Invoice.of(each) for each in result.documents),
+            late_documents=tuple(Invoice.of(each) for each in result.documents if each is not result.invoice),
         )
 
 

@@ -78,9 +78,12 @@ def test_demo_shows_the_loop_and_ends_with_the_reconciled_state(tmp_path):
     assert done.stderr == ""
     assert "\x1b" not in done.stdout
     assert time.monotonic() - began < 15
-    last = "\n".join(done.stdout.splitlines()[-6:])
+    last = "\n".join(done.stdout.splitlines()[-7:])
     assert "1250.000000 of api_tokens in 1 event, although it was sent twice" in last
-    assert "100.000000 − 12.500000 = 87.500000 USD" in last
+    assert "number 1, finalized: 11.250000 − 11.250000 from credit = 0.000000 due" in last
+    assert "100.000000 − 12.500000 − 11.250000 = 76.250000 USD" in last
+    assert "it re-adds: 1000.000000 × 0.01 + 250.000000 × 0.005 = 11.250000" in done.stdout
+    assert "10 + 1.25 = 11.25" in done.stdout
     assert "checks" in last
     assert "held" in last
     assert '-H "Idempotency-Key: evt_2026_03_17_001" \\\n' in done.stdout
@@ -133,6 +136,9 @@ def test_verify_holds_again_and_again_and_leaves_everything_as_it_was(neruba, se
         ("overview", lambda answer: attrs.evolve(answer, content=b"<html>")),
         ("events", lambda answer: attrs.evolve(answer, content=b'{"items":[]}')),
         ("accounts", lambda answer: _with(answer, "12.500000", "12.500001")),
+        ("overview", lambda answer: _with(answer, '"amount":"11.250000"', '"amount":"12.500000"')),
+        ("dry-run", lambda answer: _with(answer, '"amount":"11.250000"', '"amount":"11.250001"')),
+        ("dry-run", lambda answer: _with(answer, '"quantity":"1250.000000"', '"quantity":"1.000000"')),
         ("transactions", lambda answer: attrs.evolve(answer, content=b'{"items":[]}')),
         ("logout", lambda answer: _without(answer, "X-Request-Id")),
     ],
