@@ -11,6 +11,7 @@ from importlib.metadata import version
 import rich_click as click
 
 from neruba_server.commands.billing import billing
+from neruba_server.commands.doctor import doctor
 from neruba_server.commands.group import Commands
 from neruba_server.commands.known_good import demo, verify
 from neruba_server.commands.options import example
@@ -34,5 +35,5 @@ def main() -> None:
     """
 
 
-for command in (serve, migrate, openapi, users, billing, reconcile, demo, verify):
+for command in (serve, migrate, doctor, openapi, users, billing, reconcile, demo, verify):
     main.add_command(command)

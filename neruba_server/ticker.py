@@ -1,5 +1,5 @@
-"""What the server does in the background: note when keys were used, let old trail rows go, and where it is
-set to, bill what falls due."""
+"""What the server does in the background: note when keys were used, let old trail rows go, fold usage into
+rollups, and where it is set to, bill what falls due."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ TOUCH_EVERY = timedelta(minutes=1)
 PRUNE_EVERY = timedelta(hours=1)
 TRAIL_KEPT = timedelta(days=30)
 BILL_SECONDS = 60.0
+FOLD_AT_MOST = 5000
 
 
 class Ticker:
@@ -92,6 +93,11 @@ class Ticker:
         self._pruned_at = now
         await self._run(lambda: self._neruba.audit.prune(now - TRAIL_KEPT))
 
+    async def fold(self) -> None:
+        """Fold new usage into rollups, in pieces between which others get their turn."""
+        while await self._run(lambda: self._neruba.usage.fold(at_most=FOLD_AT_MOST)) >= FOLD_AT_MOST:
+            pass
+
     def bill(self) -> None:
         """Finalize what is due, a project at a time, until there is no more of it or the server stops."""
         for ended in self._neruba.billing.run_due():
@@ -116,6 +122,7 @@ class Ticker:
             try:
                 await self.touch()
                 await self.prune()
+                await self.fold()
             except Exception as error:
                 # The database may be gone for a while; what is due stays due.
                 log.warning("background work failed and will be tried again: %s", error)

@@ -32,6 +32,7 @@ from neruba_core.usage.aggregate import Quantity
 from neruba_core.usage.fingerprint import OPERATION
 from neruba_core.usage.groups import grouped
 from neruba_core.usage.model import NewUsage, QuarantinedUsage, UsageEvent, UsageVoid
+from neruba_core.usage.recompute import rollup_faults
 from neruba_core.usage.record import Recorded, Sent, record
 from neruba_core.usage.void import Voided, void
 
@@ -171,6 +172,23 @@ class Usage:
         return self._context.read(
             lambda work: grouped(work, existing(work, project_id), span, metric_key=key, group_by=group_by)
         )
+
+    def fold(self, *, at_most: int = 10_000) -> int:
+        """Fold about *at_most* events into the rollups that make reads fast; how many were folded, 0 when
+        there is nothing left to do. Totals are right whether or not this is ever called; a server does it
+        every second, and any number of processes may."""
+        return self._context.write(lambda work: work.usage.fold(at_most=at_most))
+
+    def refold(self, project_id: str) -> None:
+        """Forget the project's rollups, to be folded anew; needed after a database was restored from a
+        dump, or moved. Raises ``ProjectNotFound``."""
+        self._context.write(lambda work: work.usage.refold(existing(work, project_id).id))
+
+    def rollup_faults(self, project_id: str, *, days: int | None = None) -> Sequence[str]:
+        """Where rollups differ from their raw events, in words; nowhere, if all is well. Looks at whole
+        metrics, and by the hour at *days* days of each, chosen at random, or at all of them. Raises
+        ``ProjectNotFound``."""
+        return self._context.read(lambda work: rollup_faults(work, existing(work, project_id).id, days=days))
 
     def replay_quarantined(self, project_id: str, quarantine_id: str, *, origin: Origin = SYSTEM) -> Given:
         """Try a quarantined event again under its original key. Raises ``QuarantineNotFound``,

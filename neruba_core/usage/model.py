@@ -141,3 +141,27 @@ class ActiveDay:
     project_id: str
     metric_key: str
     day: Instant
+
+
+class HoldKind(StrEnum):
+    """What is held: that an event counts, or that it counts no more."""
+
+    EVENT = "event"
+    VOID = "void"
+
+
+@frozen
+class LateHold:
+    """Late usage whose billing waits for support; unique by (project, usage id, kind).
+
+    Until it is ``replayed``, a held event is left out where its period is billed again, and a held void is
+    passed over; what was ``discarded`` stays so.
+    """
+
+    project_id: str
+    usage_id: str
+    kind: HoldKind
+    metric_key: str
+    timestamp: Instant
+    state: QuarantineState
+    held_at: Instant

@@ -9,6 +9,8 @@ from neruba_core.instants import Instant
 from neruba_core.texts import PropertyValue
 from neruba_core.usage.model import (
     ActiveDay,
+    HoldKind,
+    LateHold,
     QuarantinedUsage,
     QuarantineState,
     Totals,
@@ -59,9 +61,10 @@ class UsageStore(Protocol):
     def totals(self, project_id: str, metric_key: str, start: Instant, end: Instant) -> Totals:
         """``totals_of`` of one."""
 
-    def totals_of(self, wanted: Sequence[Wanted]) -> Sequence[Totals]:
+    def totals_of(self, wanted: Sequence[Wanted], *, raw: bool = False) -> Sequence[Totals]:
         """One for each of *wanted*, exact beyond 64 bits, with few statements for many; rollups serve the
-        whole hours of UTC inside a span, raw events its edges and the tail that is not folded yet."""
+        whole hours of UTC inside a span, raw events its edges and the tail that is not folded yet. *raw*
+        asks for raw events alone, which gives the same or there is a fault in the rollups."""
 
     def distinct_of(self, wanted: Sequence[Wanted], property_name: str) -> Sequence[int]:
         """How many different values the property has, for each of *wanted*; events without it are left
@@ -114,6 +117,18 @@ class UsageStore(Protocol):
         """The waiting rows with any of these idempotency keys, by ascending id."""
 
     def close_quarantined(self, project_id: str, quarantine_id: str, state: QuarantineState) -> bool:
+        """Compare and set: from ``waiting`` to *state*; False if it was not waiting."""
+
+
+    # --- late usage that waits for support ----------------------------------------------------
+
+    def hold(self, holds: Sequence[LateHold]) -> None:
+        """Insert those whose (project, usage id, kind) is free, and leave the others alone."""
+
+    def holds(self, project_ids: Iterable[str]) -> Sequence[LateHold]:
+        """All holds of the projects, closed ones included, by project, usage id and kind."""
+
+    def close_hold(self, project_id: str, usage_id: str, kind: HoldKind, state: QuarantineState) -> bool:
         """Compare and set: from ``waiting`` to *state*; False if it was not waiting."""
 
 

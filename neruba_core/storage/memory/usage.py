@@ -148,7 +148,7 @@ class MemoryUsage:
     def totals(self, project_id: str, metric_key: str, start: Instant, end: Instant) -> Totals:
         return _totals(list(self._between(project_id, metric_key, start, end)))
 
-    def totals_of(self, wanted: Sequence[Wanted]) -> Sequence[Totals]:
+    def totals_of(self, wanted: Sequence[Wanted], *, raw: bool = False) -> Sequence[Totals]:
         return [self.totals(each.project_id, each.metric_key, each.start, each.end) for each in wanted]
 
     def distinct_of(self, wanted: Sequence[Wanted], property_name: str) -> Sequence[int]:

@@ -120,7 +120,7 @@ def _due(words: Words) -> str:
         LEFT JOIN neruba_rollup_marks m ON m.project_id = p.id
     )
     SELECT p.id, {words.number("p.mark")}, {words.number("p.horizon")},
-        (SELECT count(*) FROM (SELECT 1 FROM neruba_usage_events e WHERE {below} LIMIT :at_most) AS some_of_them),
+        (SELECT count(*) FROM (SELECT 1 FROM neruba_usage_events e WHERE {below} LIMIT :at_most) AS few),
         (SELECT {words.number(words.event)} FROM neruba_usage_events e WHERE {below}
             ORDER BY {words.event} LIMIT 1 OFFSET :at_most - 1)
     FROM p

@@ -33,7 +33,7 @@ UNVOIDED = """(NOT w.voided OR NOT EXISTS (
 
 _FOLDED_AND_VOIDED = """
     mark, EXISTS (SELECT 1 FROM neruba_usage_voids v WHERE v.project_id = x.project_id) AS voided
-    FROM {rows} x LEFT JOIN neruba_rollup_marks m ON m.project_id = x.project_id
+    FROM {rows} x LEFT JOIN neruba_rollup_marks m ON m.project_id = x.project_id {unless}
 """
 
 
@@ -107,7 +107,7 @@ def _totals(words: Words) -> str:
         max(r.max_micros) AS most, min(r.min_micros) AS least, max(r.last_at) AS last_at"""
     return f"""
     WITH w AS (
-        SELECT x.*, {_FOLDED_AND_VOIDED.format(rows=wanted)}
+        SELECT x.*, {_FOLDED_AND_VOIDED.format(rows=wanted, unless="AND NOT :raw")}
     ),
     unsettled AS ({unsettled(words)}),
     hours AS (
@@ -168,10 +168,11 @@ def _totals(words: Words) -> str:
 def _active_days(words: Words) -> str:
     days = f"""r.project_id = w.project_id AND r.hours = {DAY}
         AND (r.hour + {DAY}) * {HOUR} > :lower AND r.hour * {HOUR} < :upper"""
+    projects = words.rows("projects", project_id="text")
     within = "e.timestamp >= :lower AND e.timestamp < :upper"
     return f"""
     WITH w AS (
-        SELECT x.project_id, {_FOLDED_AND_VOIDED.format(rows=words.rows("projects", project_id="text"))}
+        SELECT x.project_id, {_FOLDED_AND_VOIDED.format(rows=projects, unless="")}
     ),
     unsettled AS ({unsettled(words)})
     SELECT r.project_id, r.metric_key, r.hour / {DAY} AS day
@@ -204,12 +205,14 @@ _ACTIVE_DAYS = asked(_active_days)
 class SqlTotals(SqlStore):
     """The part of ``UsageStore`` that adds up."""
 
-    def totals_of(self, wanted: Sequence[Wanted]) -> Sequence[Totals]:
+    def totals_of(self, wanted: Sequence[Wanted], *, raw: bool = False) -> Sequence[Totals]:
         totals = [_NOTHING] * len(wanted)
         rows = [(n, *_spans(one)) for n, one in enumerate(wanted)]
         for start in range(0, len(rows), MOST_WANTED):
             given = json.dumps(rows[start : start + MOST_WANTED])
-            for n, count, low, high, most, least, last in self._statements.ask(_TOTALS, wanted=given):
+            for n, count, low, high, most, least, last in self._statements.ask(
+                _TOTALS, wanted=given, raw=raw
+            ):
                 if count:
                     totals[n] = Totals(int(count), int(low) + (int(high) << 32), most, least, last)
         return totals
