@@ -63,6 +63,15 @@ def test_an_upgrade_may_stop_on_the_way(host):
             assert migrations.current(connection) == version
 
 
+def test_versions_are_numbered_by_their_place():
+    """
+    The number in the database and the one in the module's name are the same.
+    """
+    numbers = [int(name[1:5]) for name in migrations._VERSIONS]
+
+    assert numbers == list(range(1, migrations.latest() + 1))
+
+
 def test_a_version_that_nobody_knows_is_refused(host):
     """
     A host that asks for more than this release has would wait for it in vain.

@@ -25,7 +25,8 @@ _VERSIONS = (
     "v0003_ledger",
     "v0004_pricing",
     "v0005_rollups",
-    "v0007_platform",
+    "v0006_late",
+    "v0006_platform",
 )
 
 _TABLE = (
