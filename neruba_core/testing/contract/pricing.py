@@ -156,9 +156,9 @@ class Pricing(Promises):
         A version or an id that is taken fails the unit.
         """
         first = some_price(storage, of)
-        changes: dict[str, Any] = {"version": {"version": 1}, "id": {"id": first.id, "version": 2}}[taken]
+        claims: dict[str, dict[str, Any]] = {"version": {}, "id": {"id": first.id, "version": 2}}
         second = samples.price(
-            first.project_id, **{"metric_key": first.metric_key, "effective_from": later(), **changes}
+            first.project_id, **{"metric_key": first.metric_key, "effective_from": later(), **claims[taken]}
         )
         write(storage, lambda work: work.pricing.add_price(first))
 
