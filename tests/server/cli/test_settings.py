@@ -56,6 +56,9 @@ def test_options_win_over_variables_and_variables_over_the_file(monkeypatch, tmp
         ("NERUBA_ENVIRONMENT", "staging"),
         ("NERUBA_EXPOSE_DOCS", "maybe"),
         ("NERUBA_LOG_FORMAT", "xml"),
+        ("NERUBA_BILLING_RUNS", "sometimes"),
+        ("NERUBA_TEST_CLOCK", "tomorrow"),
+        ("NERUBA_TEST_CLOCK", "2026-03-01T00:00:00"),
         ("NERUBA_ACCESS_TOKEN_MINUTES", "0"),
         ("NERUBA_OPERATORS_ONLY_CREATE_PROJECTS", "2"),
         ("NERUBA_TRUSTED_PROXIES", "10.0.0.0/8,localhost"),
@@ -118,6 +121,26 @@ def test_production_needs_a_pepper_of_its_own(monkeypatch):
 
     monkeypatch.setenv("NERUBA_KEY_PEPPER", PEPPER)
     assert load().production
+
+
+def test_production_takes_the_time_as_it_is(monkeypatch):
+    """
+    A clock that people set is for tests alone.
+    """
+    monkeypatch.setenv("NERUBA_ENVIRONMENT", "production")
+    monkeypatch.setenv("NERUBA_KEY_PEPPER", PEPPER)
+
+    with pytest.raises(BadSetting, match="test-clock"):
+        load(test_clock="2026-03-01T00:00:00Z")
+
+
+def test_a_test_clock_runs_what_falls_due_by_its_moves_alone():
+    """
+    Otherwise billing goes by itself only where it is set to.
+    """
+    assert not load().bills_by_itself
+    assert load(billing_runs="automatic").bills_by_itself
+    assert not load(billing_runs="automatic", test_clock="2026-03-01T01:00:00+01:00").bills_by_itself
 
 
 def test_the_pepper_may_come_from_a_file(monkeypatch, tmp_path):
