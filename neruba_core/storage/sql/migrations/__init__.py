@@ -26,7 +26,7 @@ _VERSIONS = (
     "v0004_pricing",
     "v0005_rollups",
     "v0006_late",
-    "v0006_platform",
+    "v0007_platform",
 )
 
 _TABLE = (

@@ -1,4 +1,4 @@
-"""Version 6: the catalogue's metrics, and the keys of backends that work across projects."""
+"""Version 7: the catalogue's metrics, and the keys of backends that work across projects."""
 
 from __future__ import annotations
 
