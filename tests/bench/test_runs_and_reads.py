@@ -1,0 +1,103 @@
+"""P5: reads take the same time however many events there are; P4: a run beside the bare aggregate."""
+
+from __future__ import annotations
+
+import os
+import statistics
+import time
+from collections.abc import Callable
+from datetime import timedelta
+
+import pytest
+
+from neruba_core.money import MICROS
+from tests.bench.conftest import Database
+from tests.bench.loading import DAYS, METRICS, START, fold, load, settle
+from tests.bench.measure import report
+
+pytestmark = pytest.mark.bench
+
+FULL = os.environ.get("NERUBA_BENCH") == "full"
+SIZES = (1_000, 100_000, 1_000_000, *((10_000_000,) if FULL else ()))
+TAIL = 100
+READS = 60
+P5_CEILING = 1.3
+
+
+def prepared(database: Database, events: int) -> str:
+    """A project with credit, prices, *events* folded events, and a tail that is not folded."""
+    neruba = database.neruba
+    project = neruba.projects.create(name=f"{events} events")
+    neruba.wallets.credit(project.id, amount="1000", description="credit", idempotency_key="credit")
+    for key in METRICS:
+        neruba.metrics.declare(project.id, key=key, aggregation="sum")
+        neruba.prices.create(
+            project.id, metric_key=key, model="unit", unit_amount="0.000002", effective_from=START
+        )
+    load(database, project.id, events)
+    return project.id
+
+
+def tail(database: Database, project_id: str) -> None:
+    """Events that no fold has seen."""
+    database.neruba.usage.record_many(
+        project_id,
+        [
+            {
+                "metric_key": METRICS[number % len(METRICS)],
+                "units": 1,
+                "timestamp": START + timedelta(days=DAYS - 1, seconds=number),
+                "idempotency_key": f"tail_{number}",
+            }
+            for number in range(TAIL)
+        ],
+    )
+
+
+def test_reads_take_as_long_with_many_events_as_with_few(fresh: Callable[[], Database]) -> None:
+    """
+    The overview and the wallet, of projects side by side, by turns.
+    """
+    database = fresh()
+    projects = {events: prepared(database, events) for events in SIZES}
+    fold(database)
+    for project_id in projects.values():
+        tail(database, project_id)
+    settle(database)
+    billing, wallets = database.neruba.billing, database.neruba.wallets
+
+    for name, read in (("overview", billing.overview), ("wallet", wallets.get)):
+        taken: dict[int, list[float]] = {events: [] for events in SIZES}
+        for _ in range(READS):
+            for events, project_id in projects.items():
+                start = time.perf_counter()
+                read(project_id)
+                taken[events].append(time.perf_counter() - start)
+        medians = {events: statistics.median(seconds) for events, seconds in taken.items()}
+        ratios = {events: medians[events] / medians[SIZES[0]] for events in SIZES[1:]}
+        report(
+            f"P5 {database.name} {name}",
+            *(f"{ratio:.2f} at {events:,} events" for events, ratio in ratios.items()),
+            f"{medians[SIZES[0]] * 1000:.2f} ms at {SIZES[0]:,} (ceiling {P5_CEILING})",
+        )
+        assert max(ratios.values()) <= P5_CEILING
+
+
+def test_the_overview_is_right_with_many_events(fresh: Callable[[], Database]) -> None:
+    """
+    What is fast adds up: before, while and after events are folded.
+    """
+    database = fresh()
+    events = 20_000
+    project_id = prepared(database, events)
+    expected = sum(n % 1000 * 1000 for n in range(events))
+
+    def total() -> int:
+        return sum(line.quantity.units_micros for line in database.neruba.billing.overview(project_id).usage)
+
+    assert total() == expected
+    database.neruba.usage.fold(at_most=events // 3)
+    assert total() == expected
+    fold(database)
+    tail(database, project_id)
+    assert total() == expected + TAIL * MICROS
