@@ -12,7 +12,7 @@ from attrs import define, field, frozen
 
 from neruba_core.audit.model import Attempt, Origin, Outcome, Tally
 from neruba_core.audit.store import HasAudit
-from neruba_core.errors import NerubaError
+from neruba_core.errors import KeyReused, NerubaError
 from neruba_core.ids import Ids
 from neruba_core.instants import Instant
 
@@ -51,7 +51,8 @@ class OutcomeNotes:
 
 @frozen
 class Unreadable:
-    """An ingest attempt that never became a command: its body could not be read, or not be valid."""
+    """An ingest attempt that never became a command: its body could not be read, or not be valid, or its
+    key belongs to another request (then it is a conflict)."""
 
     project_id: str
     operation: str
@@ -59,9 +60,14 @@ class Unreadable:
     origin: Origin
     idempotency_key: str | None = None
 
+    @property
+    def outcome(self) -> Outcome:
+        """What the attempt counts as."""
+        return Outcome.CONFLICT if isinstance(self.error, KeyReused) else Outcome.REJECTED
+
 
 def note_unreadable(work: HasAudit, attempts: Sequence[Unreadable], *, at: Instant, ids: Ids) -> None:
-    """Count and keep attempts that could not be read, as rejected."""
+    """Count and keep attempts that never became commands."""
     notes = OutcomeNotes()
     for one in attempts:
         notes.explain(
@@ -70,7 +76,7 @@ def note_unreadable(work: HasAudit, attempts: Sequence[Unreadable], *, at: Insta
                 id=ids.new("att"),
                 at=at,
                 operation=one.operation,
-                outcome=Outcome.REJECTED,
+                outcome=one.outcome,
                 code=one.error.code,
                 message=str(one.error),
                 request_id=one.origin.request_id,

@@ -110,6 +110,7 @@ class Usage:
                 usage_id,
                 reason,
                 at=at,
+                ids=self._context.ids,
                 origin=origin,
                 open_draws=self._opener(work, at),
             )

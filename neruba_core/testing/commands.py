@@ -331,10 +331,12 @@ class Void:
         if usage_id not in project.usage:
             return ["usage.not_found"]
         if usage_id in project.voided:
+            project.count("replayed")
             return ["done"]
         if project.archived:
             return ["project.archived"]
         project.voided.add(usage_id)
+        project.count("accepted")
         return ["done"]
 
 

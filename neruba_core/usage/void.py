@@ -12,17 +12,23 @@ from typing import Protocol
 from attrs import frozen
 
 from neruba_core import texts
-from neruba_core.audit.model import Origin
+from neruba_core.audit.model import Origin, Outcome
+from neruba_core.audit.outcomes import OutcomeNotes
+from neruba_core.audit.store import HasAudit
 from neruba_core.errors import ProjectArchived, ProjectNotFound, UsageNotFound
+from neruba_core.ids import Ids
 from neruba_core.instants import Instant
 from neruba_core.metering.model import Metric
 from neruba_core.metering.store import HasMetering
 from neruba_core.tenancy.store import HasTenancy
-from neruba_core.usage.model import UsageEvent, UsageVoid
+from neruba_core.usage.held import Held, hold_of
+from neruba_core.usage.model import HoldKind, UsageEvent, UsageVoid
 from neruba_core.usage.store import HasUsage
 
+OPERATION = "voidUsage"
 
-class VoidingWork(HasTenancy, HasMetering, HasUsage, Protocol):
+
+class VoidingWork(HasTenancy, HasMetering, HasUsage, HasAudit, Protocol):
     """What voiding needs of a unit of work."""
 
 
@@ -50,10 +56,11 @@ def void(
     reason: str,
     *,
     at: Instant,
+    ids: Ids,
     origin: Origin,
     open_draws: Callable[[Iterable[str]], Undraws],
 ) -> Voided:
-    """Void the event once; again gives the first void.
+    """Void the event once; again gives the first void. Either is counted as an ingest attempt.
 
     *open_draws* is called where the project has prepaid usage: what the event has drawn goes back.
 
@@ -70,12 +77,25 @@ def void(
     earlier = work.usage.voids(project_id, [usage_id]).get(usage_id)
     if earlier is None and project.archived_at is not None:
         raise ProjectArchived(project_id)
+    first = False
     if earlier is None:
         new = UsageVoid(project_id, usage_id, clean_reason, at, origin.actor)
         earlier = work.usage.add_void(new)
         if earlier is None:
+            earlier, first = new, True
             if draws is not None:
                 draws.undo(event, work.metering.metrics([project_id])[project_id][event.metric_key], origin)
                 draws.write()
-            return Voided(event, new, first=True)
-    return Voided(event, earlier, first=False)
+            if project.is_late(event.timestamp) and project.holds_late:
+                _hold(work, event, at)
+    notes = OutcomeNotes()
+    notes.count(project_id, Outcome.ACCEPTED if first else Outcome.REPLAYED)
+    notes.write(work, ids)
+    return Voided(event, earlier, first)
+
+
+def _hold(work: VoidingWork, event: UsageEvent, at: Instant) -> None:
+    """Let the void wait for support, unless the event is held itself and does not count anyway."""
+    held = Held.of(work.usage.holds([event.project_id]))
+    if held.counts(event, voided=False):
+        work.usage.hold([hold_of(event, HoldKind.VOID, at)])

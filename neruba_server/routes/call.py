@@ -246,20 +246,29 @@ class Call:
         key = None
         with suppress(NerubaError):
             key = self.optional_key()
-        await self.submit(Unreadable(self.project, operation, error, self.origin, key))
-        self.outcome = Outcome.REJECTED
+        unreadable = Unreadable(self.project, operation, error, self.origin, key)
+        await self.submit(unreadable)
+        self.outcome = unreadable.outcome
         return error
 
-    async def once(self, body: Any, act: Callable[[Neruba], Answer], *, founds: bool = False) -> web.Response:
+    async def once(
+        self,
+        body: Any,
+        act: Callable[[Neruba], Answer],
+        *,
+        founds: bool = False,
+        counts: bool = False,
+    ) -> web.Response:
         """Do *act* in one unit of work with its trail row, at most once if there is a key.
 
         The row is the project's, or with *founds* that of the project which the answer shows; what
-        concerns no project leaves none.
+        concerns no project leaves none. With *counts*, *act* is an ingest attempt that counts itself, and
+        its replays are counted here.
         """
         key = self.optional_key()
         canonical = converter.canonical(body)
         given = await self._patiently(
-            lambda neruba: neruba.unit(lambda bound: self._once(bound, key, canonical, act, founds))
+            lambda neruba: neruba.unit(lambda bound: self._once(bound, key, canonical, act, founds, counts))
         )
         self.noted = True
         status, content = _told(given.body)
@@ -312,6 +321,7 @@ class Call:
         body: dict[str, Any],
         act: Callable[[Neruba], Answer],
         founds: bool,
+        counts: bool,
     ) -> Given:
         given = bound.once(
             lambda inner: act(inner).made(),
@@ -322,6 +332,8 @@ class Call:
             idempotency_key=key,
             request_id=self.request_id,
         )
+        if counts and given.replayed:
+            bound.audit.count_replay(self.project)
         status, content = _told(given.body)
         project_id = orjson.loads(content)["id"] if founds else self.tenant
         if project_id is not None:

@@ -12,9 +12,10 @@ from neruba_core.audit.model import Origin
 from neruba_core.audit.outcomes import Unreadable
 from neruba_core.charges.charge import OPERATION as CHARGE
 from neruba_core.charges.charge import charge_order
-from neruba_core.errors import NerubaError
+from neruba_core.errors import NerubaError, StorageError, UsageNotFound
 from neruba_core.usage.fingerprint import OPERATION as USAGE
 from neruba_core.usage.record import Sent
+from neruba_core.usage.void import OPERATION as VOID
 from neruba_server import present
 from neruba_server.limits import (
     JSON,
@@ -70,14 +71,19 @@ async def usage_batch(call: Call) -> web.Response:
 
 
 async def void(call: Call) -> web.Response:
-    sent = await call.read(wire.Reason)
     usage_id = call.path("usageId")
 
     def act(bound: Neruba) -> Answer:
         voided = bound.usage.void(call.project, usage_id, reason=sent.reason, origin=call.origin)
         return Answer(wire.Void.of(voided), 201 if voided.first else 200, subject_id=usage_id)
 
-    return await call.once(sent, act)
+    try:
+        sent = await call.read(wire.Reason)
+        return await call.once(sent, act, counts=True)
+    except (UsageNotFound, StorageError):
+        raise
+    except NerubaError as error:
+        raise await call.counted(VOID, error) from None
 
 
 def _events(body: bytes, project_id: str, origin: Origin) -> Sequence[Sent | Unreadable]:

@@ -168,6 +168,36 @@ async def test_a_voided_event_is_replayed_unchanged_and_says_so(world: World):
     assert "Neruba-Voided-At" not in first.headers
 
 
+async def test_a_void_is_an_ingest_attempt_and_counted(world: World):
+    """
+    Done, done again, replayed, sent with another body, unreadable; what is not there is not counted.
+    """
+    one = world.one
+    path = f"/ingest/usage/{one.ids['usageId']}/void"
+    before = await outcomes(world)
+    for body, key, expected in [
+        ({"reason": "wrong"}, "v1", 201),
+        ({"reason": "wrong"}, "v1", 201),
+        ({"reason": "other"}, "v1", 422),
+        ({"reason": "wrong"}, None, 200),
+        ({"reason": ""}, None, 422),
+    ]:
+        headers = {} if key is None else {"Idempotency-Key": key}
+        answer = await world.ask("POST", path, one.usage_key, json=body, headers=headers)
+        assert answer.status == expected, answer.text
+    missing = await world.ask("POST", "/ingest/usage/use_none/void", one.usage_key, json={"reason": "wrong"})
+    assert missing.status == 404
+    after = await outcomes(world)
+    gained = {name: after[name] - before[name] for name in after if after[name] != before[name]}
+    assert gained == {"accepted": 1, "replayed": 2, "conflict": 1, "rejected": 1}
+
+
+async def outcomes(world: World) -> dict[str, int]:
+    overview = await world.ask("GET", f"/projects/{world.one.id}/billing/overview", world.one.owner)
+    counts: dict[str, int] = overview.json["ingest"]
+    return counts
+
+
 async def test_a_void_is_replayed_with_the_status_it_had(world: World):
     """
     Under its own key each call gets its own answer again.

@@ -39,6 +39,7 @@ class SqlStorage:
         if isinstance(url_or_engine, Engine) and engines.file_of(url_or_engine.url) is not None:
             url_or_engine = url_or_engine.url
         self._own = not isinstance(url_or_engine, Engine)
+        self._closed = False
         self._engine: Engine = (
             engines.shared(url_or_engine)
             if isinstance(url_or_engine, Engine)
@@ -125,7 +126,8 @@ class SqlStorage:
             self._commit(connection)
 
     def close(self) -> None:
-        """Give back connections; safe to call twice."""
+        """Give back connections; safe to call twice. Units that are still open give theirs back as they end."""
+        self._closed = True
         if self._own:
             self._engine.dispose()
 
@@ -142,6 +144,9 @@ class SqlStorage:
         try:
             yield connection
         finally:
+            if self._closed and self._own:
+                # The pool that it would go back to is gone.
+                self._discard(connection)
             with suppress(exc.SQLAlchemyError):
                 connection.close()
 

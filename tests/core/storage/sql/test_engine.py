@@ -102,3 +102,16 @@ def test_a_hosts_engine_with_another_driver_is_refused(driver):
     with pytest.raises(ValueError, match=f"{driver} is not supported"):
         SqlStorage(host)
     host.dispose()
+
+
+def test_a_unit_that_outlives_its_store_leaves_no_connection_open(postgres_url):
+    """
+    A thread may still be at work when a server closes; what it then gives back, nobody would ever close.
+    """
+    storage = SqlStorage(postgres_url)
+    with storage.snapshot() as work:
+        driver = work._statements.connection.connection.driver_connection
+        storage.close()
+
+    assert driver.closed
+    storage.close()
