@@ -29,9 +29,12 @@ from neruba_core.subscriptions.fees import planned_prices
 from neruba_core.subscriptions.model import Plan, SubscriptionDecision
 from neruba_core.subscriptions.store import HasSubscriptions
 from neruba_core.tenancy.model import BillingMode, LateUsagePolicy, Project
-from neruba_core.usage.aggregate import quantities
+from neruba_core.usage.aggregate import Quantity, quantities
+from neruba_core.usage.held import Held, quantity_without
+from neruba_core.usage.model import LateHold, QuarantineState
 from neruba_core.usage.store import HasUsage
 
+_LAST_OF_DAY = periods.DAY - periods.MICROSECOND
 _ADDITIVE = {Aggregation.SUM, Aggregation.COUNT}
 
 
@@ -106,11 +109,12 @@ class SliceUsage:
 
 @frozen
 class Asked:
-    """The usage of some metrics of a project in a period."""
+    """The usage of some metrics of a project in a period, without what is *held*."""
 
     prices: PriceList
     span: Period
     metric_keys: frozenset[str]
+    held: Held = field(factory=Held)
 
 
 def price_lists(work: PricedWork, projects: Mapping[str, Project]) -> dict[str, PriceList]:
@@ -146,11 +150,19 @@ def usage_of(work: PricedWork, asked: Sequence[Asked]) -> list[tuple[SliceUsage,
     drawn = _drawn(work, asked)
     return [
         tuple(
-            SliceUsage(metric, piece, quantity.units_micros, quantity.events, _within(drawn, metric, piece))
-            for (metric, piece), quantity in zip(cut, found, strict=False)
+            _slice_usage(work, piece, quantity, _within(drawn, quantity.metric, piece), each.held)
+            for (_, piece), quantity in zip(cut, found, strict=False)
         )
-        for cut in pieces
+        for each, cut in zip(asked, pieces, strict=True)
     ]
+
+
+def _slice_usage(
+    work: PricedWork, piece: Slice, quantity: Quantity, drawn_micros: int, held: Held
+) -> SliceUsage:
+    if held.touches(quantity.metric.key, piece.span):
+        quantity = quantity_without(work, quantity.metric, piece.span, held)
+    return SliceUsage(quantity.metric, piece, quantity.units_micros, quantity.events, drawn_micros)
 
 
 _Drawn: TypeAlias = dict[tuple[str, str], list[tuple[Instant, int]]]
@@ -318,6 +330,7 @@ class _Reading:
     usage: tuple[SliceUsage, ...] = ()
     charged: list[Charged] = field(factory=list)
     late: list[_Late] = field(factory=list)
+    held: Held = field(factory=Held)
 
     @property
     def project(self) -> Project:
@@ -398,7 +411,7 @@ def _read_usage(work: RunWork, readings: Sequence[_Reading]) -> None:
             asked.append(Asked(reading.prices, reading.period.span, frozenset(reading.metric_keys)))
             takers.append(reading)
         for late in reading.late:
-            asked.append(Asked(reading.prices, late.period.span, frozenset(late.metric_keys)))
+            asked.append(Asked(reading.prices, late.period.span, frozenset(late.metric_keys), reading.held))
             takers.append(late)
     for taker, usage in zip(takers, usage_of(work, asked), strict=True):
         taker.usage = usage
@@ -436,6 +449,7 @@ def _read_late(work: RunWork, readings: Sequence[_Reading]) -> None:
         elif reading.previous is not None:
             _note_changed(work, reading)
     _note_before_the_first(work, readings)
+    _note_held(work, readings)
     for reading in readings:
         _read_issued(work, reading)
 
@@ -444,7 +458,7 @@ def _note_changed(work: RunWork, reading: _Reading) -> None:
     assert reading.previous is not None
     start = reading.period.span.start
     for day in work.usage.changed_days(reading.project.id, since=reading.previous.cutoff, before=start):
-        _note(reading, day.metric_key, day.day)
+        _note(reading, day.metric_key, day.day, day.day + _LAST_OF_DAY)
 
 
 def _note_before_the_first(work: RunWork, readings: Sequence[_Reading]) -> None:
@@ -455,7 +469,7 @@ def _note_before_the_first(work: RunWork, readings: Sequence[_Reading]) -> None:
     for first, group in sorted(firsts.items(), key=lambda item: item[0]):
         by_id = {reading.project.id: reading for reading in group}
         for day in work.usage.active_days(sorted(by_id), end=first):
-            _note(by_id[day.project_id], day.metric_key, day.day)
+            _note(by_id[day.project_id], day.metric_key, day.day, day.day + _LAST_OF_DAY)
 
 
 def _first_invoiced(work: RunWork, readings: Sequence[_Reading]) -> list[Instant]:
@@ -471,10 +485,23 @@ def _first_invoiced(work: RunWork, readings: Sequence[_Reading]) -> list[Instant
     return [found[reading.project.id] for reading in readings]
 
 
-def _note(reading: _Reading, metric_key: str, day: Instant) -> None:
-    """Add the metric to the closed periods that the UTC *day* has a part in."""
-    end = min(day + periods.DAY, reading.period.span.start)
-    for period in periods.covering(reading.project, reading.stored, day, end):
+def _note_held(work: RunWork, readings: Sequence[_Reading]) -> None:
+    """What support has let go was recorded long ago: its days are looked at again."""
+    by_id = {each.project.id: each for each in readings if each.project.invoiced_until is not None}
+    holds: dict[str, list[LateHold]] = {}
+    for hold in work.usage.holds(sorted(by_id)) if by_id else ():
+        holds.setdefault(hold.project_id, []).append(hold)
+        reading = by_id[hold.project_id]
+        if hold.state is QuarantineState.REPLAYED and reading.previous is not None and not reading.closed:
+            _note(reading, hold.metric_key, hold.timestamp, hold.timestamp)
+    for project_id, found in holds.items():
+        by_id[project_id].held = Held.of(found)
+
+
+def _note(reading: _Reading, metric_key: str, first: Instant, last: Instant) -> None:
+    """Add the metric to the closed periods between two moments, both included."""
+    end = min(last + periods.MICROSECOND, reading.period.span.start)
+    for period in periods.covering(reading.project, reading.stored, first, end):
         if not is_closed(reading.project, reading.stored, period):
             continue
         late = next((each for each in reading.late if each.period == period), None)

@@ -20,7 +20,7 @@ from neruba_core.tenancy.model import Project
 
 DAY = timedelta(days=1)
 _HALF = 15 * DAY
-_MICROSECOND = timedelta(microseconds=1)
+MICROSECOND = timedelta(microseconds=1)
 
 
 def containing(project: Project, stored: Sequence[BillingPeriod], moment: Instant) -> BillingPeriod:
@@ -62,7 +62,7 @@ def covering(
     if start >= end:
         return []
     if stored and start < stored[0].span.start:
-        period = containing(project, stored, min(end - _MICROSECOND, stored[0].span.start))
+        period = containing(project, stored, min(end - MICROSECOND, stored[0].span.start))
         earlier = [period]
         while earlier[-1].span.start > start:
             earlier.append(_before(project, earlier[-1].span.start))

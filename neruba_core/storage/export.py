@@ -35,6 +35,7 @@ KEYS: Mapping[str, Callable[[Any], Any]] = {
     "usage_events": attrgetter("id"),
     "usage_voids": attrgetter("usage_id"),
     "quarantined": attrgetter("id"),
+    "late_holds": attrgetter("usage_id", "kind"),
     "heads": attrgetter("project_id"),
     "accounts": attrgetter("name"),
     "transactions": attrgetter("version"),
@@ -47,6 +48,9 @@ KEYS: Mapping[str, Callable[[Any], Any]] = {
     "pdfs": attrgetter("invoice_id"),
     "periods": attrgetter("name"),
     "runs": attrgetter("id"),
+    "webhook_endpoints": attrgetter("id"),
+    "messages": attrgetter("id"),
+    "deliveries": attrgetter("id"),
     "answers": attrgetter("operation", "idempotency_key"),
     "changes": attrgetter("id"),
 }

@@ -84,6 +84,15 @@ class Project:
             terms.billing_mode is BillingMode.PREPAID for terms in self.earlier_terms
         )
 
+    @property
+    def holds_late(self) -> bool:
+        """Whether late usage waits for support."""
+        return self.late_usage_policy is LateUsagePolicy.QUARANTINE and self.invoiced_until is not None
+
+    def is_late(self, moment: Instant) -> bool:
+        """Whether the period of what happened at *moment* has been invoiced."""
+        return self.invoiced_until is not None and moment < self.invoiced_until
+
     def billing_mode_at(self, moment: Instant) -> BillingMode:
         """The billing mode in force at *moment*."""
         for terms in self.earlier_terms:

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from attrs import field, frozen
 
-from neruba_core.instants import Period
+from neruba_core.instants import Instant, Period
 from neruba_core.metering.model import Aggregation, Metric
 from neruba_core.money import MICROS
 from neruba_core.usage.aggregate import Quantity, aggregate, unique_property
@@ -44,6 +44,13 @@ class Held:
         """Whether the event counts in what is billed."""
         kinds = self._kinds.get(event.id, set())
         return HoldKind.EVENT not in kinds and (not voided or HoldKind.VOID in kinds)
+
+
+def hold_of(event: UsageEvent, kind: HoldKind, at: Instant) -> LateHold:
+    """What lets *event*, or its void, wait for support from now on."""
+    return LateHold(
+        event.project_id, event.id, kind, event.metric_key, event.timestamp, QuarantineState.WAITING, at
+    )
 
 
 def quantity_without(work: HasUsage, metric: Metric, span: Period, held: Held) -> Quantity:

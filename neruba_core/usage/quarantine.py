@@ -1,7 +1,10 @@
-"""What support does with usage that a strict project could not place.
+"""What support does with usage that a strict project could not place, or that came too late.
 
 A replay sends the event again under its original key and event id, so it can double nothing: if the
 sender has meanwhile resent it with success, the waiting row turns out to be superseded.
+
+Late usage that is held back is recorded already and has the id of its event: a replay lets it be billed, and
+what is discarded never is.
 """
 
 from __future__ import annotations
@@ -13,7 +16,7 @@ from neruba_core.idempotency.outcomes import Accepted, Deduplicated, Quarantined
 from neruba_core.ids import Ids
 from neruba_core.instants import Instant
 from neruba_core.tenancy.projects import writable
-from neruba_core.usage.model import QuarantinedUsage, QuarantineState
+from neruba_core.usage.model import HoldKind, NewUsage, QuarantinedUsage, QuarantineState, UsageEvent
 from neruba_core.usage.record import OpenDraws, Recorded, RecordingWork, Sent, record
 
 
@@ -31,6 +34,10 @@ def replay(
 
     Raises ``QuarantineNotFound``, ``QuarantineClosed``, or ``StillQuarantined`` where the fault remains.
     """
+    held = _held(work, project_id, quarantine_id)
+    if held is not None:
+        _close_holds(work, held, QuarantineState.REPLAYED, at=at, ids=ids, origin=origin)
+        return Accepted(held)
     waiting = _waiting(work, project_id, quarantine_id)
     sent = Sent(project_id, waiting.event, origin)
     (outcome,) = record(work, [sent], at=at, ids=ids, open_draws=open_draws, supersede=False)
@@ -51,6 +58,10 @@ def discard(
     Raises ``ProjectNotFound``, ``ProjectArchived``, ``QuarantineNotFound`` or ``QuarantineClosed``.
     """
     writable(work, project_id)
+    held = _held(work, project_id, quarantine_id)
+    if held is not None:
+        _close_holds(work, held, QuarantineState.DISCARDED, at=at, ids=ids, origin=origin)
+        return _dropped(held)
     waiting = _waiting(work, project_id, quarantine_id)
     _close(work, waiting, QuarantineState.DISCARDED, at=at, ids=ids, origin=origin)
     return waiting
@@ -85,4 +96,60 @@ def _close(
         at=at,
         ids=ids,
         origin=origin,
+    )
+
+
+# --- late usage that waits for support --------------------------------------------------------
+
+
+def _held(work: RecordingWork, project_id: str, usage_id: str) -> UsageEvent | None:
+    """The event of this id, if it was ever held."""
+    if any(hold.usage_id == usage_id for hold in work.usage.holds([project_id])):
+        return work.usage.event(project_id, usage_id)
+    return None
+
+
+def _close_holds(
+    work: RecordingWork,
+    event: UsageEvent,
+    state: QuarantineState,
+    *,
+    at: Instant,
+    ids: Ids,
+    origin: Origin,
+) -> None:
+    kinds = [kind for kind in HoldKind if work.usage.close_hold(event.project_id, event.id, kind, state)]
+    if not kinds:
+        raise QuarantineClosed(event.id, "closed")
+    note_change(
+        work,
+        event.project_id,
+        f"late_usage.{state.value}",
+        event.id,
+        {"held": [kind.value for kind in kinds], "metricKey": event.metric_key},
+        at=at,
+        ids=ids,
+        origin=origin,
+    )
+
+
+def _dropped(event: UsageEvent) -> QuarantinedUsage:
+    """A held event that was given up, as what was quarantined is shown."""
+    return QuarantinedUsage(
+        project_id=event.project_id,
+        id=event.id,
+        event=NewUsage(
+            event.metric_key,
+            event.units_micros,
+            event.timestamp,
+            event.idempotency_key,
+            event.event_id,
+            event.properties,
+        ),
+        fingerprint=event.fingerprint,
+        reason="late: its period was invoiced when it arrived",
+        state=QuarantineState.DISCARDED,
+        received_at=event.received_at,
+        actor=event.actor,
+        request_id=event.request_id,
     )

@@ -47,7 +47,8 @@ from neruba_core.tenancy.model import MetricPolicy, Project
 from neruba_core.tenancy.store import HasTenancy
 from neruba_core.usage.answer import render
 from neruba_core.usage.fingerprint import OPERATION, content, same_content, usage_fingerprint
-from neruba_core.usage.model import NewUsage, QuarantinedUsage, QuarantineState, UsageEvent
+from neruba_core.usage.held import hold_of
+from neruba_core.usage.model import HoldKind, NewUsage, QuarantinedUsage, QuarantineState, UsageEvent
 from neruba_core.usage.store import HasUsage
 
 AHEAD = timedelta(minutes=5)
@@ -121,6 +122,7 @@ def record(
         recording.draws.write()
     if supersede:
         recording.supersede(outcomes)
+    recording.hold_late(outcomes)
     recording.notes.write(work, ids)
     return [outcomes[index] for index in range(len(sent))]
 
@@ -242,6 +244,20 @@ class _Recording:
                 prior.add(outcome.value)
             outcomes[index] = outcome
             self._note(one, outcome)
+
+    def hold_late(self, outcomes: Mapping[int, Recorded]) -> None:
+        """Let late usage wait for support, where the project wants that."""
+        if not any(project.holds_late for project in self.projects.values()):
+            return
+        holds = [
+            hold_of(outcome.value, HoldKind.EVENT, self.at)
+            for outcome in outcomes.values()
+            if isinstance(outcome, Accepted)
+            and outcome.value.late
+            and self.projects[outcome.value.project_id].holds_late
+        ]
+        if holds:
+            self.work.usage.hold(holds)
 
     def supersede(self, outcomes: Mapping[int, Recorded]) -> None:
         """Close what waits in the quarantine of a strict project under a key that is now recorded."""

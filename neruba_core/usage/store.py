@@ -119,7 +119,6 @@ class UsageStore(Protocol):
     def close_quarantined(self, project_id: str, quarantine_id: str, state: QuarantineState) -> bool:
         """Compare and set: from ``waiting`` to *state*; False if it was not waiting."""
 
-
     # --- late usage that waits for support ----------------------------------------------------
 
     def hold(self, holds: Sequence[LateHold]) -> None:

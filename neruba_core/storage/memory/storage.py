@@ -23,6 +23,7 @@ from neruba_core.storage.memory.identity import IdentityTables, MemoryIdentity
 from neruba_core.storage.memory.invoices import InvoiceTables, MemoryInvoices
 from neruba_core.storage.memory.ledger import LedgerTables, MemoryLedger
 from neruba_core.storage.memory.metering import MemoryMetering, MeteringTables
+from neruba_core.storage.memory.outbox import MemoryOutbox, OutboxTables
 from neruba_core.storage.memory.pricing import MemoryPricing, PricingTables
 from neruba_core.storage.memory.schedule import MemorySchedule, ScheduleTables
 from neruba_core.storage.memory.subscriptions import MemorySubscriptions, SubscriptionTables
@@ -49,6 +50,7 @@ class Tables:
     subscriptions: SubscriptionTables = field(factory=SubscriptionTables)
     invoices: InvoiceTables = field(factory=InvoiceTables)
     billing: BillingTables = field(factory=BillingTables)
+    outbox: OutboxTables = field(factory=OutboxTables)
     schedule: ScheduleTables = field(factory=ScheduleTables)
 
 
@@ -85,6 +87,7 @@ class MemoryUnit:
         self.subscriptions = MemorySubscriptions(tables.subscriptions, undo)
         self.invoices = MemoryInvoices(tables.invoices, undo, self.ledger)
         self.billing = MemoryBilling(tables.billing, undo, self.ledger)
+        self.outbox = MemoryOutbox(tables.outbox, undo)
         self.schedule = MemorySchedule(tables.schedule, undo)
 
     @contextmanager
@@ -108,6 +111,7 @@ class MemoryUnit:
             ("usage_events", tables.usage.events.ascending(project_id)),
             ("usage_voids", tables.usage.voids.ascending(project_id)),
             ("quarantined", tables.usage.quarantined.ascending(project_id)),
+            ("late_holds", tables.usage.holds.ascending(project_id)),
             ("heads", () if head is None else (head,)),
             ("accounts", self.ledger.held(project_id)),
             ("transactions", tables.ledger.transactions.ascending(project_id)),
@@ -120,6 +124,9 @@ class MemoryUnit:
             ("pdfs", tables.invoices.pdfs.ascending(project_id)),
             ("periods", tables.billing.periods.ascending(project_id)),
             ("runs", tables.billing.runs.ascending(project_id)),
+            ("webhook_endpoints", tables.outbox.endpoints.ascending(project_id)),
+            ("messages", tables.outbox.messages.ascending(project_id)),
+            ("deliveries", tables.outbox.deliveries.ascending(project_id)),
             ("answers", tables.idempotency.answers.ascending(project_id)),
             ("changes", tables.audit.changes.ascending(project_id)),
         ]
@@ -131,7 +138,7 @@ class MemoryUnit:
         """Make sure that nobody goes on with a unit that is over."""
         self.identity = self.tenancy = self.access = self.audit = self.idempotency = _ENDED
         self.metering = self.usage = self.ledger = self.wallets = self.pricing = _ENDED
-        self.subscriptions = self.invoices = self.billing = self.schedule = _ENDED
+        self.subscriptions = self.invoices = self.billing = self.outbox = self.schedule = _ENDED
 
 
 class MemoryStorage:

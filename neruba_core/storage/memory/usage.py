@@ -19,6 +19,8 @@ from neruba_core.storage.memory.tables import EVERYONE, Table, Undo
 from neruba_core.texts import PropertyValue
 from neruba_core.usage.model import (
     ActiveDay,
+    HoldKind,
+    LateHold,
     QuarantinedUsage,
     QuarantineState,
     Totals,
@@ -54,6 +56,7 @@ class UsageTables:
     quarantined: Table[str, QuarantinedUsage] = field(factory=Table)
     by_fingerprint: dict[tuple[str, str, bytes], str] = field(factory=dict)
     quarantined_with_key: dict[tuple[str, str], list[str]] = field(factory=dict)
+    holds: Table[tuple[str, str], LateHold] = field(factory=Table)
 
 
 @define(eq=False)
@@ -279,6 +282,26 @@ class MemoryUsage:
         if row is None or row.state is not QuarantineState.WAITING:
             return False
         self._tables.quarantined.replace(self._undo, project_id, quarantine_id, evolve(row, state=state))
+        return True
+
+    # --- late usage that waits for support ----------------------------------------------------
+
+    def hold(self, holds: Sequence[LateHold]) -> None:
+        for hold in holds:
+            key = (hold.usage_id, hold.kind.value)
+            if self._tables.holds.get(hold.project_id, key) is None:
+                self._tables.holds.add(self._undo, hold.project_id, key, hold)
+
+    def holds(self, project_ids: Iterable[str]) -> Sequence[LateHold]:
+        ordered = sorted(set(project_ids))
+        return tuple(hold for each in ordered for hold in self._tables.holds.ascending(each))
+
+    def close_hold(self, project_id: str, usage_id: str, kind: HoldKind, state: QuarantineState) -> bool:
+        key = (usage_id, kind.value)
+        hold = self._tables.holds.get(project_id, key)
+        if hold is None or hold.state is not QuarantineState.WAITING:
+            return False
+        self._tables.holds.replace(self._undo, project_id, key, evolve(hold, state=state))
         return True
 
 

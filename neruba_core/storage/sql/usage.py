@@ -20,6 +20,7 @@ from neruba_core.storage.sql.codec import (
     micros_or_none,
 )
 from neruba_core.storage.sql.events import EVENTS, VOIDS
+from neruba_core.storage.sql.holds import SqlHolds
 from neruba_core.storage.sql.quarantine import SqlQuarantine
 from neruba_core.storage.sql.queries import Query, each, given
 from neruba_core.storage.sql.rollups import ADD_VOID, SqlRollups
@@ -47,7 +48,7 @@ _BY_EVENT = itemgetter(0, 5)
 
 
 @frozen
-class SqlUsage(SqlTotals, SqlValues, SqlRollups, SqlQuarantine):
+class SqlUsage(SqlTotals, SqlValues, SqlRollups, SqlQuarantine, SqlHolds):
     """``UsageStore`` within one unit."""
 
     def insert(self, events: Sequence[UsageEvent]) -> set[str] | None:
@@ -136,6 +137,7 @@ class SqlUsage(SqlTotals, SqlValues, SqlRollups, SqlQuarantine):
         for row in self._statements.ask(_ALL_VOIDS, project_id=project_id):
             yield "usage_voids", _void(row)
         yield from self._export_quarantine(project_id)
+        yield from (("late_holds", hold) for hold in self.holds([project_id]))
 
 
 def _event(row: Any) -> UsageEvent:

@@ -17,7 +17,8 @@ from neruba_core.testing.contract.samples import (
 )
 from neruba_core.testing.contract.units import read, together, write
 from neruba_core.testing.contract.usage import ODD_PROPERTIES
-from neruba_core.usage.model import QuarantinedUsage, QuarantineState
+from neruba_core.usage.held import hold_of
+from neruba_core.usage.model import HoldKind, QuarantinedUsage, QuarantineState
 
 
 class Quarantine(Promises):
@@ -147,3 +148,31 @@ class Quarantine(Promises):
         assert closed.count(True) == 1
         assert found is not None
         assert found.state is states[closed.index(True)]
+
+    def test_late_usage_is_held_once_and_let_go_once(self, storage: Storage) -> None:
+        """
+        What is held already stays as it is; of two who close it, one does.
+        """
+        project_id, other = tenant(storage), tenant(storage)
+        event = samples.usage_event(project_id)
+        foreign = samples.usage_event(other)
+        held = [hold_of(event, kind, later(micros=1)) for kind in HoldKind]
+        with storage.work() as work:
+            work.usage.insert([event, foreign])
+            work.usage.hold([held[1], held[0], hold_of(foreign, HoldKind.EVENT, later())])
+            work.usage.hold([evolve(held[0], held_at=later(seconds=9))])
+            work.usage.hold([])
+
+        with storage.work() as work:
+            dropped = QuarantineState.DISCARDED
+            closed = work.usage.close_hold(project_id, event.id, HoldKind.VOID, dropped)
+            again = work.usage.close_hold(project_id, event.id, HoldKind.VOID, QuarantineState.REPLAYED)
+            unknown = work.usage.close_hold(project_id, "use_none", HoldKind.EVENT, dropped)
+
+        with storage.snapshot() as work:
+            ours = list(work.usage.holds([project_id]))
+            both = work.usage.holds([other, project_id])
+            assert list(work.usage.holds([])) == []
+        assert (closed, again, unknown) == (True, False, False)
+        assert ours == [held[0], evolve(held[1], state=QuarantineState.DISCARDED)]
+        assert {hold.project_id for hold in both} == {project_id, other}

@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from neruba_core import money
+from neruba_core.errors import QuarantineClosed
 from neruba_core.invoices.model import InvoiceKind, InvoiceState
 from neruba_core.pricing.model import Tier
 from neruba_core.testing.builders import rehearsal
@@ -261,3 +262,94 @@ def test_in_the_end_everything_is_billed_once(events, policy):
         worth = units * 2 if units <= 20_000_000 else units
         assert billed.get(f"2026-{place + 3:02d}", 0) == worth, month
     assert acme.sweep.faults == ()
+
+
+# --- kept for support -------------------------------------------------------------------------
+
+
+@pytest.fixture
+def careful(billed):
+    """March has been billed, and what comes late waits for support."""
+    billed.set(late_usage_policy="quarantine")
+    return billed
+
+
+def april(acme, *steps):
+    """April's adjustments, once the steps were taken."""
+    for step in steps:
+        step()
+    acme.use("1", APRIL)
+    acme.at(MAY + GRACE)
+    return lines(acme.bill("2026-04"))[1:]
+
+
+def test_late_usage_waits_until_support_lets_it_go(careful):
+    """
+    It is accepted and its key bound, but billed only then.
+    """
+    usage = careful.billing.usage
+    late = careful.use("3", idempotency_key="late")
+    assert usage.get(careful.id, late).late
+    assert careful.use("3", idempotency_key="late") == late
+
+    assert april(careful) == []
+    usage.replay_quarantined(careful.id, late)
+    careful.at(JUNE + GRACE)
+    assert lines(careful.bill("2026-05")) == [("adjustment", "tokens", "3.000000")]
+
+
+def test_what_support_drops_is_never_billed(careful):
+    """
+    While what was let go beside it is.
+    """
+    usage = careful.billing.usage
+    dropped, kept = careful.use("3"), careful.use("4")
+
+    found = april(
+        careful,
+        lambda: usage.discard_quarantined(careful.id, dropped),
+        lambda: usage.replay_quarantined(careful.id, kept),
+    )
+
+    assert found == [("adjustment", "tokens", "4.000000")]
+    for verb in (usage.replay_quarantined, usage.discard_quarantined):
+        with pytest.raises(QuarantineClosed):
+            verb(careful.id, dropped)
+
+
+def test_late_voids_wait_too(careful):
+    """
+    Decreases are treated as increases are.
+    """
+    careful.void_usage(careful.first)
+    assert april(careful) == []
+
+    careful.billing.usage.replay_quarantined(careful.id, careful.first)
+    careful.at(JUNE + GRACE)
+
+    assert lines(careful.bill("2026-05")) == [("adjustment", "tokens", "-5.000000")]
+
+
+@pytest.mark.parametrize(
+    ("aggregation", "adjusted"), [("max", "2.000000"), ("count", "1.000000"), ("avg", "0.500000")]
+)
+def test_any_aggregation_leaves_out_what_is_held(careful, aggregation, adjusted):
+    """
+    The others' late event alone changes the quantity.
+    """
+    acme = Months(careful.billing)
+    acme.at(MARCH + 20 * DAY)
+    acme.billing.metrics.declare(acme.id, key="load", aggregation=aggregation)
+    acme.price("load", unit_amount="1")
+    acme.use("5", metric="load")
+    acme.use("6", metric="load")
+    acme.at(APRIL + GRACE)
+    acme.bill()
+    acme.use("8" if aggregation == "max" else "7" if aggregation == "avg" else "0", metric="load")
+    acme.set(late_usage_policy="quarantine")
+    acme.use("900", metric="load")
+    acme.at(MAY + GRACE)
+
+    invoice = acme.bill("2026-04")
+
+    assert lines(invoice) == [("adjustment", "load", adjusted)]

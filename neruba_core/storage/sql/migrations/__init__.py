@@ -27,6 +27,7 @@ _VERSIONS = (
     "v0005_rollups",
     "v0006_late",
     "v0007_platform",
+    "v0008_outbox",
 )
 
 _TABLE = (
