@@ -50,7 +50,7 @@ async def test_the_whole_loop(neruba: Neruba):
             "priced": False,
         }
     ]
-    assert overview.json["accrued"] == overview.json["estimatedTotal"] == "0.000000"
+    assert (overview.json["accrued"], overview.json["estimatedTotal"]) == ("0.000000", "12.500000")
     assert overview.json["invoices"] == {"open": 0, "due": "0.000000", "last": None}
     assert overview.json["ingest"] == {
         "accepted": 2,
@@ -106,7 +106,7 @@ async def test_a_refusal_for_lack_of_credit_outlives_a_top_up(world: World):
 
     assert refused.status == again.status == 402
     assert refused.content == again.content
-    assert refused.json["available"] == "50.000000"
+    assert refused.json["available"] == "47.000000"
     assert refused.json["requestId"] == refused.headers["X-Request-Id"]
     assert anew.status == 201
 
