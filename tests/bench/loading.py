@@ -30,7 +30,7 @@ _SQLITE = f"""
         'evt_' || n, zeroblob(32), 1, {_AT}, 0, 'key:key_bench', NULL, 1
     FROM counted
 """
-_PIECE = 100_000
+_PIECE = 20_000
 
 
 def load(database: Database, project_id: str, events: int) -> None:

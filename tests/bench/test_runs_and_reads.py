@@ -56,31 +56,36 @@ def tail(database: Database, project_id: str) -> None:
 
 def test_reads_take_as_long_with_many_events_as_with_few(fresh: Callable[[], Database]) -> None:
     """
-    The overview and the wallet, of projects side by side, by turns.
+    The overview and the wallet, of databases of each size, by turns.
     """
-    database = fresh()
-    projects = {events: prepared(database, events) for events in SIZES}
-    fold(database)
-    for project_id in projects.values():
-        tail(database, project_id)
-    settle(database)
-    billing, wallets = database.neruba.billing, database.neruba.wallets
+    databases = {events: fresh() for events in SIZES}
+    projects = {events: prepared(database, events) for events, database in databases.items()}
+    for events, database in databases.items():
+        fold(database)
+        tail(database, projects[events])
+        settle(database)
+    reads: dict[str, Callable[[int], object]] = {
+        "overview": lambda events: databases[events].neruba.billing.overview(projects[events]),
+        "wallet": lambda events: databases[events].neruba.wallets.get(projects[events]),
+    }
 
-    for name, read in (("overview", billing.overview), ("wallet", wallets.get)):
+    ratios: dict[str, float] = {}
+    for name, read in reads.items():
         taken: dict[int, list[float]] = {events: [] for events in SIZES}
         for _ in range(READS):
-            for events, project_id in projects.items():
+            for events in SIZES:
                 start = time.perf_counter()
-                read(project_id)
+                read(events)
                 taken[events].append(time.perf_counter() - start)
         medians = {events: statistics.median(seconds) for events, seconds in taken.items()}
-        ratios = {events: medians[events] / medians[SIZES[0]] for events in SIZES[1:]}
+        ratios[name] = max(medians.values()) / medians[SIZES[0]]
         report(
-            f"P5 {database.name} {name}",
-            *(f"{ratio:.2f} at {events:,} events" for events, ratio in ratios.items()),
+            f"P5 {databases[SIZES[0]].name} {name}",
+            *(f"{medians[events] / medians[SIZES[0]]:.2f} at {events:,} events" for events in SIZES[1:]),
             f"{medians[SIZES[0]] * 1000:.2f} ms at {SIZES[0]:,} (ceiling {P5_CEILING})",
         )
-        assert max(ratios.values()) <= P5_CEILING
+
+    assert max(ratios.values()) <= P5_CEILING
 
 
 def test_the_overview_is_right_with_many_events(fresh: Callable[[], Database]) -> None:

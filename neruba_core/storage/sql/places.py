@@ -62,3 +62,18 @@ class Words:
 def asked(write: Callable[[Words], str]) -> Query:
     """A query whose text *write* puts together."""
     return Query(lambda postgresql: text(write(Words(postgresql))))
+
+
+def each(words: Words, table: str, alias: str, where: str, *, order: str = "", index: str = "") -> str:
+    """Join to what stands before it the rows of *table* that it finds *where*, by an index.
+
+    Neither database knows how short a tail is, and PostgreSQL takes a young table for small and reads all
+    of it. So both are told to go from row to row (OFFSET 0 keeps the inner query together), and where
+    several indexes would do, which one: by the *order* on PostgreSQL, by name on SQLite. What is said about
+    the rows has to say something about those before them too, or SQLite reads the whole table beforehand to
+    make a Bloom filter of it.
+    """
+    if not words.postgresql:
+        return f"CROSS JOIN {table} {alias} {index and f'INDEXED BY {index}'} ON {where}"
+    order = order and f"ORDER BY {order}"
+    return f"CROSS JOIN LATERAL (SELECT * FROM {table} {alias} WHERE {where} {order} OFFSET 0) {alias}"

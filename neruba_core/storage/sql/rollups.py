@@ -22,7 +22,7 @@ from neruba_core.storage.sql.bulk import insert_new
 from neruba_core.storage.sql.codec import instant, micros
 from neruba_core.storage.sql.columns import METADATA, TransactionId, small, tenant, text, whole
 from neruba_core.storage.sql.events import VOIDS
-from neruba_core.storage.sql.places import Words, asked
+from neruba_core.storage.sql.places import Words, asked, each
 from neruba_core.storage.sql.statements import SqlStore
 from neruba_core.usage.model import ActiveDay
 
@@ -120,7 +120,9 @@ def _due(words: Words) -> str:
         LEFT JOIN neruba_rollup_marks m ON m.project_id = p.id
     )
     SELECT p.id, {words.number("p.mark")}, {words.number("p.horizon")},
-        (SELECT count(*) FROM (SELECT 1 FROM neruba_usage_events e WHERE {below} LIMIT :at_most) AS few),
+        (SELECT count(*) FROM (
+            SELECT 1 FROM neruba_usage_events e WHERE {below} ORDER BY {words.event} LIMIT :at_most
+        ) AS few),
         (SELECT {words.number(words.event)} FROM neruba_usage_events e WHERE {below}
             ORDER BY {words.event} LIMIT 1 OFFSET :at_most - 1)
     FROM p
@@ -141,28 +143,41 @@ def _voided_before(words: Words, place: str) -> str:
 
 
 def _merge(words: Words) -> str:
+    fresh = f"e.project_id = f.project_id AND {words.event} >= f.lower AND {words.event} < f.upper"
+    tail_index = "neruba_usage_events_tail_ix"
     return f"""
+    WITH f AS (
+        SELECT p.*, EXISTS (
+            SELECT 1 FROM neruba_usage_voids v WHERE v.project_id = p.project_id AND {words.void} < p.upper
+        ) AS voided
+        FROM {_folding(words)} p
+    ),
+    fresh (project_id, metric_key, hour, events, sum_low, sum_high, max_micros, min_micros, last_at) AS (
+        SELECT e.project_id, e.metric_key, e.timestamp / {HOUR}, {_ADDED_UP}
+        FROM f {each(words, "neruba_usage_events", "e", fresh, order=words.event, index=tail_index)}
+        WHERE NOT f.voided OR NOT {_voided_before(words, "f.upper")}
+        GROUP BY 1, 2, 3
+    )
     {_INTO}
-    SELECT e.project_id, e.metric_key, s.hours, e.timestamp / {HOUR} / s.hours * s.hours, {_ADDED_UP}
-    FROM {_folding(words)} f
-    CROSS JOIN neruba_usage_events e
-    CROSS JOIN (SELECT 1 AS hours UNION ALL SELECT {DAY}) s
-    WHERE e.project_id = f.project_id AND {words.event} >= f.lower AND {words.event} < f.upper
-        AND NOT {_voided_before(words, "f.upper")}
-    GROUP BY 1, 2, 3, 4
+    SELECT project_id, metric_key, 1, hour, events, sum_low, sum_high, max_micros, min_micros, last_at
+    FROM fresh
+    UNION ALL
+    SELECT project_id, metric_key, {DAY}, hour / {DAY} * {DAY},
+        sum(events), sum(sum_low), sum(sum_high), max(max_micros), min(min_micros), max(last_at)
+    FROM fresh WHERE true GROUP BY 1, 2, 4
     {_MERGED}
     """
 
 
 def _unsettled(words: Words) -> str:
     """The hours of events that were folded before and are voided in these pieces."""
+    fresh = f"v.project_id = f.project_id AND {words.void} >= f.lower AND {words.void} < f.upper"
+    folded = f"e.project_id = v.project_id AND e.id = v.usage_id AND {words.event} < f.lower"
     return f"""
     SELECT DISTINCT e.project_id, e.metric_key, e.timestamp / {HOUR}
     FROM {_folding(words)} f
-    CROSS JOIN neruba_usage_voids v
-    CROSS JOIN neruba_usage_events e
-    WHERE v.project_id = f.project_id AND {words.void} >= f.lower AND {words.void} < f.upper
-        AND e.project_id = v.project_id AND e.id = v.usage_id AND {words.event} < f.lower
+    {each(words, "neruba_usage_voids", "v", fresh, order=words.void, index="neruba_usage_voids_tail_ix")}
+    {each(words, "neruba_usage_events", "e", folded)}
     """
 
 
@@ -176,15 +191,14 @@ def _forget_hours(words: Words) -> str:
 
 
 def _make_hours(words: Words) -> str:
+    within = f"""e.project_id = h.project_id AND e.metric_key = h.metric_key
+        AND e.timestamp >= h.hour * {HOUR} AND e.timestamp < (h.hour + 1) * {HOUR}
+        AND {words.event} < f.upper AND NOT {_voided_before(words, "f.upper")}"""
     return f"""
     {_INTO}
     SELECT e.project_id, e.metric_key, 1, h.hour, {_ADDED_UP}
-    FROM {_hours(words)} h
-    CROSS JOIN {_folding(words)} f
-    CROSS JOIN neruba_usage_events e
-    WHERE f.project_id = h.project_id AND e.project_id = h.project_id AND e.metric_key = h.metric_key
-        AND e.timestamp >= h.hour * {HOUR} AND e.timestamp < (h.hour + 1) * {HOUR}
-        AND {words.event} < f.upper AND NOT {_voided_before(words, "f.upper")}
+    FROM {_hours(words)} h JOIN {_folding(words)} f ON f.project_id = h.project_id
+    {each(words, "neruba_usage_events", "e", within)}
     GROUP BY e.project_id, e.metric_key, h.hour
     """
 

@@ -15,7 +15,7 @@ from attrs import frozen
 
 from neruba_core.instants import Instant
 from neruba_core.storage.sql.codec import instant, micros
-from neruba_core.storage.sql.places import Words, asked
+from neruba_core.storage.sql.places import Words, asked, each
 from neruba_core.storage.sql.rollups import DAY, HOUR, LOW_BITS
 from neruba_core.storage.sql.statements import SqlStore
 from neruba_core.usage.model import ActiveDay, Totals, Wanted
@@ -35,19 +35,6 @@ _FOLDED_AND_VOIDED = """
     mark, EXISTS (SELECT 1 FROM neruba_usage_voids v WHERE v.project_id = x.project_id) AS voided
     FROM {rows} x LEFT JOIN neruba_rollup_marks m ON m.project_id = x.project_id {unless}
 """
-
-
-def each(words: Words, table: str, alias: str, where: str, *, order: str = "", index: str = "") -> str:
-    """Join to what stands before it the rows of *table* that it finds *where*, by an index.
-
-    Neither database knows how short a tail is, and PostgreSQL takes a young table for small and reads all
-    of it. So both are told to go from row to row (OFFSET 0 keeps the inner query together), and where
-    several indexes would do, which one: by the *order* on PostgreSQL, by name on SQLite.
-    """
-    if not words.postgresql:
-        return f"CROSS JOIN {table} {alias} {index and f'INDEXED BY {index}'} ON {where}"
-    order = order and f"ORDER BY {order}"
-    return f"CROSS JOIN LATERAL (SELECT * FROM {table} {alias} WHERE {where} {order} OFFSET 0) {alias}"
 
 
 def tail(words: Words, project: str) -> str:
@@ -98,8 +85,7 @@ def _totals(words: Words) -> str:
     rolled = f"""{same.format("r")} AND r.hours = w.hours AND r.hour >= w.first_hour AND r.hour < w.last_hour
         AND NOT EXISTS (
             SELECT 1 FROM unsettled u
-            WHERE u.project_id = r.project_id AND u.metric_key = r.metric_key
-                AND u.hour >= r.hour AND u.hour < r.hour + r.hours
+            WHERE {same.format("u")} AND u.hour >= r.hour AND u.hour < r.hour + r.hours
         )"""
     raw = f"""neruba_usage_events e WHERE {same.format("e")}
         AND e.timestamp >= w.lower AND e.timestamp < w.upper AND {UNVOIDED}"""
@@ -166,23 +152,25 @@ def _totals(words: Words) -> str:
 
 
 def _active_days(words: Words) -> str:
-    days = f"""r.project_id = w.project_id AND r.hours = {DAY}
-        AND (r.hour + {DAY}) * {HOUR} > :lower AND r.hour * {HOUR} < :upper"""
     projects = words.rows("projects", project_id="text")
-    within = "e.timestamp >= :lower AND e.timestamp < :upper"
+    days = f"""r.project_id = w.project_id AND r.hours = {DAY}
+        AND (r.hour + {DAY}) * {HOUR} > w.lower AND r.hour * {HOUR} < w.upper"""
+    unfolded = "w.mark IS NULL AND e.project_id = w.project_id"
+    within = "e.timestamp >= w.lower AND e.timestamp < w.upper"
     return f"""
     WITH w AS (
-        SELECT x.project_id, {_FOLDED_AND_VOIDED.format(rows=projects, unless="")}
+        SELECT x.project_id, :lower AS lower, :upper AS upper,
+            {_FOLDED_AND_VOIDED.format(rows=projects, unless="")}
     ),
     unsettled AS ({unsettled(words)})
     SELECT r.project_id, r.metric_key, r.hour / {DAY} AS day
     FROM w {each(words, "neruba_usage_rollups", "r", days)}
-    WHERE r.hour * {HOUR} >= :lower AND (r.hour + {DAY}) * {HOUR} <= :upper AND NOT EXISTS (
+    WHERE r.hour * {HOUR} >= w.lower AND (r.hour + {DAY}) * {HOUR} <= w.upper AND NOT EXISTS (
         SELECT 1 FROM unsettled u
-        WHERE u.project_id = r.project_id AND u.metric_key = r.metric_key AND u.hour / {DAY} = r.hour / {DAY}
+        WHERE u.project_id = w.project_id AND u.metric_key = r.metric_key AND u.hour / {DAY} = r.hour / {DAY}
     ) OR EXISTS (
         SELECT 1 FROM neruba_usage_events e
-        WHERE e.project_id = r.project_id AND e.metric_key = r.metric_key AND {within}
+        WHERE e.project_id = w.project_id AND e.metric_key = r.metric_key AND {within}
             AND e.timestamp >= r.hour * {HOUR} AND e.timestamp < (r.hour + {DAY}) * {HOUR} AND {UNVOIDED}
     )
     UNION
@@ -191,7 +179,7 @@ def _active_days(words: Words) -> str:
     WHERE {within} AND {UNVOIDED}
     UNION
     SELECT e.project_id, e.metric_key, e.timestamp / {DAY * HOUR} AS day
-    FROM w {each(words, "neruba_usage_events", "e", "w.mark IS NULL AND e.project_id = w.project_id")}
+    FROM w {each(words, "neruba_usage_events", "e", unfolded, index="neruba_usage_events_tail_ix")}
     WHERE {within} AND {UNVOIDED}
     ORDER BY 1, 2, 3
     """

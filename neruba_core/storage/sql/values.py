@@ -12,10 +12,9 @@ from collections.abc import Sequence
 from attrs import frozen
 
 from neruba_core.storage.sql.codec import micros
-from neruba_core.storage.sql.places import Words, asked
+from neruba_core.storage.sql.places import Words, asked, each
 from neruba_core.storage.sql.rollups import LOW_BITS
 from neruba_core.storage.sql.statements import SqlStore
-from neruba_core.storage.sql.totals import each
 from neruba_core.texts import PropertyValue
 from neruba_core.usage.model import Totals, Wanted
 
