@@ -22,7 +22,7 @@ from neruba_core.errors import InvoiceNotFound, InvoiceNotVoidable, ProjectArchi
 from neruba_core.idempotency.fingerprint import fingerprint
 from neruba_core.ids import Ids
 from neruba_core.instants import Instant
-from neruba_core.invoices.model import Invoice, InvoiceKind, InvoiceState
+from neruba_core.invoices.model import Invoice, InvoiceKind, InvoiceState, LineKind
 from neruba_core.ledger.chart import OVERDRAFT, WALLET, Chart
 from neruba_core.ledger.model import Entry, Posting, TransactionType
 from neruba_core.ledger.posting import balanced, credit, debit
@@ -69,7 +69,7 @@ def void(
     project = projects[project_id]
     if project.archived_at is not None:
         raise ProjectArchived(project_id)
-    _require_voidable(invoice)
+    _require_voidable(work, invoice)
     book = open_books(work, projects, heads, chart)[project_id]
     _reverse(work, book, invoice, clean_reason, at=at, ids=ids, origin=origin)
     voided = evolve(invoice, state=InvoiceState.VOID, voided_at=at, void_reason=clean_reason)
@@ -81,13 +81,29 @@ def void(
     return voided
 
 
-def _require_voidable(invoice: Invoice) -> None:
+def _require_voidable(work: VoidingWork, invoice: Invoice) -> None:
     if invoice.state is InvoiceState.DRAFT:
         raise InvoiceNotVoidable(invoice.id, "it is a draft, which the next run makes anew")
     if invoice.kind is InvoiceKind.CREDIT_NOTE:
         raise InvoiceNotVoidable(invoice.id, "a credit note stands; bill the amount again instead")
     if invoice.paid_micros:
         raise InvoiceNotVoidable(invoice.id, "a part of it has been paid or credited")
+    if invoice.kind is InvoiceKind.INVOICE:
+        # The period's next run bills the whole of it, and so what they have billed of it once more.
+        adjusting = _adjusting(work, invoice)
+        if adjusting:
+            numbers = ", ".join(str(each.number) for each in adjusting)
+            raise InvoiceNotVoidable(invoice.id, f"later documents adjust it; void number {numbers} first")
+
+
+def _adjusting(work: VoidingWork, invoice: Invoice) -> list[Invoice]:
+    """The other documents in force that adjust what *invoice* has billed."""
+    return [
+        each
+        for each in work.invoices.issued(invoice.project_id, [invoice.period])
+        if each.id != invoice.id
+        and any(line.kind is LineKind.ADJUSTMENT and line.period == invoice.period for line in each.lines)
+    ]
 
 
 def _reopen(work: VoidingWork, invoice: Invoice) -> None:
