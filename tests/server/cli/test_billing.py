@@ -9,7 +9,7 @@ import pytest
 from attrs import define
 
 from neruba_core import Neruba
-from neruba_core.billing import run as core_run
+from neruba_core.billing.assemble import assemble
 from neruba_core.instants import parse
 
 PERIOD = "2026-03"
@@ -116,14 +116,12 @@ def test_a_project_that_cannot_be_billed_holds_up_no_other(neruba, billed, monke
     """
     It is reported, and the exit status says so.
     """
-    honest = core_run.assemble
-
     def failing(inputs, **options):
         if inputs.project.id == billed.acme:
             raise ArithmeticError("a defect")
-        return honest(inputs, **options)
+        return assemble(inputs, **options)
 
-    monkeypatch.setattr(core_run, "assemble", failing)
+    monkeypatch.setattr("neruba_core.billing.run.assemble", failing)
 
     result = neruba("billing", "run", "--period", PERIOD, "--json", *billed.options)
 
