@@ -1,0 +1,127 @@
+"""A year of random billing, on every storage, with crashes: it adds up, to the micro-unit.
+
+The same year is lived over memory and a database at once. Along the way a dry run, the overview and the
+invoice that is then issued agree; in the end the books balance, and what was billed is what a second
+calculation makes of the raw events.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from random import Random
+from typing import Any
+
+import pytest
+
+from neruba_core.storage.memory import MemoryStorage
+from neruba_core.storage.sql import SqlStorage
+from tests.stories.reckoning import check_document, check_year
+from tests.stories.year import Lived, Year, rendered
+
+pytestmark = pytest.mark.torture
+
+PROJECTS, TORTURE_PROJECTS = 5, 50
+SEEDS, TORTURE_SEEDS = 1, 20
+
+
+@pytest.mark.parametrize("kind", ["sqlite", pytest.param("postgresql", marks=pytest.mark.postgres)])
+def test_a_year_adds_up(kind: str, request: pytest.FixtureRequest, torture: bool) -> None:
+    """
+    Overview, dry run and invoice agree, reruns change nothing, and a database lives the year that memory does.
+    """
+    url = "sqlite://" if kind == "sqlite" else request.getfixturevalue("postgres_url")
+    database = SqlStorage(url)
+    database.migrate()
+    for seed in seeds(torture):
+        year = Year(
+            {"memory": MemoryStorage(), kind: database},
+            seed=seed,
+            count=TORTURE_PROJECTS if torture else PROJECTS,
+            watch=watch,
+        )
+
+        year.live()
+        year.settle()
+
+        assert year.crashed > year.count
+        for lived in year.projects:
+            first, other = year.exports(lived).values()
+            assert other == first
+            for invoice in year.invoices(lived):
+                check_document(invoice)
+            check_year(year, lived, year.first)
+        same_pages(year, year.projects[0])
+    database.close()
+
+
+def seeds(torture: bool) -> list[int]:
+    """
+    The same ones in CI every time, others in every torture.
+    """
+    return [Random().getrandbits(48) for _ in range(TORTURE_SEEDS)] if torture else [*range(1, SEEDS + 1)]
+
+
+def watch(year: Year, lived: Lived, period: str) -> None:
+    """
+    What falls due now is foretold by a dry run and by the overview, and once it is issued, stays as it is.
+    """
+    foretold = year.ask(lambda neruba: neruba.billing.run(lived.id, period, dry_run=True))
+    if isinstance(foretold, tuple):
+        assert year.do(lambda neruba: neruba.billing.run(lived.id, period)) == foretold
+        return
+    before = {name: year.engines[name].billing.overview(lived.id, period=period) for name in year.engines}
+    assert len({repr(each.usage) for each in before.values()}) == 1
+    year.do(lambda neruba: neruba.billing.run(lived.id, period))
+    again = year.ask(lambda neruba: neruba.billing.run(lived.id, period))
+    once_more = year.ask(lambda neruba: neruba.billing.run(lived.id, period))
+
+    assert again.run.unchanged
+    assert once_more == again
+    for each in foretold.documents:
+        issued = year.ask(partial(get, lived.id, each.id))
+        assert issued.number is not None
+        assert sums(issued) == sums(each)
+    if foretold.invoice is None:
+        assert again.invoice is None
+    else:
+        assert settlement(again.invoice) == settlement(foretold.invoice)
+        assert rendered(once_more.invoice) == rendered(again.invoice)
+    assert all(engine.ledger.sweep(lived.id).balanced for engine in year.engines.values())
+
+
+def get(project_id: str, invoice_id: str, neruba: Any) -> Any:
+    return neruba.invoices.get(project_id, invoice_id)
+
+
+def sums(invoice: Any) -> Any:
+    """
+    What inputs alone decide.
+    """
+    return (invoice.kind, invoice.lines, invoice.input_digest, invoice.subtotal_micros, invoice.total_micros)
+
+
+def settlement(invoice: Any) -> Any:
+    """
+    What the wallet decides as well.
+    """
+    return (
+        invoice.already_drawn_micros,
+        invoice.credit_applied_micros,
+        invoice.overdraft_billed_micros,
+        invoice.credit_granted_micros,
+        invoice.rounding_micros,
+        invoice.amount_due_micros,
+    )
+
+
+def same_pages(year: Year, lived: Lived) -> None:
+    """
+    JSON and HTML of every invoice are the same whatever the storage, and at any later time.
+    """
+    for invoice in year.invoices(lived):
+        texts = {
+            (rendered(neruba.invoices.get(lived.id, invoice.id)), neruba.invoices.html(lived.id, invoice.id))
+            for neruba in year.engines.values()
+            for _ in range(2)
+        }
+        assert len(texts) == 1
