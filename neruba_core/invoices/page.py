@@ -23,7 +23,7 @@ from neruba_core import money
 from neruba_core.currencies import currency_of
 from neruba_core.instants import Instant, Period, zone
 from neruba_core.invoices.model import Invoice, InvoiceKind, InvoiceState, Line, LineKind
-from neruba_core.invoices.workings import amount_text, reading, spelled, sum_text
+from neruba_core.invoices.workings import MINUS, TIMES, amount_text, reading, spelled, sum_text
 from neruba_core.pricing.exact import units
 
 DASH = "\N{EN DASH}"
@@ -213,14 +213,28 @@ def _steps(line: Line) -> Iterator[str]:
     if not line.workings.get("parts"):
         return
     worked = reading(line)
-    included = line.workings.get("included", "0")
-    if Fraction(included):
-        yield f"included: {spelled(Fraction(included))}"
-    plain = len(worked.addends) == 1 and worked.addends[0].rate is None
-    for addend in () if plain else worked.addends:
-        yield sum_text(addend) if addend.what == line.description else f"{addend.what}: {sum_text(addend)}"
+    included = Fraction(line.workings.get("included", "0"))
+    if included:
+        yield f"included: {spelled(included)}"
+    if "unitAmount" in line.workings:
+        yield _fee(line)
+    elif len(worked.addends) > 1 or worked.addends[0].rate is not None:
+        for addend in worked.addends:
+            yield (
+                sum_text(addend) if addend.what == line.description else f"{addend.what}: {sum_text(addend)}"
+            )
     if worked.rounding:
-        yield f"rounded to six decimals from {spelled(worked.exact)}"
+        exact = spelled(worked.exact)
+        yield "rounded to six decimals" + ("" if "/" in exact else f" from {exact}")
+
+
+def _fee(line: Line) -> str:
+    """A recurring amount as people think of it: seats, the amount of one, the share of the period."""
+    workings = line.workings
+    sign = MINUS if line.amount_micros < 0 else ""
+    seats, amount, share = (Fraction(workings[name]) for name in ("quantity", "unitAmount", "share"))
+    whole = f"{sign}{spelled(seats)} {TIMES} {spelled(amount)}"
+    return whole if share == 1 else f"{whole} {TIMES} {spelled(share)} of the period"
 
 
 # --- totals -----------------------------------------------------------------------------------
