@@ -222,7 +222,9 @@ def _charged(
     charged = list(charged)
     taken = sum(each.amount_micros for each in charged if each.reverses is None)
     returned = sum(each.amount_micros for each in charged if each.reverses is not None)
-    if taken == returned:
+    reversals = [each.id for each in charged if each.reverses is not None]
+    # A period that is run again says what it counts even if that is nothing in all: see ``inputs``.
+    if taken == returned and not (reversals and pen.part > 1):
         return
     parts = [{"what": "charged", "amount": text(taken)}, {"what": "reversed", "amount": text(-returned)}]
     yield pen.line(
@@ -233,7 +235,10 @@ def _charged(
         reference=reference,
         already_drawn_micros=taken - returned,
         events=count,
-        how=sums([part for part in parts if part["amount"] != "0"], taken - returned),
+        how={
+            **sums([part for part in parts if part["amount"] != "0"], taken - returned),
+            **({"reversals": reversals} if reversals else {}),
+        },
     )
 
 

@@ -16,7 +16,7 @@ from neruba_core.billing import periods
 from neruba_core.billing.model import BillingPeriod
 from neruba_core.billing.store import HasBilling
 from neruba_core.instants import Instant, Period
-from neruba_core.invoices.model import Invoice, InvoiceKind, InvoiceState, Line
+from neruba_core.invoices.model import Invoice, InvoiceKind, InvoiceState, Line, LineKind
 from neruba_core.invoices.store import HasInvoices
 from neruba_core.ledger.model import Charged, ChargesWanted
 from neruba_core.ledger.store import HasLedger
@@ -430,6 +430,22 @@ def _read_charges(work: RunWork, readings: Sequence[_Reading]) -> None:
     ]
     for charged in work.ledger.charges(wanted):
         open_ones[charged.project_id].charged.append(charged)
+    for reading in open_ones.values():
+        if any(charged.reverses for charged in reading.charged):
+            counted = _reversals_counted(work, reading.project.id)
+            reading.charged = [each for each in reading.charged if each.id not in counted]
+
+
+def _reversals_counted(work: RunWork, project_id: str) -> set[str]:
+    """The reversals that documents in force have counted. Only once invoices have been voided and periods run
+    again may they be among those that a run finds."""
+    return {
+        reversal_id
+        for invoice in work.invoices.issued(project_id)
+        for line in invoice.lines
+        if line.kind is LineKind.CHARGE
+        for reversal_id in line.workings.get("reversals", ())
+    }
 
 
 # --- late usage -------------------------------------------------------------------------------
