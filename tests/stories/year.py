@@ -177,19 +177,19 @@ class Year:
         self._go(END)
 
     def settle(self) -> None:
-        """Let everything be billed that is not billed yet: late usage, and what a voided document had billed."""
+        """Let everything be billed that is not: late usage, and what a voided document had billed."""
         for project in self.projects:
             self._must(partial(_set, project.id, late_usage_policy="credit_note", grace_hours=0))
         self._go(END + timedelta(days=100))
         for project in self.projects:
             for period in sorted({each.period for each in self.invoices(project)}):
-                self._must(lambda neruba, period=period: neruba.billing.run(project.id, period))
+                self._must(partial(_run, project.id, period))
 
     def _begin(self) -> None:
         for metric, fields in METRICS.items():
             self._must(lambda neruba, key=metric, fields=fields: neruba.catalogue.declare(key=key, **fields))
             if metric in PRICED_METRICS:
-                # The catalogue's minimum is due from a project's first usage on, which is hard to tell afterwards.
+                # The catalogue's minimum is due from a project's first usage on: hard to tell afterwards.
                 self.shared[metric, PRICED] = price = tariff(self.chance, minimum=False)
                 self._must(partial(_price, None, metric, PRICED, price))
         for key, plan in PLANS.items():
@@ -431,6 +431,10 @@ def _answer(act: Callable[[Neruba], Any], neruba: Neruba) -> Any:
         raise
     except NerubaError as error:
         return (error.code, error.facts())
+
+
+def _run(project_id: str, period: str, neruba: Neruba) -> Any:
+    return neruba.billing.run(project_id, period)
 
 
 def _word(error: Exception | None) -> str | None:
