@@ -14,7 +14,7 @@ METRICS = ("api_tokens", "requests", "storage")
 _COLUMNS = """project_id, id, metric_key, units_micros, timestamp, event_id, properties, idempotency_key,
     fingerprint, fingerprint_version, received_at, late, actor, request_id, render_version"""
 _START_MICROS = int(START.timestamp()) * 1_000_000
-_AT = f"{_START_MICROS} + (n * 7919 % {DAYS * 86_400}) * 1000000 + n % 1000000"
+_AT = f"{_START_MICROS} + (n * 7919 % (DAYS * 86400)) * 1000000 + n % 1000000"
 _METRIC = "CASE n % 3 " + " ".join(f"WHEN {n} THEN '{key}'" for n, key in enumerate(METRICS)) + " END"
 
 _POSTGRESQL = f"""
@@ -33,23 +33,27 @@ _SQLITE = f"""
 _PIECE = 20_000
 
 
-def load(database: Database, project_id: str, events: int) -> None:
-    """Write *events* events of three metrics, spread over three months."""
+def load(database: Database, project_id: str, events: int, days: int = DAYS) -> None:
+    """Write *events* events of three metrics, spread over the first *days* days of the year."""
     connection = database.bare()
     for first in range(0, events, _PIECE):
-        _load(database.name, connection, project_id, first, min(first + _PIECE, events) - 1)
+        last = min(first + _PIECE, events) - 1
+        _load(database.name, connection, project_id, first, last, days)
     connection.close()
 
 
-def _load(name: str, connection: Any, project_id: str, first: int, last: int) -> None:
+def _load(name: str, connection: Any, project_id: str, first: int, last: int, days: int) -> None:
     if name == "sqlite":
         connection.execute("BEGIN IMMEDIATE")
-        connection.execute(_SQLITE, (first, last, project_id))
+        connection.execute(_SQLITE.replace("DAYS", str(days)), (first, last, project_id))
         connection.execute("COMMIT")
         return
     statement = _POSTGRESQL.replace(_METRIC, _METRIC.replace("%", "%%"))
     with connection.transaction(), connection.cursor() as cursor:
-        cursor.execute(statement.replace("{at}", _AT.replace("%", "%%")), (project_id, first, last))
+        cursor.execute(
+            statement.replace("{at}", _AT.replace("%", "%%")).replace("DAYS", str(days)),
+            (project_id, first, last),
+        )
 
 
 def fold(database: Database) -> None:

@@ -10,10 +10,11 @@ from datetime import timedelta
 
 import pytest
 
+from neruba_core import instants
 from neruba_core.money import MICROS
 from tests.bench.conftest import Database
 from tests.bench.loading import DAYS, METRICS, START, fold, load, settle
-from tests.bench.measure import report
+from tests.bench.measure import report, seconds
 
 pytestmark = pytest.mark.bench
 
@@ -22,10 +23,13 @@ SIZES = (1_000, 100_000, 1_000_000, *((10_000_000,) if FULL else ()))
 TAIL = 100
 READS = 60
 P5_CEILING = 1.3
+PROJECTS, EVENTS = (1_000, 10_000) if FULL else (100, 10_000)
+PERIOD, PERIOD_DAYS = "2026-01", 31
+P4_COLD, P4_WARM = 2.0, 0.5
 
 
-def prepared(database: Database, events: int) -> str:
-    """A project with credit, prices, *events* folded events, and a tail that is not folded."""
+def prepared(database: Database, events: int, days: int = DAYS) -> str:
+    """A project with credit, prices, and *events* events in the first *days* days of the year."""
     neruba = database.neruba
     project = neruba.projects.create(name=f"{events} events")
     neruba.wallets.credit(project.id, amount="1000", description="credit", idempotency_key="credit")
@@ -34,7 +38,7 @@ def prepared(database: Database, events: int) -> str:
         neruba.prices.create(
             project.id, metric_key=key, model="unit", unit_amount="0.000002", effective_from=START
         )
-    load(database, project.id, events)
+    load(database, project.id, events, days)
     return project.id
 
 
@@ -106,3 +110,50 @@ def test_the_overview_is_right_with_many_events(fresh: Callable[[], Database]) -
     fold(database)
     tail(database, project_id)
     assert total() == expected + TAIL * MICROS
+
+
+def test_a_run_is_measured_by_the_bare_aggregate(fresh: Callable[[], Database]) -> None:
+    """
+    Bill a month of all projects, with rollups cold and warm; a dry run, so that it may be repeated.
+    """
+    database = fresh()
+    for _ in range(PROJECTS):
+        prepared(database, EVENTS, PERIOD_DAYS)
+    settle(database)
+    bare = seconds_of(lambda: aggregate(database))
+    cold = seconds_of(lambda: run(database))
+    fold(database)
+    settle(database)
+    warm = seconds_of(lambda: run(database))
+
+    report(
+        f"P4 {database.name}",
+        f"{PROJECTS} projects of {EVENTS:,} events",
+        f"cold {cold / bare:.2f} of the bare aggregate (ceiling {P4_COLD})",
+        f"warm {warm / bare:.2f} (ceiling {P4_WARM})",
+        f"{bare * 1000:.0f} ms bare, {cold * 1000:.0f} cold, {warm * 1000:.0f} warm",
+    )
+    assert cold / bare <= P4_COLD
+    assert warm / bare <= P4_WARM
+
+
+def run(database: Database) -> None:
+    ended = list(database.neruba.billing.run_all(PERIOD, dry_run=True))
+    assert [each.error for each in ended] == [None] * PROJECTS
+
+
+def aggregate(database: Database) -> None:
+    month = instants.month(PERIOD, "UTC")
+    query = f"""
+        SELECT project_id, metric_key, count(*), sum(units_micros) FROM neruba_usage_events
+        WHERE timestamp >= {instants.to_micros(month.start)} AND timestamp < {instants.to_micros(month.end)}
+        GROUP BY project_id, metric_key
+    """
+    connection = database.bare()
+    assert len(connection.execute(query).fetchall()) == PROJECTS * len(METRICS)
+    connection.close()
+
+
+def seconds_of(act: Callable[[], None]) -> float:
+    """The median of five, after one that is not counted."""
+    return statistics.median([seconds(lambda _: act(), turn) for turn in range(6)][1:])

@@ -151,17 +151,44 @@ def _totals(words: Words) -> str:
     """
 
 
+def _steps(words: Words) -> str:
+    """From one event to the first of the next day or metric, through projects that were never folded.
+
+    Each step is one look into the index, however many events a day has.
+    """
+    next_event = f"""
+        SELECT {{columns}} FROM neruba_usage_events e
+        WHERE e.project_id = w.project_id AND (e.metric_key, e.timestamp) >= (w.metric_key, w.next_at)
+            AND {UNVOIDED}
+        ORDER BY e.metric_key, e.timestamp LIMIT 1
+    """
+    found = (
+        f"CROSS JOIN LATERAL ({next_event.format(columns='e.metric_key, e.timestamp')}) e"
+        if words.postgresql
+        else f"CROSS JOIN neruba_usage_events e ON e.rowid = ({next_event.format(columns='e.rowid')})"
+    )
+    next_at = f"""CASE WHEN e.timestamp < w.lower THEN w.lower WHEN e.timestamp >= w.upper THEN {_END}
+        ELSE (e.timestamp / {DAY * HOUR} + 1) * {DAY * HOUR} END"""
+    step = f"SELECT w.project_id, w.lower, w.upper, w.voided, e.metric_key, e.timestamp, {next_at}"
+    return f"""
+    {step} FROM (SELECT w.*, '' AS metric_key, 0 AS next_at FROM w WHERE mark IS NULL) w {found}
+    UNION ALL
+    {step} FROM steps w {found}
+    """
+
+
 def _active_days(words: Words) -> str:
     projects = words.rows("projects", project_id="text")
     days = f"""r.project_id = w.project_id AND r.hours = {DAY}
         AND (r.hour + {DAY}) * {HOUR} > w.lower AND r.hour * {HOUR} < w.upper"""
-    unfolded = "w.mark IS NULL AND e.project_id = w.project_id"
     within = "e.timestamp >= w.lower AND e.timestamp < w.upper"
+    lower, upper = "CAST(:lower AS bigint)", "CAST(:upper AS bigint)"
     return f"""
-    WITH w AS (
-        SELECT x.project_id, :lower AS lower, :upper AS upper,
+    WITH RECURSIVE w AS (
+        SELECT x.project_id, {lower} AS lower, {upper} AS upper,
             {_FOLDED_AND_VOIDED.format(rows=projects, unless="")}
     ),
+    steps (project_id, lower, upper, voided, metric_key, timestamp, next_at) AS ({_steps(words)}),
     unsettled AS ({unsettled(words)})
     SELECT r.project_id, r.metric_key, r.hour / {DAY} AS day
     FROM w {each(words, "neruba_usage_rollups", "r", days)}
@@ -178,9 +205,8 @@ def _active_days(words: Words) -> str:
     FROM w {tail(words, "w")}
     WHERE {within} AND {UNVOIDED}
     UNION
-    SELECT e.project_id, e.metric_key, e.timestamp / {DAY * HOUR} AS day
-    FROM w {each(words, "neruba_usage_events", "e", unfolded, index="neruba_usage_events_tail_ix")}
-    WHERE {within} AND {UNVOIDED}
+    SELECT project_id, metric_key, timestamp / {DAY * HOUR} AS day
+    FROM steps WHERE timestamp >= lower AND timestamp < upper
     ORDER BY 1, 2, 3
     """
 
