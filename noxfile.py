@@ -99,10 +99,11 @@ def lowest_direct(session: nox.Session) -> None:
     session.install("uv")
     session.run(
         *("uv", "pip", "compile", "-q", "pyproject.toml", "--resolution", "lowest-direct"),
-        *("--extra", "server", "--extra", "postgres", "--extra", "speed", "-o", str(lowest)),
+        *("--extra", "server", "--extra", "postgres", "--extra", "speed", "--extra", "pdf"),
+        *("-o", str(lowest)),
     )
     session.run(
-        *("uv", "pip", "install", "-q", "-e", ".[server,postgres,speed]", "--group", "test"),
+        *("uv", "pip", "install", "-q", "-e", ".[server,postgres,speed,pdf]", "--group", "test"),
         *("--constraint", str(lowest)),
     )
     session.run("python", "-m", "pytest", "-n", "2", *session.posargs)
