@@ -104,7 +104,7 @@ def assemble(inputs: Inputs, *, chart: Chart, ignore_unpriced: bool = False) -> 
     return Assembled(
         statement=statement,
         late=tuple(_apart(inputs, found, chart)) if apart else (),
-        digest=digest(inputs, ignore_unpriced=ignore_unpriced),
+        digest=digest(inputs, found, ignore_unpriced=ignore_unpriced),
         counts={
             "events": sum(usage.events for usage in inputs.usage),
             "metrics": len({usage.metric.key for usage in inputs.usage if usage.events}),

@@ -1,14 +1,17 @@
 """The digest of a run's inputs: equal digests mean equal lines.
 
-It covers the slices with their quantities, counts, prices and draws, the policy, the tax rate, and the ids of
-charges and decisions. It never covers the watermark or the wallet, which move without changing a line.
+It covers the slices with their quantities, counts, prices and draws, the policy, the tax rate, the ids of
+charges and decisions, and what has changed of closed periods. It never covers the watermark or the wallet,
+which move without changing a line, nor what was looked at and found unchanged: that depends on the watermark.
 """
 
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterable
 
 from neruba_core.billing.inputs import Inputs, SliceUsage
+from neruba_core.billing.late import Change
 from neruba_core.idempotency.fingerprint import Json, canonical
 from neruba_core.instants import Period, text
 from neruba_core.pricing.exact import rate_text
@@ -16,7 +19,7 @@ from neruba_core.pricing.exact import rate_text
 VERSION = 1
 
 
-def digest(inputs: Inputs, *, ignore_unpriced: bool) -> str:
+def digest(inputs: Inputs, late: Iterable[Change], *, ignore_unpriced: bool) -> str:
     """The digest, as 64 hexadecimal digits."""
     project = inputs.project
     document: dict[str, Json] = {
@@ -31,10 +34,7 @@ def digest(inputs: Inputs, *, ignore_unpriced: bool) -> str:
         "usage": [_slice(usage) for usage in inputs.usage],
         "charges": [charged.id for charged in inputs.charged],
         "decisions": [decision.id for decision in inputs.prices.decisions],
-        "late": [
-            [late.period.name, [_slice(usage) for usage in late.usage], [line.id for line in late.billed]]
-            for late in inputs.late
-        ],
+        "late": [_change(change) for change in late],
     }
     return hashlib.sha256(canonical(document).encode()).hexdigest()
 
@@ -51,6 +51,18 @@ def _slice(usage: SliceUsage) -> list[Json]:
         usage.events,
         str(usage.drawn_micros),
         None if price is None else [price.project_id, price.id, price.version],
+    ]
+
+
+def _change(change: Change) -> list[Json]:
+    return [
+        change.late.period.name,
+        change.metric_key,
+        [_slice(each.usage) for each in change.slices],
+        str(change.was_micros),
+        str(change.was_drawn_micros),
+        str(change.is_micros),
+        str(change.is_drawn_micros),
     ]
 
 
