@@ -909,6 +909,42 @@ class RenderingUnavailable(NerubaError):
         )
 
 
+# --- webhooks ---------------------------------------------------------------------------------
+
+
+@refusal
+class WebhookEndpointNotFound(NerubaError):
+    """The project has no endpoint of this id, or none any more."""
+
+    code: ClassVar[str] = "webhook.endpoint_not_found"
+    endpoint_id: str
+
+    def __str__(self) -> str:
+        return f"no webhook endpoint {self.endpoint_id!r}"
+
+
+@refusal
+class WebhookDeliveryNotFound(NerubaError):
+    """The project has no delivery of this id."""
+
+    code: ClassVar[str] = "webhook.delivery_not_found"
+    delivery_id: str
+
+    def __str__(self) -> str:
+        return f"no delivery {self.delivery_id!r}"
+
+
+@refusal
+class WebhookEndpointLimit(NerubaError):
+    """The project has as many endpoints as it may."""
+
+    code: ClassVar[str] = "webhook.endpoint_limit"
+    most: int
+
+    def __str__(self) -> str:
+        return f"a project has at most {self.most} webhook endpoints; delete one first"
+
+
 # --- storage ----------------------------------------------------------------------------------
 
 

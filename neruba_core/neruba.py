@@ -39,6 +39,7 @@ from neruba_core.namespaces.subscriptions import Subscriptions
 from neruba_core.namespaces.usage import Usage
 from neruba_core.namespaces.users import Users
 from neruba_core.namespaces.wallets import Wallets
+from neruba_core.namespaces.webhooks import Webhooks
 from neruba_core.storage.port import Storage, UnitOfWork
 
 T = TypeVar("T")
@@ -97,6 +98,7 @@ class Neruba:
         self.ledger = Ledger(context)
         self.billing = Billing(context)
         self.invoices = Invoices(context)
+        self.webhooks = Webhooks(context)
         self.audit = Audit(context)
 
     @classmethod

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Protocol
 
 from neruba_core.access.model import AccessKey, PlatformKey
@@ -22,6 +22,11 @@ class AccessStore(Protocol):
 
     def replace_key(self, key: AccessKey) -> None:
         """Overwrite revocation and expiry of the key of the same id."""
+
+    def expiring_keys(
+        self, project_ids: Collection[str], *, start: Instant, end: Instant
+    ) -> Sequence[AccessKey]:
+        """The keys of these projects that end in ``[start, end)`` and are not revoked, by ascending id."""
 
     def touch_keys(self, used_at: Mapping[str, Instant]) -> None:
         """Move ``last_used_at`` of keys of both kinds forward, by key id; never backward."""

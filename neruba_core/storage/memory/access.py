@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from attrs import define, evolve, field
 
@@ -45,6 +45,17 @@ class MemoryAccess:
         if current is not None:
             # Only these two: the rest of *key* may be older than what a busy server has touched since.
             self._replace(evolve(current, revoked_at=key.revoked_at, expires_at=key.expires_at))
+
+    def expiring_keys(
+        self, project_ids: Collection[str], *, start: Instant, end: Instant
+    ) -> Sequence[AccessKey]:
+        keys = (key for project_id in project_ids for key in self._tables.keys.ascending(project_id))
+        found = (
+            key
+            for key in keys
+            if key.revoked_at is None and key.expires_at is not None and start <= key.expires_at < end
+        )
+        return sorted(found, key=lambda key: key.id)
 
     def touch_keys(self, used_at: Mapping[str, Instant]) -> None:
         for key_id, at in used_at.items():

@@ -5,7 +5,7 @@ The tables are global, since a request names a key and not its project; a platfo
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 from attrs import frozen
@@ -24,7 +24,7 @@ from neruba_core.storage.sql.codec import (
     micros_or_none,
 )
 from neruba_core.storage.sql.columns import METADATA, tenant, text, whole
-from neruba_core.storage.sql.queries import Query, given
+from neruba_core.storage.sql.queries import Query, among, given
 from neruba_core.storage.sql.statements import SqlStore, below
 
 ACCESS_KEYS = Table(
@@ -80,6 +80,18 @@ def _touching(table: Table) -> Bulk:
 _ADD = insert(ACCESS_KEYS)
 _TOUCH = _touching(ACCESS_KEYS)
 _BY_ID = Query(select(ACCESS_KEYS).where(ACCESS_KEYS.c.id == given("key_id")))
+_EXPIRING = Query(
+    lambda postgresql: (
+        select(ACCESS_KEYS)
+        .where(
+            among(postgresql, ACCESS_KEYS.c.project_id, "project_ids"),
+            ACCESS_KEYS.c.revoked_at.is_(None),
+            ACCESS_KEYS.c.expires_at >= given("start"),
+            ACCESS_KEYS.c.expires_at < given("end"),
+        )
+        .order_by(ACCESS_KEYS.c.id)
+    )
+)
 _ADD_PLATFORM = insert(PLATFORM_KEYS)
 _TOUCH_PLATFORM = _touching(PLATFORM_KEYS)
 _PLATFORM_BY_ID = Query(select(PLATFORM_KEYS).where(PLATFORM_KEYS.c.id == given("key_id")))
@@ -115,6 +127,14 @@ class SqlAccess(SqlStore):
             .values(revoked_at=micros_or_none(key.revoked_at), expires_at=micros_or_none(key.expires_at))
         )
         self._statements.change(query)
+
+    def expiring_keys(
+        self, project_ids: Collection[str], *, start: Instant, end: Instant
+    ) -> Sequence[AccessKey]:
+        rows = self._statements.ask(
+            _EXPIRING, project_ids=list(project_ids), start=micros(start), end=micros(end)
+        )
+        return [_key(row) for row in rows]
 
     def touch_keys(self, used_at: Mapping[str, Instant]) -> None:
         rows = [(key_id, micros(at)) for key_id, at in sorted(used_at.items())]

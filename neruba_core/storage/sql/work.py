@@ -16,6 +16,7 @@ from neruba_core.storage.sql.identity import SqlIdentity
 from neruba_core.storage.sql.invoices import SqlInvoices
 from neruba_core.storage.sql.ledger import SqlLedger
 from neruba_core.storage.sql.metering import SqlMetering
+from neruba_core.storage.sql.outbox import SqlOutbox
 from neruba_core.storage.sql.pricing import SqlPricing
 from neruba_core.storage.sql.schedule import SqlSchedule
 from neruba_core.storage.sql.statements import Statements
@@ -84,6 +85,10 @@ class SqlWork:
         return SqlBilling(self._statements)
 
     @property
+    def outbox(self) -> SqlOutbox:
+        return SqlOutbox(self._statements)
+
+    @property
     def schedule(self) -> SqlSchedule:
         return SqlSchedule(self._statements)
 
@@ -96,7 +101,7 @@ class SqlWork:
         stores = (
             self.tenancy, self.access, self.audit, self.idempotency,
             self.metering, self.usage, self.ledger, self.wallets,
-            self.pricing, self.subscriptions, self.invoices, self.billing,
+            self.pricing, self.subscriptions, self.invoices, self.billing, self.outbox,
         )  # fmt: skip
         for store in stores:
             yield from store.export(project_id)

@@ -38,6 +38,7 @@ _PARTS = (
     "subscriptions",
     "billing",
     "invoices",
+    "outbox",
     "schedule",
     "audit",
     "isolation",
@@ -57,6 +58,7 @@ from neruba_core.testing.contract.invoices import Invoices  # noqa: E402
 from neruba_core.testing.contract.isolation import Isolation  # noqa: E402
 from neruba_core.testing.contract.ledger import Ledger  # noqa: E402
 from neruba_core.testing.contract.metering import Metering  # noqa: E402
+from neruba_core.testing.contract.outbox import Outbox  # noqa: E402
 from neruba_core.testing.contract.pricing import Pricing  # noqa: E402
 from neruba_core.testing.contract.quarantine import Quarantine  # noqa: E402
 from neruba_core.testing.contract.rollups import Rollups  # noqa: E402
@@ -76,6 +78,7 @@ class StorageContract(
     Isolation,
     Audit,
     Schedule,
+    Outbox,
     Invoices,
     Billing,
     Subscriptions,

@@ -13,6 +13,7 @@ from neruba_core.audit.model import Tally
 from neruba_core.instants import Period
 from neruba_core.invoices.model import InvoiceState
 from neruba_core.ledger.model import Head
+from neruba_core.outbox.model import DeliveryState
 from neruba_core.storage.port import Storage, UnitOfWork
 from neruba_core.testing.contract import samples
 from neruba_core.testing.contract.base import Promises
@@ -63,6 +64,7 @@ def everything(work: UnitOfWork, project_id: str) -> None:
     work.usage.quarantine(waiting)
     everything_about_money(work, project_id)
     everything_about_billing(work, project_id)
+    everything_about_messages(work, project_id)
     work.idempotency.add_answers([samples.stored_answer(project_id)])
     work.audit.add_changes([samples.change(project_id)])
     work.audit.add_attempts([samples.attempt(project_id)])
@@ -105,6 +107,19 @@ def everything_about_billing(work: UnitOfWork, project_id: str) -> None:
     work.schedule.lease(samples.new_id("lease"), "someone", now=NOW, until=END)
 
 
+def everything_about_messages(work: UnitOfWork, project_id: str) -> None:
+    """The part of `everything` that tells others."""
+    endpoint = samples.endpoint(project_id)
+    work.outbox.add_endpoint(endpoint)
+    work.outbox.replace_endpoint(evolve(endpoint, failing_since=NOW))
+    message = samples.message(project_id, sequence=work.outbox.take_sequences({project_id: 1})[project_id])
+    work.outbox.add_messages([message])
+    work.outbox.add_deliveries([samples.delivery(project_id, endpoint.id, message.id) for _ in range(2)])
+    [claimed] = work.outbox.claim(endpoint, "someone", now=NOW, until=END, limit=1)
+    work.outbox.replace_delivery(evolve(claimed, tried=1, claim=None), claim="someone")
+    work.outbox.end_pending(project_id, endpoint.id, DeliveryState.CANCELLED, at=NOW)
+
+
 WRITES: dict[str, Callable[[UnitOfWork, str], Any]] = {
     "user": lambda work, _: work.identity.add_user(samples.user()),
     "throttle": lambda work, _: work.identity.save_throttle(samples.throttle("someone")),
@@ -118,6 +133,8 @@ WRITES: dict[str, Callable[[UnitOfWork, str], Any]] = {
     "price": lambda work, project_id: work.pricing.add_price(samples.price(project_id)),
     "plan": lambda work, _: work.subscriptions.add_plan(samples.plan()),
     "decision": lambda work, project_id: work.subscriptions.add_decision(samples.decision(project_id, None)),
+    "endpoint": lambda work, project_id: work.outbox.add_endpoint(samples.endpoint(project_id)),
+    "message": lambda work, project_id: work.outbox.add_messages([samples.message(project_id)]),
     "lease": lambda work, _: work.schedule.lease(samples.new_id("lease"), "someone", now=NOW, until=END),
     "answer": lambda work, project_id: work.idempotency.add_answers([samples.stored_answer(project_id)]),
     "change": lambda work, project_id: work.audit.add_changes([samples.change(project_id)]),

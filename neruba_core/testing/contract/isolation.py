@@ -13,6 +13,7 @@ import pytest
 from attrs import evolve
 
 from neruba_core.ledger.model import Account, Head
+from neruba_core.outbox.model import DeliveryState
 from neruba_core.storage import port
 from neruba_core.storage.port import Storage, UnitOfWork
 from neruba_core.tenancy.model import Role
@@ -84,6 +85,18 @@ WRITES: dict[str, Callable[[UnitOfWork, str], Any]] = {
         lambda work, p: work.invoices.set_state(samples.invoice(p, id="inv_same", number=9, paid_micros=9))
     ),
     "invoices.keep_pdf": lambda work, p: work.invoices.keep_pdf(p, "inv_bare", b"changed"),
+    "outbox.replace_endpoint": lambda work, p: work.outbox.replace_endpoint(
+        samples.endpoint(p, id="whe_same", disabled_at=NOW)
+    ),
+    "outbox.replace_delivery": lambda work, p: work.outbox.replace_delivery(
+        samples.delivery(p, "whe_same", "msg_same", id="dlv_same", tried=9), claim=None
+    ),
+    "outbox.end_pending": lambda work, p: work.outbox.end_pending(
+        p, "whe_same", DeliveryState.CANCELLED, at=NOW
+    ),
+    "outbox.claim": lambda work, p: work.outbox.claim(
+        samples.endpoint(p, id="whe_same"), "mine", now=NOW, until=NOW, limit=9
+    ),
 }
 """Writes that change a row which both twins have."""
 
@@ -163,6 +176,8 @@ class Isolation(Promises):
                 work.billing.run(stranger, "run_same"),
                 work.invoices.invoice(stranger, "inv_same"),
                 work.invoices.pdf(stranger, "inv_same"),
+                work.outbox.endpoint(stranger, "whe_same"),
+                work.outbox.delivery(stranger, "dlv_same"),
             ]
             closed = work.usage.close_quarantined(stranger, "qua_same", QuarantineState.DISCARDED)
             accepted = work.tenancy.accept_invitation(samples.invitation(stranger, id="inv_same"), NOW)
@@ -172,6 +187,6 @@ class Isolation(Promises):
             work.invoices.remove_draft(stranger, "inv_draft")
             work.invoices.set_state(samples.invoice(stranger, id="inv_same", number=9, paid_micros=9))
 
-        assert found == [None] * 8
+        assert found == [None] * 10
         assert (closed, accepted) == (False, False)
         assert (state(storage, one), state(storage, stranger)) == before

@@ -15,7 +15,7 @@ from neruba_core.instants import Period
 from neruba_core.ledger.model import Account, TransactionType
 from neruba_core.storage.port import Storage, UnitOfWork
 from neruba_core.testing.contract import samples
-from neruba_core.testing.contract.samples import END, START, TOKENS, tenant
+from neruba_core.testing.contract.samples import END, NOW, START, TOKENS, tenant
 from neruba_core.usage.model import Wanted
 
 Read = Callable[[UnitOfWork, str], Any]
@@ -31,6 +31,7 @@ READS: dict[str, Read] = {
     "tenancy.members": lambda work, p: work.tenancy.members(p),
     "tenancy.invitations": lambda work, p: work.tenancy.invitations(p),
     "access.keys": lambda work, p: work.access.keys(p, limit=9, before=None),
+    "access.expiring_keys": lambda work, p: work.access.expiring_keys([p], start=NOW, end=END),
     "idempotency.answers": lambda work, p: work.idempotency.answers(p, "charge", ["same"]),
     "metering.metrics": lambda work, p: work.metering.metrics([p]),
     "usage.by_keys": lambda work, p: work.usage.by_keys(p, ["same"]),
@@ -87,6 +88,13 @@ READS: dict[str, Read] = {
     "invoices.invoices": lambda work, p: work.invoices.invoices(p, limit=9, before=None),
     "invoices.open_totals": lambda work, p: work.invoices.open_totals(p),
     "invoices.pdf": lambda work, p: work.invoices.pdf(p, "inv_same"),
+    "outbox.endpoint": lambda work, p: work.outbox.endpoint(p, "whe_same"),
+    "outbox.lock_endpoints": lambda work, p: list(work.outbox.lock_endpoints([(p, "whe_same")]).values()),
+    "outbox.endpoints": lambda work, p: work.outbox.endpoints(p, limit=9, before=None),
+    "outbox.listeners": lambda work, p: list(work.outbox.listeners([p]).values()),
+    "outbox.messages": lambda work, p: work.outbox.messages(p, ["msg_same"]),
+    "outbox.delivery": lambda work, p: work.outbox.delivery(p, "dlv_same"),
+    "outbox.deliveries": lambda work, p: work.outbox.deliveries(p, limit=9, before=None),
     "audit.changes": lambda work, p: work.audit.changes(p, limit=9, before=None),
     "audit.attempts": lambda work, p: work.audit.attempts(p, limit=9, before=None),
     "audit.totals": lambda work, p: work.audit.totals(p),
@@ -140,6 +148,7 @@ def twin(storage: Storage, user_id: str, word: str) -> str:
         work.wallets.add_grants([samples.grant(booked, id="gra_same", amount_micros=size)])
         work.ledger.write_accounts([Account(project_id, account, micros) for account, micros in movements])
         _twin_billing(work, project_id, word)
+        _twin_outbox(work, project_id, word)
         work.idempotency.add_answers([samples.stored_answer(project_id, idempotency_key="same", body=word)])
         work.audit.add_changes([samples.change(project_id, id="chg_same", details=word)])
         work.audit.add_attempts([samples.attempt(project_id, id="att_same", message=word)])
@@ -167,3 +176,12 @@ def _twin_billing(work: UnitOfWork, project_id: str, word: str) -> None:
     )
     work.invoices.put_drafts([samples.invoice(project_id, id="inv_draft", part=99, project_name=word)])
     work.invoices.keep_pdf(project_id, "inv_same", word.encode())
+
+
+def _twin_outbox(work: UnitOfWork, project_id: str, word: str) -> None:
+    """The part of `twin` that is about messages."""
+    work.outbox.add_endpoint(samples.endpoint(project_id, id="whe_same", created_by=word))
+    work.outbox.add_messages([samples.message(project_id, id="msg_same", body=word)])
+    work.outbox.add_deliveries(
+        [samples.delivery(project_id, "whe_same", "msg_same", id="dlv_same", type=word)]
+    )

@@ -21,6 +21,7 @@ from neruba_core.instants import Instant, Period
 from neruba_core.invoices.model import Invoice, InvoiceKind, InvoiceState, Line, LineKind
 from neruba_core.ledger.model import Account, Entry, Head, Transaction, TransactionType
 from neruba_core.metering.model import Aggregation, Metric, SharedMetric
+from neruba_core.outbox.model import Delivery, DeliveryState, Endpoint, Message, Salt
 from neruba_core.pricing.meters import Meter
 from neruba_core.pricing.model import Price, Tariff, Unit
 from neruba_core.storage.port import Storage, UnitOfWork
@@ -569,3 +570,46 @@ def invoice(project_id: str, **changes: Any) -> Invoice:
         "finalized_at": NOW if finalized else None,
     }
     return Invoice(**fields | changes)
+
+
+def endpoint(project_id: str, **changes: Any) -> Endpoint:
+    """An endpoint that takes all messages."""
+    values: dict[str, Any] = {
+        "project_id": project_id,
+        "id": new_id("whe"),
+        "url": "https://example.com/hooks",
+        "message_types": (),
+        "salts": (Salt("00ff"),),
+        "created_at": NOW,
+        "created_by": "user:usr_someone",
+    }
+    return Endpoint(**values | changes)
+
+
+def message(project_id: str, **changes: Any) -> Message:
+    """A message."""
+    values: dict[str, Any] = {
+        "project_id": project_id,
+        "id": new_id("msg"),
+        "sequence": 1,
+        "type": "charge.created",
+        "body": "{}",
+        "created_at": NOW,
+    }
+    return Message(**values | changes)
+
+
+def delivery(project_id: str, endpoint_id: str, message_id: str, **changes: Any) -> Delivery:
+    """A pending delivery, due at once."""
+    values: dict[str, Any] = {
+        "project_id": project_id,
+        "id": new_id("dlv"),
+        "endpoint_id": endpoint_id,
+        "message_id": message_id,
+        "type": "charge.created",
+        "state": DeliveryState.PENDING,
+        "tried": 0,
+        "due_at": NOW,
+        "created_at": NOW,
+    }
+    return Delivery(**values | changes)

@@ -1,0 +1,1 @@
+"""Messages to whoever listens: written with what they tell of, delivered afterwards until they arrive."""
