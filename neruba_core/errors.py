@@ -819,6 +819,18 @@ class PeriodOpen(NerubaError):
 
 
 @refusal
+class PeriodNotBegun(NerubaError):
+    """There is nothing to bill for a period that lies in the future."""
+
+    code: ClassVar[str] = "period.not_begun"
+    period: str
+    start: str
+
+    def __str__(self) -> str:
+        return f"period {self.period} begins at {self.start}; it can be run from then on"
+
+
+@refusal
 class PeriodEarlierOpen(NerubaError):
     """Periods are finalized in their order."""
 
@@ -827,7 +839,7 @@ class PeriodEarlierOpen(NerubaError):
     earlier: str
 
     def __str__(self) -> str:
-        return f"period {self.earlier} has something to bill and comes before {self.period}; finalize it first"
+        return f"period {self.earlier} has something to bill before {self.period} can be; finalize it first"
 
 
 @refusal
@@ -862,8 +874,8 @@ class InvoiceBlocked(NerubaError):
 
     def __str__(self) -> str:
         return (
-            f"invoice {self.invoice_id} is kept in draft by {', '.join(self.blockers)}; price the usage, make "
-            "its metric free, or run the period ignoring what is unpriced"
+            f"invoice {self.invoice_id} is kept in draft by {', '.join(self.blockers)}; price the usage, "
+            "make its metric free, or run the period ignoring what is unpriced"
         )
 
 

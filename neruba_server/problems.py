@@ -272,6 +272,7 @@ STATUS: dict[str, int] = {
     "metric.fixed": 409,
     "period.earlier_open": 409,
     "period.invoiced": 409,
+    "period.not_begun": 409,
     "period.open": 409,
     "price.already_effective": 409,
     "price.retroactive": 409,

@@ -15,7 +15,7 @@ from datetime import timedelta
 
 from neruba_core import instants
 from neruba_core.billing.model import BillingPeriod
-from neruba_core.instants import Instant, Period
+from neruba_core.instants import EPOCH, Instant, Period
 from neruba_core.tenancy.model import Project
 
 DAY = timedelta(days=1)
@@ -26,17 +26,20 @@ MICROSECOND = timedelta(microseconds=1)
 def containing(project: Project, stored: Sequence[BillingPeriod], moment: Instant) -> BillingPeriod:
     """The period that *moment* lies in; *stored* are all stored ones by ascending start."""
     if not stored:
-        zone_name = project.timezone_at(moment)
-        return _period(project, instants.month(instants.month_of(moment, zone_name), zone_name), zone_name)
+        return _month(project, moment)
     if moment < stored[0].span.start:
         period = stored[0]
         while moment < period.span.start:
+            if period is not stored[0] and not _changes(project, EPOCH, period.span.end):
+                return _month(project, moment)
             period = _before(project, period.span.start)
         return period
     if moment < stored[-1].span.end:
         return stored[bisect_right(stored, moment, key=lambda each: each.span.start) - 1]
     period = stored[-1]
     while moment >= period.span.end:
+        if period is not stored[-1] and not _changes(project, period.span.start, moment):
+            return _month(project, moment)
         period = _after(project, period.span.end)
     return period
 
@@ -72,6 +75,17 @@ def covering(
     while found[-1].span.end < end:
         found.append(following(project, stored, found[-1]))
     return found
+
+
+def _changes(project: Project, start: Instant, end: Instant) -> bool:
+    """Whether the zone changes after *start* and until *end*. Where it does not, periods beyond the next one
+    are calendar months: there is no need to go through all of them."""
+    return any(start < terms.until <= end for terms in project.earlier_terms)
+
+
+def _month(project: Project, moment: Instant) -> BillingPeriod:
+    zone_name = project.timezone_at(moment)
+    return _period(project, instants.month(instants.month_of(moment, zone_name), zone_name), zone_name)
 
 
 def _after(project: Project, start: Instant) -> BillingPeriod:

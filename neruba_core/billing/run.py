@@ -23,6 +23,7 @@ from neruba_core.billing.results import RunResult
 from neruba_core.errors import (
     NerubaError,
     PeriodEarlierOpen,
+    PeriodNotBegun,
     PeriodOpen,
     ProjectArchived,
     ProjectNotFound,
@@ -73,7 +74,7 @@ def run(
 ) -> list[Answer]:
     """Run *period* for each of the projects; one answer each, in order.
 
-    A refusal is an answer: ``ProjectNotFound``, ``ProjectArchived``, ``PeriodOpen`` or
+    A refusal is an answer: ``ProjectNotFound``, ``ProjectArchived``, ``PeriodNotBegun``, ``PeriodOpen`` or
     ``PeriodEarlierOpen``; ``None`` is that of a period that was left alone. Raises ``FormatInvalid`` for a
     period that is no month, and ``AmountOverflow``, which undoes all of them.
     """
@@ -139,6 +140,8 @@ class _Runs:
         if self.options.only_billable and not statement.lines and not statement.blockers:
             return None
         project, period = inputs.project, inputs.period
+        if self.at < period.span.start:
+            return PeriodNotBegun(period.name, instants.text(period.span.start))
         if self.options.finalize and self.at < period.span.end:
             return PeriodOpen(period.name, instants.text(period.span.end))
         finalizing = self._is_time(project, period) and not statement.blockers

@@ -49,7 +49,8 @@ class Billing:
         A *dry_run* answers the same and writes nothing. Without *finalize* the invoice is a draft until the
         project's grace is over; ``True`` waives the grace, ``False`` leaves a draft in any case. Usage
         without a price keeps it in draft, unless *ignore_unpriced*. Raises ``ProjectNotFound``,
-        ``ProjectArchived``, ``FormatInvalid`` (period), ``PeriodOpen`` or ``PeriodEarlierOpen``.
+        ``ProjectArchived``, ``FormatInvalid`` (period), ``PeriodNotBegun``, ``PeriodOpen`` or
+        ``PeriodEarlierOpen``.
         """
         options = Options(dry_run, finalize, ignore_unpriced)
         (answer,) = self._run([project_id], period, options, origin)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
+from time import process_time
 
 import pytest
 from hypothesis import given
@@ -143,3 +144,16 @@ def test_a_name_is_a_month(name):
     """
     with pytest.raises(FormatInvalid):
         named(in_zone("UTC"), [], name)
+
+
+def test_a_period_far_away_is_found_at_once():
+    """
+    Without going through all the months between.
+    """
+    project, stored = moved(named(in_zone("UTC"), [], "2026-02"), ["UTC", "Europe/Berlin"])
+    started = process_time()
+
+    late, early = named(project, stored, "9990-01"), named(project, stored, "1970-02")
+
+    assert (late.span, early.span) == (month("9990-01", "Europe/Berlin"), month("1970-02", "UTC"))
+    assert process_time() - started < 0.1

@@ -18,6 +18,7 @@ from neruba_core.errors import (
     FormatInvalid,
     InvoiceBlocked,
     PeriodEarlierOpen,
+    PeriodNotBegun,
     PeriodOpen,
     ProjectArchived,
     ProjectNotFound,
@@ -503,6 +504,8 @@ def test_what_cannot_be_run_is_refused(acme):
     """
     with pytest.raises(FormatInvalid):
         acme.run("march")
+    with pytest.raises(PeriodNotBegun):
+        acme.run("2026-04")
     with pytest.raises(ProjectNotFound):
         acme.billing.billing.run("prj_none", "2026-03")
     acme.billing.projects.archive(acme.id)
