@@ -13,10 +13,8 @@ from typing import Any
 
 import pytest
 
-from neruba_core.storage.memory import MemoryStorage
-from neruba_core.storage.sql import SqlStorage
 from tests.stories.reckoning import check_document, check_year
-from tests.stories.year import Lived, Year, rendered
+from tests.stories.year import Lived, Year, fresh_storage, rendered
 
 pytestmark = pytest.mark.torture
 
@@ -29,30 +27,27 @@ def test_a_year_adds_up(kind: str, request: pytest.FixtureRequest, torture: bool
     """
     Overview, dry run and invoice agree, reruns change nothing, and a database does what memory does.
     """
-    url = "sqlite://" if kind == "sqlite" else request.getfixturevalue("postgres_url")
-    database = SqlStorage(url)
-    database.migrate()
     for seed in seeds(torture):
-        year = Year(
-            {"memory": MemoryStorage(), kind: database},
-            seed=seed,
-            count=TORTURE_PROJECTS if torture else PROJECTS,
-            watch=watch,
-        )
+        with fresh_storage(request, "memory") as memory, fresh_storage(request, kind) as database:
+            year = Year(
+                {"memory": memory, kind: database},
+                seed=seed,
+                count=TORTURE_PROJECTS if torture else PROJECTS,
+                watch=watch,
+            )
 
-        year.live()
-        year.settle()
+            year.live()
+            year.settle()
 
-        assert year.crashed > year.count
-        for lived in year.projects:
-            first, other = year.exports(lived).values()
-            assert other == first
-            for invoice in year.invoices(lived):
-                check_document(invoice)
-            check_year(year, lived, year.first)
-            assert year.ask(partial(overview_of, lived.id)).accrued_micros == 0
-        same_pages(year, year.projects[0])
-    database.close()
+            assert year.crashed > year.count
+            for lived in year.projects:
+                first, other = year.exports(lived).values()
+                assert other == first
+                for invoice in year.invoices(lived):
+                    check_document(invoice)
+                check_year(year, lived, year.first)
+                assert year.ask(partial(overview_of, lived.id)).accrued_micros == 0
+            same_pages(year, year.projects[0])
 
 
 def seeds(torture: bool) -> list[int]:
