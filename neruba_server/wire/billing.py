@@ -5,13 +5,16 @@ from __future__ import annotations
 from attrs import frozen
 
 from neruba_core.audit.model import Tally
+from neruba_core.billing.overview import InvoicesView
 from neruba_core.billing.overview import Overview as CoreOverview
 from neruba_core.metering.model import Aggregation
 from neruba_core.usage.aggregate import Quantity as CoreQuantity
 from neruba_core.usage.model import UsageEvent
 from neruba_server.wire.ingest import Counts, Usage
+from neruba_server.wire.invoices import Invoice
 from neruba_server.wire.kinds import Moment, Money
 from neruba_server.wire.money import Transaction
+from neruba_server.wire.period import Period
 from neruba_server.wire.projects import Project
 
 
@@ -86,14 +89,6 @@ class OverviewWallet:
 
 
 @frozen
-class Period:
-    """From ``start`` up to but not including ``end``."""
-
-    start: Moment
-    end: Moment
-
-
-@frozen
 class UsageLine:
     """What one metric came to in one named period; without a price it has no amount."""
 
@@ -107,11 +102,11 @@ class UsageLine:
 
 @frozen
 class InvoiceSummary:
-    """How many invoices are open, and what is due on them."""
+    """How many invoices are open, what is due on them, and the one that was issued last."""
 
     open: int
     due: Money
-    last: None
+    last: Invoice | None
 
 
 @frozen
@@ -170,12 +165,17 @@ class Overview:
             accrued=overview.accrued_micros,
             estimated_total=overview.estimated_total_micros,
             recent_transactions=(),
-            invoices=InvoiceSummary(open=0, due=0, last=None),
+            invoices=_invoices(overview.invoices),
             ingest=counts_of(overview.ingest),
             ledger=LedgerProof(
                 overview.ledger.balanced, overview.ledger.checked_at, overview.ledger.transactions
             ),
         )
+
+
+def _invoices(invoices: InvoicesView) -> InvoiceSummary:
+    last = None if invoices.last is None else Invoice.of(invoices.last)
+    return InvoiceSummary(invoices.open, invoices.due_micros, last)
 
 
 def counts_of(tally: Tally) -> Counts:

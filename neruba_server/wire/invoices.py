@@ -8,7 +8,6 @@ from typing import Annotated, Any
 from attrs import frozen
 from msgspec import Meta
 
-from neruba_core.instants import Period as CorePeriod
 from neruba_core.invoices.explain import EventExplained, LineExplained
 from neruba_core.invoices.explain import Explanation as CoreExplanation
 from neruba_core.invoices.model import Invoice as CoreInvoice
@@ -17,9 +16,9 @@ from neruba_core.invoices.model import Line as CoreLine
 from neruba_core.ledger.model import Entry
 from neruba_core.pricing.exact import fraction_text
 from neruba_core.wallets.model import GrantKind
-from neruba_server.wire.billing import Period
 from neruba_server.wire.kinds import Moment, Money, Rate
 from neruba_server.wire.money import Posting
+from neruba_server.wire.period import Period, period_of
 
 Exact = Annotated[
     str,
@@ -149,11 +148,6 @@ class Invoices:
 
     items: tuple[Invoice, ...]
     next_cursor: str | None
-
-
-def period_of(span: CorePeriod) -> Period:
-    """A span of time as people see it."""
-    return Period(span.start, span.end)
 
 
 # --- explanations -----------------------------------------------------------------------------

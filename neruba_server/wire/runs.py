@@ -12,9 +12,9 @@ from neruba_core.billing.model import RunState
 from neruba_core.billing.results import ProjectRun, RunResult
 from neruba_core.errors import NerubaError
 from neruba_server.problems import Internal
-from neruba_server.wire.billing import Period
-from neruba_server.wire.invoices import Invoice, period_of
+from neruba_server.wire.invoices import Invoice
 from neruba_server.wire.kinds import Moment, Month, Name
+from neruba_server.wire.period import Period, period_of
 
 
 @frozen

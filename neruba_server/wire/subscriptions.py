@@ -10,8 +10,8 @@ from neruba_core.subscriptions import subscribe
 from neruba_core.subscriptions.fees import Fee
 from neruba_core.subscriptions.model import DecisionKind, SubscriptionDecision
 from neruba_core.subscriptions.subscribe import Wanted, When
-from neruba_server.wire.billing import Period
 from neruba_server.wire.kinds import Effective, Key255, Moment, Money, PlanKey, Seats, TrialDays, effective_of
+from neruba_server.wire.period import Period
 
 
 @frozen

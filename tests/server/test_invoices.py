@@ -6,10 +6,13 @@ import sys
 from fractions import Fraction
 
 import pytest
+from aiohttp import ClientSession
 
+from neruba_core import Neruba
 from neruba_core.invoices.html import style_source
-from tests.server.world import Tenant, World
+from tests.server.world import Client, Tenant, World, served, tenant
 
+AS_PDF = {"Accept": "application/pdf"}
 TIERS = [
     {"upTo": "100", "unitAmount": "1.00"},
     {"upTo": "1000", "unitAmount": "0.50"},
@@ -116,6 +119,18 @@ async def test_runs_are_on_record(world: World, acme: Tenant):
     assert one.json["counts"]["events"] == 3
 
 
+async def test_the_overview_tells_what_is_open(world: World, acme: Tenant):
+    """
+    How many, how much, and the invoice that was issued last.
+    """
+    path = await issued(world, acme)
+
+    overview = (await world.ask("GET", f"/projects/{acme.id}/billing/overview", acme.owner)).json
+
+    last = (await world.ask("GET", path, acme.owner)).json
+    assert overview["invoices"] == {"open": 1, "due": "554.000000", "last": last}
+
+
 async def test_invoices_are_listed_and_filtered_by_state(world: World, acme: Tenant):
     """
     The latest period first.
@@ -191,10 +206,10 @@ async def test_the_bytes_of_a_pdf_are_kept(world: World, acme: Tenant, monkeypat
     Once it was shown, no other typesetter and no other day changes them.
     """
     path = await issued(world, acme)
-    first = await world.ask("GET", path, acme.owner, headers={"Accept": "application/pdf"})
+    first = await world.ask("GET", path, acme.owner, headers=AS_PDF)
     monkeypatch.setitem(sys.modules, "typst", None)
 
-    again = await world.ask("GET", path, acme.owner, headers={"Accept": "application/pdf"})
+    again = await world.ask("GET", path, acme.owner, headers=AS_PDF)
 
     assert first.content.startswith(b"%PDF-")
     assert again.content == first.content
@@ -207,7 +222,7 @@ async def test_without_typst_a_pdf_is_not_available(world: World, acme: Tenant, 
     path = await issued(world, acme)
     monkeypatch.setitem(sys.modules, "typst", None)
 
-    answer = await world.ask("GET", path, acme.owner, headers={"Accept": "application/pdf"})
+    answer = await world.ask("GET", path, acme.owner, headers=AS_PDF)
 
     assert (answer.status, answer.code) == (501, "rendering.unavailable")
     assert "neruba[pdf]" in answer.json["detail"]
@@ -309,3 +324,23 @@ async def test_a_void_invoice_is_undone_and_its_period_can_be_billed_again(world
     assert again.json["invoice"]["amountDue"] == "554.000000"
     assert b'class="watermark"' in seen.content
     assert b"wrong price" in seen.content
+
+
+async def test_a_month_is_billed_on_each_database(neruba: Neruba):
+    """
+    From the usage to the invoice, its page, its PDF and its explanation.
+    """
+    async with served(neruba) as server, ClientSession() as session:
+        client = Client(session, str(server.make_url("")).rstrip("/"))
+        one = tenant(neruba, "one")
+        world = World(neruba, client, one, one, {}, {}, {})
+        again = await run(world, one, period="2025-10")
+        path = f"/projects/{one.id}/invoices/{one.ids['invoiceId']}"
+        page = await world.ask("GET", path, one.owner, headers={"Accept": "text/html"})
+        papers = [await world.ask("GET", path, one.owner, headers=AS_PDF) for _ in range(2)]
+        explained = await world.ask("GET", f"{path}/explain?line={one.ids['lineId']}", one.owner)
+
+    assert (again.status, again.json["unchanged"]) == (200, True)
+    assert b"300 \xc3\x97 0.01 = 3" in page.content
+    assert papers[0].content == papers[1].content
+    assert [event["units"] for event in explained.json["events"]] == ["100.000000"] * 3

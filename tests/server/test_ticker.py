@@ -1,42 +1,79 @@
-"""What the server folds in the background."""
+"""Billing that goes by itself, where the server is set to."""
 
 from __future__ import annotations
 
-from datetime import timedelta
+import asyncio
 
-from neruba_core import Neruba
-from neruba_core.testing.clock import NOON, SettableClock
-from neruba_server import ticker as tickers
+from neruba_core.instants import parse
+from neruba_core.testing.builders import Rehearsal, rehearsal
 from neruba_server.auth import KeyRing
 from neruba_server.ticker import Ticker
 
 
-async def test_usage_is_folded_piece_by_piece(tmp_path, monkeypatch):
-    """
-    Until less than a piece is left, so that steady ingest does not keep one tick busy for ever.
-    """
-    monkeypatch.setattr(tickers, "FOLD_AT_MOST", 4)
-    pieces = []
+def using() -> Rehearsal:
+    """A project that used something in March; it is the end of the grace."""
+    neruba = rehearsal(runs_due=False)
+    neruba.clock.set("2026-03-17T00:00:00Z")
+    project = neruba.projects.create(name="Acme")
+    neruba.metrics.declare(project.id, key="storage")
+    neruba.prices.create(project.id, metric_key="storage", model="unit", unit_amount="0.01")
+    neruba.usage.record(
+        project.id,
+        metric_key="storage",
+        units="100",
+        timestamp=parse("2026-03-17T00:00:00Z"),
+        idempotency_key="one",
+    )
+    neruba.clock.set("2026-04-02T00:00:00Z")
+    return neruba
+
+
+async def ticked(neruba: Rehearsal, *, bills: bool) -> list[str]:
+    """The states of all invoices after a ticker has had its turn."""
 
     async def run(act):
-        pieces.append(act())
-        return pieces[-1]
+        return await asyncio.get_running_loop().run_in_executor(None, act)
 
-    with Neruba.open(
-        f"sqlite:///{tmp_path}/t.db", password_effort="testing", clock=SettableClock()
-    ) as neruba:
-        project = neruba.projects.create(name="x")
-        for number in range(10):
-            neruba.usage.record(
-                project.id,
-                metric_key="m",
-                units=1,
-                timestamp=NOON - number * timedelta(minutes=1),
-                idempotency_key=str(number),
-            )
-        ticker = Ticker(neruba, KeyRing(neruba), run)
-        await ticker.fold()
-        await ticker.fold()
+    ticker = Ticker(neruba, KeyRing(neruba), run, bills=bills)
+    ticker.start()
+    assert ticker.alive
+    (project,) = neruba.projects.list().items
+    for _ in range(100 if bills else 5):
+        await asyncio.sleep(0.02)
+        if neruba.invoices.list(project.id).items:
+            break
+    await ticker.stop()
+    assert not ticker.alive
+    return [invoice.state.value for invoice in neruba.invoices.list(project.id).items]
 
-        assert pieces == [4, 4, 2, 0]
-        assert neruba.usage.rollup_faults(project.id) == ()
+
+async def test_what_is_due_is_billed_by_itself():
+    """
+    Where the deployment wants that.
+    """
+    assert await ticked(using(), bills=True) == ["finalized"]
+
+
+async def test_otherwise_somebody_has_to_run_it():
+    """
+    An old event shows in the overview before anybody bills it.
+    """
+    assert await ticked(using(), bills=False) == []
+
+
+async def test_billing_that_fails_is_tried_again(monkeypatch):
+    """
+    The database may be gone for a while; the ticker goes on.
+    """
+    neruba = using()
+    monkeypatch.setattr("neruba_server.ticker.BILL_SECONDS", 0.01)
+    honest, failures = type(neruba.billing).run_due, [ConnectionError("gone")]
+
+    def failing(self, *arguments, **options):
+        if failures:
+            raise failures.pop()
+        return honest(self, *arguments, **options)
+
+    monkeypatch.setattr(type(neruba.billing), "run_due", failing)
+
+    assert await ticked(neruba, bills=True) == ["finalized"]
