@@ -293,7 +293,6 @@ def read_inputs(work: RunWork, projects: Mapping[str, Project], name: str) -> di
                 closed=invoice is not None or is_closed(project, stored[project_id], period),
             )
         )
-    _read_metrics(work, readings)
     _read_late(work, readings)
     _read_usage(work, readings)
     _read_charges(work, readings)
@@ -326,7 +325,6 @@ class _Reading:
     invoice: Invoice | None
     previous: Invoice | None
     closed: bool
-    metric_keys: set[str] = field(factory=set)
     usage: tuple[SliceUsage, ...] = ()
     charged: list[Charged] = field(factory=list)
     late: list[_Late] = field(factory=list)
@@ -393,28 +391,26 @@ def _previous(
     return found
 
 
-def _read_metrics(work: RunWork, readings: Sequence[_Reading]) -> None:
-    """Which metrics the periods have usage or a minimum of."""
-    for span, group in _by_span(reading for reading in readings if not reading.closed):
-        by_id = {reading.project.id: reading for reading in group}
-        for day in work.usage.active_days(sorted(by_id), start=span.start, end=span.end):
-            by_id[day.project_id].metric_keys.add(day.metric_key)
-        for reading in group:
-            reading.metric_keys |= reading.prices.with_minimum(span)
-
-
 def _read_usage(work: RunWork, readings: Sequence[_Reading]) -> None:
     asked: list[Asked] = []
     takers: list[_Reading | _Late] = []
     for reading in readings:
-        if reading.metric_keys:
-            asked.append(Asked(reading.prices, reading.period.span, frozenset(reading.metric_keys)))
+        if not reading.closed and reading.prices.metrics:
+            asked.append(Asked(reading.prices, reading.period.span, frozenset(reading.prices.metrics)))
             takers.append(reading)
         for late in reading.late:
             asked.append(Asked(reading.prices, late.period.span, frozenset(late.metric_keys), reading.held))
             takers.append(late)
     for taker, usage in zip(takers, usage_of(work, asked), strict=True):
-        taker.usage = usage
+        taker.usage = _billable(taker, usage) if isinstance(taker, _Reading) else usage
+
+
+def _billable(reading: _Reading, usage: Iterable[SliceUsage]) -> tuple[SliceUsage, ...]:
+    """The metrics that have usage in the period, or cost something without."""
+    usage = tuple(usage)
+    keys = {each.metric.key for each in usage if each.events or each.drawn_micros}
+    keys |= reading.prices.with_minimum(reading.period.span)
+    return tuple(each for each in usage if each.metric.key in keys)
 
 
 def _read_charges(work: RunWork, readings: Sequence[_Reading]) -> None:
@@ -549,10 +545,3 @@ def _read_issued(work: RunWork, reading: _Reading) -> None:
                 for line in each.lines
                 if line.period == name and line.metric_key is not None
             }
-
-
-def _by_span(readings: Iterable[_Reading]) -> Iterator[tuple[Period, list[_Reading]]]:
-    groups: dict[Period, list[_Reading]] = {}
-    for reading in readings:
-        groups.setdefault(reading.period.span, []).append(reading)
-    yield from groups.items()
