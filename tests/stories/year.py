@@ -21,6 +21,7 @@ from neruba_core import money
 from neruba_core.billing.overview import InvoicesView, Overview
 from neruba_core.billing.results import RunResult
 from neruba_core.errors import NerubaError, StorageUnavailable
+from neruba_core.idempotency.outcomes import Conflict, Rejected
 from neruba_core.instants import Instant
 from neruba_core.invoices.model import Invoice
 from neruba_core.neruba import Neruba
@@ -41,7 +42,7 @@ END = datetime(2027, 1, 1, tzinfo=UTC)
 PRICED = datetime(2025, 6, 1, tzinfo=UTC)
 """When prices begin: no usage is older."""
 
-STEPS_A_PROJECT = 90
+STEPS_A_PROJECT = 60
 """How many commands a project gets in the year, on average."""
 
 METRICS: dict[str, dict[str, Any]] = {
@@ -164,7 +165,7 @@ class Year:
     def _agreed(self, answers: Mapping[str, Any], act: Callable[[Neruba], Any]) -> Any:
         first, told = next(iter(answers.items()))
         for name, other in answers.items():
-            assert other == told, f"{act} at {self.clock}: {first} says {told}, {name} says {other}"
+            assert other == told, f"at {self.clock}: {first} says {_apart(told, other)}, {name} does not"
         return told
 
     def key(self) -> str:
@@ -461,9 +462,20 @@ def _answer(act: Callable[[Neruba], Any], neruba: Neruba) -> Any:
         return (error.code, error.facts())
 
 
+def _apart(told: Any, other: Any) -> Any:
+    """Where two answers differ, as far as that is easily said."""
+    if isinstance(told, list) and isinstance(other, list):
+        return [pair for pair in zip(told, other, strict=False) if pair[0] != pair[1]]
+    return told, other
+
+
 def _unmarked(told: Any) -> Any:
-    """Without watermarks, which mean something in their own database only."""
+    """Without watermarks, which mean something in their own database only; refusals by what they say."""
     match told:
+        case list():
+            return [_unmarked(each) for each in told]
+        case Conflict() | Rejected():
+            return (told.error.code, told.error.facts())
         case Invoice():
             return evolve(told, cutoff=0)
         case RunResult():
