@@ -231,10 +231,10 @@ def _steps(line: Line) -> Iterator[str]:
 def _fee(line: Line) -> str:
     """A recurring amount as people think of it: seats, the amount of one, the share of the period."""
     workings = line.workings
-    sign = MINUS if line.amount_micros < 0 else ""
     seats, amount, share = (Fraction(workings[name]) for name in ("quantity", "unitAmount", "share"))
+    sign = MINUS if share < 0 else ""
     whole = f"{sign}{spelled(seats)} {TIMES} {spelled(amount)}"
-    return whole if share == 1 else f"{whole} {TIMES} {spelled(share)} of the period"
+    return whole if share == 1 else f"{whole} {TIMES} {spelled(abs(share))} of the period"
 
 
 # --- totals -----------------------------------------------------------------------------------

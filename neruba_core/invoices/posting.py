@@ -71,9 +71,9 @@ def due_back(net_micros: int, *, open_micros: int, currency: str) -> Due:
 
 
 def spendable_micros(book: Book, at: Instant) -> int:
-    """What finalization may take from the wallet: unexpired credit that is not held."""
-    held = sum(lot.remaining_micros for lot in book.lots.values() if not lot.expired(at))
-    return max(held - book.head.held_micros, 0)
+    """What finalization may take from the wallet: the credit that counts, less what is held."""
+    counted = book.balance_micros(at) + book.overdraft_micros
+    return max(counted - book.head.held_micros, 0)
 
 
 def finalization(

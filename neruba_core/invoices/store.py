@@ -46,6 +46,9 @@ class InvoiceStore(Protocol):
     ) -> Sequence[Invoice]:
         """By descending id, below *before*."""
 
+    def left_to_pay(self, project_id: str) -> Sequence[Invoice]:
+        """The finalized invoices that have something left to pay, by ascending number."""
+
     def open_totals(self, project_id: str) -> tuple[int, int]:
         """How many finalized invoices have something left to pay, and how much that is in all. What a credit
         note gives back is not among it."""

@@ -9,7 +9,7 @@ import attrs
 import pytest
 
 from neruba_core.instants import Period, parse
-from neruba_core.invoices.model import InvoiceKind, InvoiceState
+from neruba_core.invoices.model import InvoiceKind, InvoiceState, LineKind
 from neruba_core.invoices.page import InvoicePage, as_issued, invoice_page
 from neruba_core.pricing.model import Tariff, Unit
 from tests.core.invoices.issued import (
@@ -95,6 +95,23 @@ def test_a_line_that_was_rounded_says_so():
 
     assert page.lines[0].amount == "0.000002"
     assert page.lines[0].steps[-1] == "rounded to six decimals from 0.0000025"
+
+
+def test_a_part_of_a_fee_is_seats_amount_and_share():
+    """
+    As people think of it, and not as one fraction; what is given back is below zero.
+    """
+    how = {
+        "quantity": "5",
+        "unitAmount": "49",
+        "share": "-701/1488",
+        "parts": [{"what": "Team", "quantity": "-3505/1488", "rate": "49", "amount": "-171745/1488"}],
+    }
+    line = a_line(kind=LineKind.PRORATION, description="Team", amount_micros=-115_420_027, workings=how)
+
+    page = invoice_page(an_invoice(line), BERLIN)
+
+    assert page.lines[0].steps == ("−5 × 49 × 701/1488 of the period", "rounded to six decimals")
 
 
 def test_days_are_those_of_the_zone_and_the_last_is_included():
