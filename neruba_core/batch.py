@@ -8,7 +8,7 @@ neighbours: the batch is undone and run again one by one, and only the offender 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 from neruba_core.audit.outcomes import Unreadable, note_unreadable
 from neruba_core.billing.prepaid import opener
@@ -18,10 +18,10 @@ from neruba_core.idempotency.outcomes import Rejected
 from neruba_core.storage.port import UnitOfWork
 from neruba_core.usage.record import Recorded, Sent, record
 from neruba_core.wallets.orders import Order
-from neruba_core.wallets.settle import Settled, settle
+from neruba_core.wallets.settle import HoldSettled, Settled, settle
 
-Command: TypeAlias = Sent | Order | Unreadable
-Verdict: TypeAlias = Recorded | Settled
+Command: TypeAlias = Sent | Order[Any] | Unreadable
+Verdict: TypeAlias = Recorded | Settled | HoldSettled
 Note: TypeAlias = Callable[[UnitOfWork, Sequence[tuple[Command, Verdict]]], None]
 """Called in the unit, after the verdicts and before the commit: writes what belongs to them."""
 

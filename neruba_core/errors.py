@@ -803,6 +803,58 @@ class ReversalExceedsOriginal(NerubaError):
         return f"only {self.left} of transaction {self.transaction_id} is left to reverse"
 
 
+# --- holds --------------------------------------------------------------------------------------
+
+
+@refusal
+class HoldNotFound(NerubaError):
+    """The project has no hold of this id."""
+
+    code: ClassVar[str] = "hold.not_found"
+    hold_id: str
+
+    def __str__(self) -> str:
+        return f"no hold {self.hold_id!r}"
+
+
+@refusal
+class HoldClosed(NerubaError):
+    """A hold is captured or released once, and not after its expiry."""
+
+    code: ClassVar[str] = "hold.closed"
+    hold_id: str
+    state: str
+
+    def __str__(self) -> str:
+        return f"hold {self.hold_id} is {self.state}; reserve a new one, or charge"
+
+
+@refusal
+class HoldExceeded(NerubaError):
+    """A capture takes what is held at most."""
+
+    code: ClassVar[str] = "hold.exceeded"
+    hold_id: str
+    held: str
+
+    def __str__(self) -> str:
+        return f"hold {self.hold_id} holds {self.held}; capture that at most, and charge the rest"
+
+
+@refusal
+class HoldConflict(NerubaError):
+    """A hold's event id came back with other content."""
+
+    code: ClassVar[str] = "hold.event_conflict"
+    event_id: str
+
+    def __str__(self) -> str:
+        return (
+            f"hold event {self.event_id!r} is recorded with other content; "
+            "to correct it, release it and send a new event id"
+        )
+
+
 # --- billing periods, runs and invoices -------------------------------------------------------
 
 

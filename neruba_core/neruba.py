@@ -26,6 +26,7 @@ from neruba_core.namespaces.audit import Audit
 from neruba_core.namespaces.billing import Billing
 from neruba_core.namespaces.catalogue import Catalogue
 from neruba_core.namespaces.charges import Charges
+from neruba_core.namespaces.holds import Holds
 from neruba_core.namespaces.invoices import Invoices
 from neruba_core.namespaces.ledger import Ledger
 from neruba_core.namespaces.members import Members
@@ -95,6 +96,7 @@ class Neruba:
         self.usage = Usage(context)
         self.charges = Charges(context)
         self.wallets = Wallets(context)
+        self.holds = Holds(context)
         self.ledger = Ledger(context)
         self.billing = Billing(context)
         self.invoices = Invoices(context)

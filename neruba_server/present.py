@@ -15,6 +15,7 @@ from neruba_core.idempotency.outcomes import Accepted, Conflict, Deduplicated, Q
 from neruba_core.ledger.model import Transaction
 from neruba_core.usage.answer import render
 from neruba_core.usage.model import UsageEvent
+from neruba_core.wallets.holds import HoldAnswer
 from neruba_server import problems
 from neruba_server.limits import JSON
 from neruba_server.problems import BodyInvalid, status_of
@@ -131,7 +132,7 @@ def _result(index: int, verdict: Verdict | Exception) -> ingest.BatchResult:
             return ingest.BatchResult(index, Outcome.REJECTED, code=defect.code, message=str(defect))
 
 
-def _text(value: UsageEvent | Transaction) -> str:
+def _text(value: UsageEvent | Transaction | HoldAnswer) -> str:
     return render(value) if isinstance(value, UsageEvent) else value.body
 
 

@@ -15,6 +15,7 @@ from neruba_core.ids import Ids
 from neruba_core.instants import Instant
 from neruba_core.usage.model import UsageEvent
 from neruba_server.present import status_of_verdict
+from neruba_core.wallets.holds import HoldAnswer
 from neruba_server.writer import Noted, Submission
 
 MOST_PATH_CHARACTERS = 500
@@ -76,3 +77,9 @@ def _row_of(
         tuple([one.id for one in made if isinstance(one, UsageEvent)]),
         tuple([one.id for one in made if not isinstance(one, UsageEvent)]),
     )
+
+
+def _transaction_of(made: UsageEvent | Transaction | HoldAnswer) -> str | None:
+    if isinstance(made, HoldAnswer):
+        return made.hold.transaction_id
+    return made.id if isinstance(made, Transaction) else None

@@ -88,7 +88,7 @@ class Draws:
             chart=chart,
             ids=ids,
             at=at,
-            books=open_books(work, projects, heads, chart),
+            books=open_books(work, projects, heads, chart, at=at),
             booking=Booking(at),
             periods=work.billing.periods(heads),
             own=work.pricing.prices(heads),

@@ -99,7 +99,7 @@ def run(
         ids=ids,
         chart=chart,
         origin=origin,
-        books=open_books(work, live, known, chart),
+        books=open_books(work, live, known, chart, at=at),
         numbers={} if options.dry_run else work.invoices.last_numbers(sorted(live)),
         booking=Booking(at),
     )

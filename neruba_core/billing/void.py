@@ -70,7 +70,7 @@ def void(
     if project.archived_at is not None:
         raise ProjectArchived(project_id)
     _require_voidable(work, invoice)
-    book = open_books(work, projects, heads, chart)[project_id]
+    book = open_books(work, projects, heads, chart, at=at)[project_id]
     _reverse(work, book, invoice, clean_reason, at=at, ids=ids, origin=origin)
     voided = evolve(invoice, state=InvoiceState.VOID, voided_at=at, void_reason=clean_reason)
     work.invoices.set_state(voided)
@@ -208,13 +208,13 @@ def _taken_again(
     overdraft."""
     lots = [
         *(
-            Lot(lot.grant, lot.remaining_micros - moves.get(lot.grant.account, 0))
+            Lot(lot.grant, lot.remaining_micros - moves.get(lot.grant.account, 0), lot.held_micros)
             for lot in book.lots.values()
         ),
         *(Lot(grant, -moves.get(grant.account, 0)) for grant in opened),
     ]
     for lot in sorted(lots, key=lambda lot: (lot.grant.id != own, spending_order(lot))):
-        micros = min(lot.remaining_micros, due)
+        micros = min(lot.free_micros, due)
         if micros > 0 and (lot.grant.id == own or not lot.expired(at)):
             yield lot.grant.account, micros
             due -= micros

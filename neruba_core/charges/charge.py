@@ -16,7 +16,7 @@ from neruba_core.errors import ChargeConflict, NerubaError
 from neruba_core.idempotency.fingerprint import canonical, quoted
 from neruba_core.ids import Ids
 from neruba_core.instants import Instant
-from neruba_core.ledger.model import TransactionType
+from neruba_core.ledger.model import Transaction, TransactionType
 from neruba_core.money import Amount
 from neruba_core.texts import Properties
 from neruba_core.wallets.book import Book, Decision
@@ -57,7 +57,7 @@ class NewCharge:
         )
 
 
-def charge_order(project_id: str, new: NewCharge, origin: Origin) -> Order:
+def charge_order(project_id: str, new: NewCharge, origin: Origin) -> Order[Transaction]:
     """The order that settles *new* against the project's wallet."""
 
     def decide(book: Book, at: Instant, ids: Ids) -> Decision | NerubaError:

@@ -34,6 +34,8 @@ class Head:
 
     project_id: str
     version: int = 0
+    *held_micros* is what open holds reserve. *due_at* is no later than the next moment at which a grant
+    or a hold expires; it may be earlier, and whoever looks then finds nothing to do.
     balance_micros: int = 0
     overdraft_micros: int = 0
     held_micros: int = 0
@@ -42,6 +44,7 @@ class Head:
 
 @frozen
 class Posting:
+    due_at: Instant | None = None
     """One side of a movement before it is booked; exactly one of the two amounts is above zero."""
 
     account: str
@@ -121,7 +124,8 @@ class Transaction:
 
 @frozen
 class Account:
-    """A ledger account of a project and what it holds, debit positive."""
+    """A ledger account of a project and what it holds, debit positive. Of a grant's account, open holds
+    reserve *held_micros*."""
 
     project_id: str
     name: str
@@ -130,6 +134,7 @@ class Account:
 
 @frozen
 class ChargesWanted:
+    held_micros: int = 0
     """Which charges of a project are asked for: those effective in ``[start, end)``, and those effective
     before *start* that were booked above version *since*."""
 

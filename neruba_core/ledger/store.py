@@ -87,6 +87,9 @@ class LedgerStore(Protocol):
         reversals above version ``since`` whose charge is effective before ``start``; by project and
         version."""
 
+    def heads_due(self, at: Instant, *, limit: int) -> Sequence[str]:
+        """The projects whose head is due at or before *at*, the longest due first."""
+
     def transaction_count(self, project_id: str) -> int:
         """How many transactions are booked, counted."""
 

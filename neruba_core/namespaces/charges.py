@@ -55,7 +55,7 @@ class Charges:
         """Settle many charges in one unit of work, in order; one outcome each, and none is raised."""
         return self._settle([charge_order(project_id, new, origin) for new in charges])
 
-    def _settle(self, orders: Sequence[Order]) -> Sequence[Settled]:
+    def _settle(self, orders: Sequence[Order[Transaction]]) -> Sequence[Settled]:
         context = self._context
         return context.write(
             lambda work: settle(work, orders, at=context.clock(), ids=context.ids, chart=context.chart)

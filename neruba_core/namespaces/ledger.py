@@ -8,11 +8,12 @@ from neruba_core.context import Context
 from neruba_core.errors import TransactionNotFound
 from neruba_core.instants import Instant, maybe_utc
 from neruba_core.ledger.model import Entry, Transaction, TransactionType
-from neruba_core.ledger.sweep import Sweep, sweep
+from neruba_core.ledger.sweep import Sweep
 from neruba_core.ledger.trial_balance import TrialBalance, trial_balance
 from neruba_core.pages import DEFAULT_LIMIT, Page, limited, page, place_of
 from neruba_core.storage.port import UnitOfWork
 from neruba_core.tenancy.projects import existing
+from neruba_core.wallets.sweep import sweep
 
 
 @frozen
@@ -90,6 +91,6 @@ class Ledger:
         return self._context.read(read)
 
     def sweep(self, project_id: str) -> Sweep:
-        """Re-derive heads and accounts from the entries and name every difference; linear in them."""
+        """Re-derive heads, accounts and what is held, and name every difference; linear in the entries."""
         at = self._context.clock()
         return self._context.read(lambda work: sweep(work, existing(work, project_id).id, at=at))

@@ -95,7 +95,7 @@ class Wallets:
             lambda work: wallet(work, existing(work, project_id), at=at, as_of=as_of, known_at=known_at)
         )
 
-    def _settle(self, order: Order) -> Success[Transaction]:
+    def _settle(self, order: Order[Transaction]) -> Success[Transaction]:
         context = self._context
         outcomes = context.write(
             lambda work: settle(work, [order], at=context.clock(), ids=context.ids, chart=context.chart)

@@ -41,6 +41,7 @@ KEYS: Mapping[str, Callable[[Any], Any]] = {
     "transactions": attrgetter("version"),
     "entries": attrgetter("version", "number"),
     "grants": attrgetter("id"),
+    "holds": attrgetter("id"),
     "prices": attrgetter("id"),
     "meters": attrgetter("metric_key", "start"),
     "decisions": attrgetter("number"),

@@ -15,6 +15,7 @@ from neruba_core.charges.charge import NewCharge, charge_order
 from neruba_core.errors import NerubaError
 from neruba_core.idempotency.outcomes import Conflict, Rejected
 from neruba_core.instants import Instant
+from neruba_core.ledger.model import Transaction
 from neruba_core.neruba import Neruba
 from neruba_core.testing.model import Booked, Content, ModelProject, Waiting
 from neruba_core.wallets.credit import NewCredit
@@ -94,7 +95,7 @@ class Credit:
             )
         )
 
-    def order(self, project_id: str, at: Instant) -> Order:
+    def order(self, project_id: str, at: Instant) -> Order[Transaction]:
         new = NewCredit.of(
             amount=money.decimal(self.amount),
             description="credit",
@@ -149,7 +150,7 @@ class Spend:
             )
         )
 
-    def order(self, project_id: str, at: Instant) -> Order:
+    def order(self, project_id: str, at: Instant) -> Order[Transaction]:
         new = NewCharge.of(
             amount=money.text(self.amount),
             description="spend",

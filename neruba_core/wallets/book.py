@@ -9,15 +9,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from attrs import define, field, frozen
+from attrs import define, evolve, field, frozen
 
 from neruba_core.instants import Instant
 from neruba_core.ledger.chart import OVERDRAFT, WALLET, Chart
-from neruba_core.ledger.model import Head, Posting, Transaction, TransactionType
+from neruba_core.ledger.model import Account, Head, Posting, Transaction, TransactionType
 from neruba_core.money import within_total
 from neruba_core.tenancy.model import Project
 from neruba_core.texts import Properties
-from neruba_core.wallets.model import Grant, Lot
+from neruba_core.wallets.model import Grant, Hold, Lot
 
 _WALLET_PREFIX = f"{WALLET}:"
 
@@ -25,7 +25,8 @@ _WALLET_PREFIX = f"{WALLET}:"
 @frozen
 class Decision:
     """What a command comes to, before it has a version: balanced postings, and the grants that it opens
-    (their accounts are among the postings). What is drawn from a grant is a posting on its account."""
+    (their accounts are among the postings). What is drawn from a grant is a posting on its account.
+    *closes* is the hold that it captures, as it is afterwards."""
 
     transaction_id: str
     type: TransactionType
@@ -35,18 +36,27 @@ class Decision:
     grants: tuple[Grant, ...] = ()
     metadata: Properties | None = field(default=None, hash=False)
     reverses: str | None = None
+    closes: Hold | None = None
 
 
 @define
 class Original:
     """A transaction that is to be reversed: what it drew from which grants, in order, and what reversals
-    have given back to each so far (or to the grant that succeeded it)."""
+    have given back to each so far (or to the grant that succeeded it). What a capture drew was taken when it
+    was held, at *held_at*."""
 
     transaction: Transaction
     drawn: Sequence[tuple[str, int]]
     grants: dict[str, Grant]
     reversed_micros: int
     returned_micros: dict[str, int]
+    held_at: Instant | None = None
+
+    def drawn_at(self, grant: Grant) -> Instant:
+        """When *grant* was drawn: as early as it was held for it."""
+        if self.held_at is None:
+            return self.transaction.effective_at
+        return max(self.held_at, grant.effective_at)
 
     @property
     def left_micros(self) -> int:
@@ -69,7 +79,10 @@ class Book:
     accounts: dict[str, int]
     lots: dict[str, Lot]
     originals: dict[str, Original] = field(factory=dict)
+    holds: dict[str, Hold] = field(factory=dict)
     changed: set[str] = field(factory=set)
+    reserved: list[Hold] = field(factory=list)
+    closed: list[Hold] = field(factory=list)
 
     @property
     def overdraft_micros(self) -> int:
@@ -77,16 +90,66 @@ class Book:
         return self.accounts.get(OVERDRAFT, 0)
 
     def balance_micros(self, at: Instant) -> int:
-        """What the unexpired grants hold, less the overdraft."""
-        held = 0
+        """What the unexpired grants hold, and the held share of expired ones, less the overdraft."""
+        counted = 0
         for lot in self.lots.values():
-            if not lot.expired(at):
-                held += lot.remaining_micros
-        return held - self.overdraft_micros
+            counted += lot.counted_micros(at)
+        return counted - self.overdraft_micros
 
     def available_micros(self, at: Instant) -> int:
         """What a charge may come to at most: the balance less holds, plus the credit limit."""
         return self.balance_micros(at) - self.head.held_micros + self.project.credit_limit_micros
+
+    @property
+    def written(self) -> bool:
+        """Whether there is anything to write."""
+        return bool(self.changed or self.reserved or self.closed)
+
+    def changed_accounts(self) -> list[Account]:
+        """The accounts that have changed, by name."""
+        return [
+            Account(self.project.id, name, self.accounts[name], self._held_of(name))
+            for name in sorted(self.changed)
+        ]
+
+    def _held_of(self, account: str) -> int:
+        lot = (
+            self.lots.get(account.removeprefix(_WALLET_PREFIX))
+            if account.startswith(_WALLET_PREFIX)
+            else None
+        )
+        return lot.held_micros if lot else 0
+
+    def reserve(self, hold: Hold) -> None:
+        """Hold what *hold* draws, and the rest of it against the credit limit. Raises ``AmountOverflow``."""
+        self.head = evolve(self.head, held_micros=within_total(self.head.held_micros + hold.amount_micros))
+        self._shift_holds(hold, 1)
+        self.holds[hold.id] = hold
+        self.reserved.append(hold)
+        self.fall_due(hold.expires_at)
+
+    def close(self, hold: Hold) -> None:
+        """Hold no more what the open hold held; *hold* is how it is from now on."""
+        self.head = evolve(self.head, held_micros=self.head.held_micros - hold.amount_micros)
+        self._shift_holds(hold, -1)
+        self.holds[hold.id] = hold
+        self.closed.append(hold)
+        # What was held of an expired grant expires now.
+        assert hold.closed_at is not None, "it is closed"
+        for draw in hold.draws:
+            if self.lots[draw.grant_id].expired(hold.closed_at):
+                self.fall_due(hold.closed_at)
+
+    def fall_due(self, moment: Instant) -> None:
+        """Have the project looked at by *moment* at the latest."""
+        if self.head.due_at is None or moment < self.head.due_at:
+            self.head = evolve(self.head, due_at=moment)
+
+    def _shift_holds(self, hold: Hold, sign: int) -> None:
+        for draw in hold.draws:
+            lot = self.lots[draw.grant_id]
+            self.lots[draw.grant_id] = evolve(lot, held_micros=lot.held_micros + sign * draw.micros)
+            self.changed.add(lot.grant.account)
 
     def post(self, decision: Decision) -> tuple[int, ...]:
         """Take the decision in; return the balance of each posting's account after it.
@@ -105,15 +168,22 @@ class Book:
             for posting in decision.postings
             if posting.account == OVERDRAFT or posting.account.startswith(_WALLET_PREFIX)
         )
+        balance = within_total(balance)
+        if decision.closes is not None:
+            self.close(decision.closes)
         head = self.head
         self.head = Head(
             project_id=head.project_id,
             version=head.version + 1,
-            balance_micros=within_total(balance),
+            balance_micros=balance,
             overdraft_micros=moved.get(OVERDRAFT, head.overdraft_micros),
             held_micros=head.held_micros,
             receivable_micros=moved.get(self.chart.receivable, head.receivable_micros),
+            due_at=head.due_at,
         )
+        for grant in decision.grants:
+            if grant.expires_at is not None:
+                self.fall_due(grant.expires_at)
         self.accounts.update(moved)
         self.changed.update(moved)
         self._move_lots(decision, moved)
@@ -129,7 +199,7 @@ class Book:
             lot = self.lots.get(grant_id)
             grant = lot.grant if lot else opened.get(grant_id) or self._grant_of_original(decision, grant_id)
             # A wallet account grows by credit, so what remains is the balance with its sign turned.
-            self.lots[grant_id] = Lot(grant, -balance)
+            self.lots[grant_id] = Lot(grant, -balance, lot.held_micros if lot else 0)
 
     def _grant_of_original(self, decision: Decision, grant_id: str) -> Grant:
         assert decision.reverses is not None

@@ -16,11 +16,11 @@ from neruba_core.idempotency.fingerprint import VERSION
 from neruba_core.instants import Instant
 from neruba_core.ledger.answer import render
 from neruba_core.ledger.chart import Chart
-from neruba_core.ledger.model import Account, Entry, Head, Transaction
+from neruba_core.ledger.model import Entry, Head, Transaction
 from neruba_core.ledger.store import HasLedger
 from neruba_core.tenancy.model import Project
 from neruba_core.wallets.book import Book, Decision
-from neruba_core.wallets.model import Grant
+from neruba_core.wallets.model import Grant, HoldState
 from neruba_core.wallets.store import HasWallets
 
 
@@ -40,9 +40,10 @@ class Cause:
 
 
 def open_books(
-    work: BookingWork, projects: dict[str, Project], heads: dict[str, Head], chart: Chart
+    work: BookingWork, projects: dict[str, Project], heads: dict[str, Head], chart: Chart, *, at: Instant
 ) -> dict[str, Book]:
-    """The books of the projects whose *heads* are locked, by project id."""
+    """The books of the projects whose *heads* are locked, by project id. What the holds held whose time is
+    over at *at* is free in them."""
     project_ids = list(heads)
     books = {
         project_id: Book(project=projects[project_id], chart=chart, head=head, accounts={}, lots={})
@@ -52,6 +53,15 @@ def open_books(
         books[account.project_id].accounts[account.name] = account.balance_micros
     for lot in work.wallets.open_lots(project_ids):
         books[lot.grant.project_id].lots[lot.grant.id] = lot
+    due = [
+        project_id
+        for project_id, head in heads.items()
+        if head.held_micros and head.due_at is not None and head.due_at <= at
+    ]
+    if due:
+        for hold in work.wallets.holds_expired(due, at):
+            # It was free from the moment of its expiry on.
+            books[hold.project_id].close(hold.closed(HoldState.EXPIRED, at=hold.expires_at))
     return books
 
 
@@ -74,20 +84,23 @@ class Booking:
         return transaction
 
     def write(self, work: BookingWork, books: Sequence[Book]) -> None:
-        """Write everything that was booked, and the accounts and heads of the *books* that changed."""
-        if not self.transactions:
+        """Write everything that was booked, and the accounts, holds and heads of the *books* that changed."""
+        changed = [book for book in books if book.written]
+        if not changed:
             return
-        changed = [book for book in books if book.changed]
-        work.ledger.append(self.transactions, self.entries)
+        if self.transactions:
+            work.ledger.append(self.transactions, self.entries)
         if self.grants:
             work.wallets.add_grants(self.grants)
-        work.ledger.write_accounts(
-            [
-                Account(book.project.id, name, book.accounts[name])
-                for book in changed
-                for name in sorted(book.changed)
-            ]
-        )
+        accounts = [account for book in changed for account in book.changed_accounts()]
+        if accounts:
+            work.ledger.write_accounts(accounts)
+        reserved = [hold for book in changed for hold in book.reserved]
+        if reserved:
+            work.wallets.add_holds(reserved)
+        closed = [hold for book in changed for hold in book.closed]
+        if closed:
+            work.wallets.close_holds(closed)
         work.ledger.write_heads([book.head for book in changed])
 
     def _transaction(self, book: Book, decision: Decision, cause: Cause) -> Transaction:

@@ -3,7 +3,7 @@
 A credit opens a grant. If the wallet is overdrawn, the new grant first repays the overdraft, in the
 same transaction. Reversing a credit claws it back: from the grant's own remainder, then from other
 grants in spending order, and what is still missing becomes overdraft, here even beyond the limit,
-for the credit was never due.
+for the credit was never due. What is held stays where it is: its capture may not fail.
 """
 
 from __future__ import annotations
@@ -102,7 +102,7 @@ def claw_back(book: Book, original: Original, micros: int, reason: str, *, at: I
     postings: list[Posting] = []
     missing = micros
     for lot in _own_first(book, grant_id, at):
-        share = min(lot.remaining_micros, missing)
+        share = min(lot.free_micros, missing)
         if share:
             postings.append(debit(lot.grant.account, share))
             missing -= share

@@ -1,10 +1,13 @@
-"""Grants, the credit lots of a wallet. What was drawn from them are the entries on their accounts."""
+"""Grants, the credit lots of a wallet, and holds, which reserve some of it for a while.
+
+What was drawn from a grant are the entries on its account; what a hold reserves of it is written on the hold.
+"""
 
 from __future__ import annotations
 
 from enum import StrEnum
 
-from attrs import frozen
+from attrs import evolve, frozen
 
 from neruba_core.instants import Instant
 
@@ -42,11 +45,89 @@ class Grant:
 
 @frozen
 class Lot:
-    """A grant and what remains of it."""
+    """A grant, what remains of it, and how much of that open holds reserve."""
 
     grant: Grant
     remaining_micros: int
+    held_micros: int = 0
+
+    @property
+    def free_micros(self) -> int:
+        """What remains and is not held: all that may be taken from the grant."""
+        return self.remaining_micros - self.held_micros
 
     def expired(self, at: Instant) -> bool:
         """Periods are half-open: a grant that expires now is gone."""
         return self.grant.expires_at is not None and self.grant.expires_at <= at
+
+    def counted_micros(self, at: Instant) -> int:
+        """What of the grant counts in the balance: all that remains, and once it has expired what is held."""
+        return self.held_micros if self.expired(at) else self.remaining_micros
+
+
+class HoldState(StrEnum):
+    """What has become of a hold; it leaves ``held`` once."""
+
+    HELD = "held"
+    CAPTURED = "captured"
+    RELEASED = "released"
+    EXPIRED = "expired"
+
+
+@frozen
+class Draw:
+    """What a hold reserves of one grant."""
+
+    grant_id: str
+    micros: int
+
+
+@frozen
+class Hold:
+    """Credit reserved for a charge that is not known in full yet.
+
+    *draws* say of which grants it was taken, in spending order; what they do not cover stands against the
+    credit limit. *captured_micros* and *transaction_id* tell what was charged in the end. It is its own
+    record of its event: unique by (project, event id).
+    """
+
+    project_id: str
+    id: str
+    amount_micros: int
+    description: str
+    event_id: str
+    idempotency_key: str
+    draws: tuple[Draw, ...]
+    expires_at: Instant
+    created_at: Instant
+    state: HoldState = HoldState.HELD
+    captured_micros: int = 0
+    transaction_id: str | None = None
+    closed_at: Instant | None = None
+
+    def at(self, moment: Instant) -> Hold:
+        """The hold by the clock: what expires now is expired, whether or not that is written down yet."""
+        if self.state is HoldState.HELD and self.expires_at <= moment:
+            return self.closed(HoldState.EXPIRED, at=self.expires_at)
+        return self
+
+    def closed(
+        self,
+        state: HoldState,
+        *,
+        at: Instant,
+        captured_micros: int = 0,
+        transaction_id: str | None = None,
+    ) -> Hold:
+        """The hold as it is from *at* on."""
+        return evolve(
+            self,
+            state=state,
+            captured_micros=captured_micros,
+            transaction_id=transaction_id,
+            closed_at=at,
+        )
+
+    def opened(self) -> Hold:
+        """The hold as it was when it was reserved."""
+        return evolve(self, state=HoldState.HELD, captured_micros=0, transaction_id=None, closed_at=None)

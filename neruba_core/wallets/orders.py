@@ -2,45 +2,61 @@
 
 An ``Order`` carries a command's identity (scope, key, fingerprint, event) and the pure decision to be
 taken under the project's lock. It is the one shape in which credits, debits, charges and reversals
-reach the ledger, so idempotency and posting live in one place.
+reach the ledger, and holds what is available, so idempotency and posting live in one place.
 """
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
-from typing import TypeAlias
+from typing import Generic, TypeAlias, TypeVar
 
 from attrs import frozen
 
 from neruba_core import instants, money, texts
 from neruba_core.audit.model import Origin
-from neruba_core.errors import NerubaError
+from neruba_core.errors import HoldConflict, NerubaError
 from neruba_core.idempotency.fingerprint import body_text, quoted
 from neruba_core.ids import Ids
 from neruba_core.instants import Instant
-from neruba_core.ledger.model import TransactionType
+from neruba_core.ledger.model import Transaction, TransactionType
 from neruba_core.money import Amount
 from neruba_core.wallets.book import Book, Decision
 from neruba_core.wallets.credit import NewCredit, decide_credit
+from neruba_core.wallets.holds import (
+    HoldAnswer,
+    NewCapture,
+    NewHold,
+    NewRelease,
+    decide_capture,
+    decide_hold,
+    decide_release,
+)
+from neruba_core.wallets.model import Hold
 from neruba_core.wallets.reverse import NewReversal, decide_reversal
 from neruba_core.wallets.spend import spend
 
-Decide: TypeAlias = Callable[[Book, Instant, Ids], "Decision | NerubaError"]
+R = TypeVar("R")
+
+Decide: TypeAlias = Callable[[Book, Instant, Ids], "Decision | Hold | NerubaError"]
 
 CREDIT = "credit"
 DEBIT = "debit"
 REVERSE = "reverse"
+HOLD = "hold"
+CAPTURE = "capture"
+RELEASE = "release"
 
 
 @frozen
-class Order:
+class Order(Generic[R]):
     """One command about one project's money.
 
     *body* writes the request's canonical body with the given event id. *event_id* is the event's identity,
     *sent_event_id* what of it the request carried. *counted* tells an ingest attempt, whose outcome is
     counted. *keeps_refusal* tells that a 402 is stored for the key, so that a late duplicate cannot suddenly
-    succeed. *conflict* makes the error for an event id that is taken by other content.
+    succeed. *conflict* makes the error for an event id that is taken by other content. *of_hold* tells that
+    what it answers is a hold (*hold_id*, or a new one), and is kept with its key; ``R`` is what is answered.
     """
 
     project_id: str
@@ -56,6 +72,8 @@ class Order:
     counted: bool = False
     keeps_refusal: bool = False
     conflict: Callable[[str], NerubaError] | None = None
+    of_hold: bool = False
+    hold_id: str | None = None
 
     def content(self) -> str:
         """The canonical body of the request as it came."""
@@ -97,7 +115,7 @@ class NewDebit:
         )
 
 
-def credit_order(project_id: str, new: NewCredit, origin: Origin) -> Order:
+def credit_order(project_id: str, new: NewCredit, origin: Origin) -> Order[Transaction]:
     """Grant credit."""
     return Order(
         project_id=project_id,
@@ -116,7 +134,7 @@ def credit_order(project_id: str, new: NewCredit, origin: Origin) -> Order:
     )
 
 
-def debit_order(project_id: str, new: NewDebit, origin: Origin) -> Order:
+def debit_order(project_id: str, new: NewDebit, origin: Origin) -> Order[Transaction]:
     """Take credit away as a manual adjustment; within the credit limit, like a charge."""
 
     def decide(book: Book, at: Instant, ids: Ids) -> Decision | NerubaError:
@@ -142,7 +160,7 @@ def debit_order(project_id: str, new: NewDebit, origin: Origin) -> Order:
     )
 
 
-def reversal_order(project_id: str, new: NewReversal, origin: Origin) -> Order:
+def reversal_order(project_id: str, new: NewReversal, origin: Origin) -> Order[Transaction]:
     """Reverse a transaction, in part or whole."""
     return Order(
         project_id=project_id,
@@ -156,4 +174,60 @@ def reversal_order(project_id: str, new: NewReversal, origin: Origin) -> Order:
         origin=origin,
         decide=lambda book, at, ids: decide_reversal(book, new, at=at, ids=ids),
         original_id=new.transaction_id,
+    )
+
+
+def hold_order(project_id: str, new: NewHold, origin: Origin) -> Order[HoldAnswer]:
+    """Hold credit."""
+    return Order(
+        project_id=project_id,
+        operation=HOLD,
+        path="/ingest/holds",
+        body=lambda event_id: body_text(
+            amount=money.text(new.amount_micros),
+            description=new.description,
+            eventId=event_id,
+            expiresAt=None if new.expires_at is None else instants.text(new.expires_at),
+        ),
+        idempotency_key=new.idempotency_key,
+        origin=origin,
+        decide=lambda book, at, ids: decide_hold(book, new, at=at, ids=ids),
+        sent_event_id=new.event_id,
+        event_id=new.event_id or new.idempotency_key,
+        counted=True,
+        keeps_refusal=True,
+        conflict=HoldConflict,
+        of_hold=True,
+    )
+
+
+def capture_order(project_id: str, new: NewCapture, origin: Origin) -> Order[HoldAnswer]:
+    """Charge what a hold holds, in part or whole, and close it."""
+    return Order(
+        project_id=project_id,
+        operation=CAPTURE,
+        path=f"/ingest/holds/{new.hold_id}/capture",
+        body=lambda _: body_text(amount=None if new.amount_micros is None else money.text(new.amount_micros)),
+        idempotency_key=new.idempotency_key,
+        origin=origin,
+        decide=lambda book, at, ids: decide_capture(book, new, at=at, ids=ids),
+        counted=True,
+        of_hold=True,
+        hold_id=new.hold_id,
+    )
+
+
+def release_order(project_id: str, new: NewRelease, origin: Origin) -> Order[HoldAnswer]:
+    """Free what a hold holds, and close it."""
+    return Order(
+        project_id=project_id,
+        operation=RELEASE,
+        path=f"/ingest/holds/{new.hold_id}/release",
+        body=lambda _: body_text(),
+        idempotency_key=new.idempotency_key,
+        origin=origin,
+        decide=lambda book, at, ids: decide_release(book, new, at=at),
+        counted=True,
+        of_hold=True,
+        hold_id=new.hold_id,
     )

@@ -10,15 +10,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Sequence
-from typing import Protocol, TypeAlias
+from typing import Any, Protocol, TypeAlias, TypeVar
 
-from attrs import define, field
+from attrs import define, field, frozen
 
 from neruba_core.audit.model import Attempt, Outcome
 from neruba_core.audit.outcomes import OutcomeNotes
 from neruba_core.audit.store import HasAudit
 from neruba_core.errors import (
     AmountOverflow,
+    HoldNotFound,
     InsufficientCredit,
     KeyInProgress,
     KeyReused,
@@ -36,14 +37,19 @@ from neruba_core.ledger.chart import WALLET, Chart
 from neruba_core.ledger.model import Entry, Transaction
 from neruba_core.ledger.store import HasLedger
 from neruba_core.tenancy.store import HasTenancy
-from neruba_core.wallets.book import Book, Original
+from neruba_core.wallets.book import Book, Decision, Original
 from neruba_core.wallets.booking import Booking, Cause, open_books
-from neruba_core.wallets.orders import Order
+from neruba_core.wallets.holds import HoldAnswer, render
+from neruba_core.wallets.model import Hold, HoldState
+from neruba_core.wallets.orders import CAPTURE, HOLD, Order
 from neruba_core.wallets.store import HasWallets
 
 _WALLET_PREFIX = f"{WALLET}:"
 
+R = TypeVar("R")
+
 Settled: TypeAlias = Written[Transaction]
+HoldSettled: TypeAlias = Written[HoldAnswer]
 
 
 class SettlementWork(HasTenancy, HasIdempotency, HasLedger, HasWallets, HasAudit, Protocol):
@@ -51,8 +57,8 @@ class SettlementWork(HasTenancy, HasIdempotency, HasLedger, HasWallets, HasAudit
 
 
 def settle(
-    work: SettlementWork, orders: Sequence[Order], *, at: Instant, ids: Ids, chart: Chart
-) -> list[Settled]:
+    work: SettlementWork, orders: Sequence[Order[R]], *, at: Instant, ids: Ids, chart: Chart
+) -> list[Written[R]]:
     """Decide and book *orders* in their order; one outcome each.
 
     A refusal is an outcome: ``Rejected`` with ``ProjectNotFound``, ``ProjectArchived``,
@@ -65,8 +71,8 @@ def settle(
     # Only now, so that nobody is judged by a credit limit from before the wait for the lock.
     projects = work.tenancy.projects({order.project_id for order in orders})
     known = [order for order in orders if order.project_id in projects]
-    settlement = _open(work, open_books(work, projects, heads, chart), known, at, ids)
-    outcomes: list[Settled] = []
+    settlement = _open(work, open_books(work, projects, heads, chart, at=at), known, at, ids)
+    outcomes: list[Written[R]] = []
     for order in orders:
         if order.project_id not in projects:
             outcomes.append(Rejected(ProjectNotFound(order.project_id)))
@@ -80,29 +86,31 @@ def settle(
     return outcomes
 
 
-def _name(order: Order) -> tuple[str, str, str]:
+@frozen
+class _Known:
+    """What a key or an event came to before, and the fingerprint of the request."""
+
+    fingerprint: bytes
+    effect: Transaction | HoldAnswer
+
+
+def _name(order: Order[Any]) -> tuple[str, str, str]:
     return (order.project_id, order.operation, order.idempotency_key)
 
 
 def _open(
-    work: SettlementWork, books: dict[str, Book], orders: Sequence[Order], at: Instant, ids: Ids
+    work: SettlementWork, books: dict[str, Book], orders: Sequence[Order[Any]], at: Instant, ids: Ids
 ) -> _Settlement:
     """Read, under the locked heads, everything that the decisions look at."""
     settlement = _Settlement(books, at, ids, Booking(at))
-    by_operation: dict[tuple[str, str], list[Order]] = {}
+    by_operation: dict[tuple[str, str], list[Order[Any]]] = {}
     for order in orders:
         by_operation.setdefault((order.project_id, order.operation), []).append(order)
     for (project_id, operation), group in by_operation.items():
-        keys = {order.idempotency_key for order in group}
-        for key, booked in work.ledger.transactions_by_keys(project_id, operation, keys).items():
-            settlement.by_key[project_id, operation, key] = booked
-        if any(order.keeps_refusal for order in group):
-            for key, answer in work.idempotency.answers(project_id, operation, keys).items():
-                settlement.refusals[project_id, operation, key] = answer
-        events = {order.event_id for order in group if order.event_id is not None}
-        if events:
-            for event, booked in work.ledger.transactions_by_event_ids(project_id, operation, events).items():
-                settlement.by_event[project_id, operation, event] = booked
+        if group[0].of_hold:
+            settlement.read_holds(work, project_id, operation, group)
+        else:
+            settlement.read_transactions(work, project_id, operation, group)
         if project_id in books:
             wanted = {order.original_id for order in group if order.original_id}
             _read_originals(work, books[project_id], wanted)
@@ -132,7 +140,11 @@ def _read_originals(work: SettlementWork, book: Book, transaction_ids: Iterable[
         if transaction.grant_id:
             grant_ids.add(transaction.grant_id)
         grants = work.wallets.grants(project_id, grant_ids)
-        original = Original(transaction, drawn, grants, reversed_micros, {})
+        held_at = None
+        if transaction.operation == CAPTURE and transaction.metadata:
+            hold_id = str(transaction.metadata["holdId"])
+            held_at = work.wallets.holds(project_id, [hold_id])[hold_id].created_at
+        original = Original(transaction, drawn, grants, reversed_micros, {}, held_at)
         for grant_id, micros in returns:
             original.note_returned(grants[grant_id], micros)
         book.originals[transaction_id] = original
@@ -150,17 +162,58 @@ class _Settlement:
     at: Instant
     ids: Ids
     booking: Booking
-    by_key: dict[tuple[str, str, str], Transaction] = field(factory=dict)
-    by_event: dict[tuple[str, str, str], Transaction] = field(factory=dict)
+    by_key: dict[tuple[str, str, str], _Known] = field(factory=dict)
+    by_event: dict[tuple[str, str, str], _Known] = field(factory=dict)
     refusals: dict[tuple[str, str, str], Answer] = field(factory=dict)
     notes: OutcomeNotes = field(factory=OutcomeNotes)
     answers: list[Answer] = field(factory=list)
 
-    def settle(self, order: Order) -> Settled:
+    def read_transactions(
+        self, work: SettlementWork, project_id: str, operation: str, orders: Sequence[Order[Any]]
+    ) -> None:
+        """What was booked, or refused for good, under the keys and for the events of *orders*."""
+        keys = {order.idempotency_key for order in orders}
+        for key, booked in work.ledger.transactions_by_keys(project_id, operation, keys).items():
+            self.by_key[project_id, operation, key] = _Known(booked.fingerprint, booked)
+        if any(order.keeps_refusal for order in orders):
+            for key, answer in work.idempotency.answers(project_id, operation, keys).items():
+                self.refusals[project_id, operation, key] = answer
+        events = {order.event_id for order in orders if order.event_id is not None}
+        if events:
+            for event, booked in work.ledger.transactions_by_event_ids(project_id, operation, events).items():
+                self.by_event[project_id, operation, event] = _Known(booked.fingerprint, booked)
+
+    def read_holds(
+        self, work: SettlementWork, project_id: str, operation: str, orders: Sequence[Order[Any]]
+    ) -> None:
+        """The holds that *orders* are about, and what their keys and events were answered with."""
+        keys = {order.idempotency_key for order in orders}
+        answers = dict(work.idempotency.answers(project_id, operation, keys))
+        events = {order.event_id for order in orders if order.event_id is not None}
+        met = work.wallets.holds_by_event_ids(project_id, events) if events else {}
+        unread = {hold.idempotency_key for hold in met.values()} - answers.keys()
+        answers_of_met = answers | (work.idempotency.answers(project_id, operation, unread) if unread else {})
+        wanted = {order.hold_id for order in orders if order.hold_id is not None}
+        wanted |= {answer.subject_id for answer in answers.values() if answer.subject_id is not None}
+        holds = work.wallets.holds(project_id, wanted) if wanted else {}
+        if project_id in self.books:
+            # Those of the book are newer: their time may just have been found over.
+            self.books[project_id].holds = holds | self.books[project_id].holds
+        for key, answer in answers.items():
+            if answer.subject_id is None:
+                self.refusals[project_id, operation, key] = answer
+            else:
+                self.by_key[project_id, operation, key] = _answered(holds[answer.subject_id], answer)
+        for event, hold in met.items():
+            self.by_event[project_id, operation, event] = _answered(
+                hold, answers_of_met[hold.idempotency_key]
+            )
+
+    def settle(self, order: Order[Any]) -> Written[Any]:
         """Key first, then event id, then the decision."""
         return self.replay(order) or self._judge(order, order.fingerprint())
 
-    def replay(self, order: Order) -> Settled | None:
+    def replay(self, order: Order[Any]) -> Written[Any] | None:
         """The answer that the order's key has been given, if any, or what conflicts with it."""
         name = _name(order)
         if name not in self.by_key and name not in self.refusals:
@@ -169,25 +222,25 @@ class _Settlement:
         booked = self.by_key.get(name)
         if booked is not None:
             if booked.fingerprint != digest:
-                return self._conflict(order, KeyReused(order.idempotency_key), booked)
+                return self._conflict(order, KeyReused(order.idempotency_key), booked.effect)
             self._count(order, Outcome.REPLAYED)
-            return Replayed(booked)
+            return Replayed(booked.effect)
         refused = self.refusals[name]
         if refused.fingerprint != digest:
             return self._conflict(order, KeyReused(order.idempotency_key), None)
         self._count(order, Outcome.REPLAYED)
         return Rejected(_stored_refusal(refused), refused.request_id, replayed=True)
 
-    def _judge(self, order: Order, digest: bytes) -> Settled:
+    def _judge(self, order: Order[Any], digest: bytes) -> Written[Any]:
         if order.event_id is not None:
             original = self.by_event.get((order.project_id, order.operation, order.event_id))
             if original is not None:
                 return self._met_event(order, order.event_id, original)
         return self._decide(order, digest)
 
-    def refuse(self, order: Order, error: NerubaError) -> Rejected:
-        """Record a refusal; nothing else changes."""
-        if order.counted:
+    def refuse(self, order: Order[Any], error: NerubaError) -> Rejected:
+        """Record a refusal; nothing else changes. What is about nothing is no attempt."""
+        if order.counted and not isinstance(error, HoldNotFound):
             self.notes.explain(self._attempt(order, Outcome.REJECTED, error, None))
         return Rejected(error, order.origin.request_id)
 
@@ -198,15 +251,15 @@ class _Settlement:
             work.idempotency.add_answers(self.answers)
         self.notes.write(work, self.ids)
 
-    def _met_event(self, order: Order, event_id: str, original: Transaction) -> Settled:
+    def _met_event(self, order: Order[Any], event_id: str, original: _Known) -> Written[Any]:
         if order.same_content(original.fingerprint, event_id):
             if order.counted:
-                self.notes.explain(self._attempt(order, Outcome.DEDUPED, None, original))
-            return Deduplicated(original)
+                self.notes.explain(self._attempt(order, Outcome.DEDUPED, None, original.effect))
+            return Deduplicated(original.effect)
         assert order.conflict is not None, "an order with an event id names its conflict"
-        return self._conflict(order, order.conflict(event_id), original)
+        return self._conflict(order, order.conflict(event_id), original.effect)
 
-    def _decide(self, order: Order, digest: bytes) -> Settled:
+    def _decide(self, order: Order[Any], digest: bytes) -> Written[Any]:
         book = self.books[order.project_id]
         if book.project.archived_at is not None:
             return self.refuse(order, ProjectArchived(order.project_id))
@@ -215,44 +268,76 @@ class _Settlement:
             if order.keeps_refusal and isinstance(decision, InsufficientCredit):
                 self._keep_refusal(order, digest, decision)
             return self.refuse(order, decision)
-        cause = Cause(order.operation, order.idempotency_key, digest, order.origin, order.event_id)
         try:
-            transaction = self.booking.book(book, decision, cause)
+            effect = self._effect(order, digest, book, decision)
         except AmountOverflow as error:
             return self.refuse(order, error)
-        self.by_key[_name(order)] = transaction
+        known = _Known(digest, effect)
+        self.by_key[_name(order)] = known
         if order.event_id is not None:
-            self.by_event[order.project_id, order.operation, order.event_id] = transaction
+            self.by_event[order.project_id, order.operation, order.event_id] = known
         self._count(order, Outcome.ACCEPTED)
-        return Accepted(transaction)
+        return Accepted(effect)
 
-    def _keep_refusal(self, order: Order, digest: bytes, error: InsufficientCredit) -> None:
-        answer = Answer(
+    def _effect(
+        self, order: Order[Any], digest: bytes, book: Book, decision: Decision | Hold
+    ) -> Transaction | HoldAnswer:
+        """Do what was decided. Raises ``AmountOverflow`` with nothing done."""
+        if isinstance(decision, Decision):
+            cause = Cause(order.operation, order.idempotency_key, digest, order.origin, order.event_id)
+            transaction = self.booking.book(book, decision, cause)
+            if decision.closes is None:
+                return transaction
+            hold = decision.closes
+        else:
+            hold = decision
+            if hold.state is HoldState.HELD:
+                book.reserve(hold)
+            else:
+                book.close(hold)
+        available = book.available_micros(self.at)
+        body = render(hold, available_micros=available, at=self.at)
+        self.answers.append(self._answer(order, digest, None, body, hold.id))
+        return HoldAnswer(hold, available, body)
+
+    def _keep_refusal(self, order: Order[Any], digest: bytes, error: InsufficientCredit) -> None:
+        answer = self._answer(order, digest, error.code, json.dumps(error.facts()), None)
+        self.answers.append(answer)
+        self.refusals[_name(order)] = answer
+
+    def _answer(
+        self, order: Order[Any], digest: bytes, code: str | None, body: str, subject_id: str | None
+    ) -> Answer:
+        return Answer(
             scope_id=order.project_id,
             operation=order.operation,
             idempotency_key=order.idempotency_key,
             fingerprint=digest,
             fingerprint_version=VERSION,
-            code=error.code,
-            body=json.dumps(error.facts()),
-            subject_id=None,
+            code=code,
+            body=body,
+            subject_id=subject_id,
             request_id=order.origin.request_id,
             recorded_at=self.at,
         )
-        self.answers.append(answer)
-        self.refusals[_name(order)] = answer
 
-    def _conflict(self, order: Order, error: NerubaError, prior: Transaction | None) -> Conflict:
+    def _conflict(
+        self, order: Order[Any], error: NerubaError, prior: Transaction | HoldAnswer | None
+    ) -> Conflict:
         if order.counted:
             self.notes.explain(self._attempt(order, Outcome.CONFLICT, error, prior))
         return Conflict(error, prior.id if prior else None, prior.body if prior else None)
 
-    def _count(self, order: Order, outcome: Outcome) -> None:
+    def _count(self, order: Order[Any], outcome: Outcome) -> None:
         if order.counted:
             self.notes.count(order.project_id, outcome)
 
     def _attempt(
-        self, order: Order, outcome: Outcome, error: NerubaError | None, prior: Transaction | None
+        self,
+        order: Order[Any],
+        outcome: Outcome,
+        error: NerubaError | None,
+        prior: Transaction | HoldAnswer | None,
     ) -> Attempt:
         return Attempt(
             project_id=order.project_id,
@@ -276,3 +361,10 @@ class _Settlement:
 def _stored_refusal(answer: Answer) -> InsufficientCredit:
     assert answer.code == InsufficientCredit.code, f"no other refusal is stored: {answer.code}"
     return InsufficientCredit(**json.loads(answer.body))
+
+
+def _answered(hold: Hold, answer: Answer) -> _Known:
+    """What the command said that *answer* was given to. A hold is closed once, so whatever closed it left it
+    as it is."""
+    left = hold.opened() if answer.operation == HOLD else hold
+    return _Known(answer.fingerprint, HoldAnswer.kept(left, answer.body))

@@ -75,10 +75,11 @@ def give_back(
     book: Book, original: Original, micros: int, reason: str, *, source: str, at: Instant, ids: Ids
 ) -> Decision:
     """Give *micros* of a spending back to the wallet, from the account *source*."""
-    drawn_at = original.transaction.effective_at
     claims = (
-        Claim(original.grants[grant_id], drawn - original.returned_micros.get(grant_id, 0), drawn_at)
-        for grant_id, drawn in reversed(original.drawn)
+        Claim(grant, drawn - original.returned_micros.get(grant.id, 0), original.drawn_at(grant))
+        for grant, drawn in (
+            (original.grants[grant_id], drawn) for grant_id, drawn in reversed(original.drawn)
+        )
     )
     return hand_back(
         book,

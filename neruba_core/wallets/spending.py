@@ -42,13 +42,13 @@ def spending_order(lot: Lot) -> Rank:
 
 
 def takes(lots: Iterable[Lot], due_micros: int, *, at: Instant) -> Iterator[Take]:
-    """Yield what covers *due_micros*, or as much of it as unexpired credit allows."""
+    """Yield what covers *due_micros*, or as much of it as unexpired credit that is not held allows."""
     for lot in sorted(lots, key=spending_order):
         if due_micros == 0:
             return
         if lot.expired(at):
             continue
-        micros = min(lot.remaining_micros, due_micros)
+        micros = min(lot.free_micros, due_micros)
         if micros:
             yield Take(lot, micros)
         due_micros -= micros

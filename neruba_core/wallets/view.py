@@ -1,8 +1,8 @@
 """A wallet as its readers see it, now or as of any instant.
 
-What is expired stops counting at its instant, whether or not its expiry is posted yet. As of an
-earlier instant, balances are re-derived from the entries effective until then; the credit limit is a
-setting and always today's.
+What is expired stops counting at its instant, whether or not its expiry is posted yet; so do holds. As of
+an earlier instant, balances are re-derived from the entries effective until then, and what was held from the
+holds; the credit limit is a setting and always today's.
 """
 
 from __future__ import annotations
@@ -11,14 +11,14 @@ from collections.abc import Iterable
 from decimal import Decimal
 from typing import Protocol
 
-from attrs import frozen
+from attrs import evolve, frozen
 
 from neruba_core import money
 from neruba_core.instants import Instant
 from neruba_core.ledger.chart import OVERDRAFT
 from neruba_core.ledger.store import HasLedger
 from neruba_core.tenancy.model import Project
-from neruba_core.wallets.model import GrantKind, Lot
+from neruba_core.wallets.model import GrantKind, Hold, Lot
 from neruba_core.wallets.spending import spending_order
 from neruba_core.wallets.store import HasWallets
 
@@ -63,7 +63,7 @@ class WalletView:
 
     @property
     def balance(self) -> Decimal:
-        """Unexpired credit less the overdraft, in units of the currency."""
+        """What counts of the grants, less the overdraft, in units of the currency."""
         return money.decimal(self.balance_micros)
 
     @property
@@ -94,19 +94,35 @@ def wallet(
     if as_of is None and known_at is None:
         head = work.ledger.head(project.id)
         assert head is not None, "every project has a head"
-        return _view(
-            project, work.wallets.open_lots([project.id]), head.overdraft_micros, head.held_micros, at
-        )
+        lots = {lot.grant.id: lot for lot in work.wallets.open_lots([project.id])}
+        held = head.held_micros
+        if held and head.due_at is not None and head.due_at <= at:
+            for hold in work.wallets.holds_expired([project.id], at):
+                held -= hold.amount_micros
+                _shift(lots, hold, -1)
+        return _view(project, lots.values(), head.overdraft_micros, held, at)
+    moment = min(as_of or at, known_at or at)
     balances = work.ledger.balances(project.id, as_of=as_of, known_at=known_at)
-    lots = [Lot(grant, -balances.get(grant.account, 0)) for grant in work.wallets.grants_of(project.id)]
-    return _view(project, lots, balances.get(OVERDRAFT, 0), 0, as_of or at)
+    lots = {
+        grant.id: Lot(grant, -balances.get(grant.account, 0)) for grant in work.wallets.grants_of(project.id)
+    }
+    holds = work.wallets.holds_at(project.id, moment)
+    for hold in holds:
+        _shift(lots, hold, 1)
+    held = sum(hold.amount_micros for hold in holds)
+    return _view(project, lots.values(), balances.get(OVERDRAFT, 0), held, as_of or at)
+
+
+def _shift(lots: dict[str, Lot], hold: Hold, sign: int) -> None:
+    for draw in hold.draws:
+        lot = lots[draw.grant_id]
+        lots[draw.grant_id] = evolve(lot, held_micros=lot.held_micros + sign * draw.micros)
 
 
 def _view(project: Project, lots: Iterable[Lot], overdraft: int, held: int, at: Instant) -> WalletView:
-    spendable = sorted(
-        (lot for lot in lots if lot.remaining_micros and not lot.expired(at)), key=spending_order
-    )
-    balance = sum(lot.remaining_micros for lot in spendable) - overdraft
+    open_lots = [lot for lot in lots if lot.remaining_micros]
+    spendable = sorted((lot for lot in open_lots if not lot.expired(at)), key=spending_order)
+    balance = sum(lot.counted_micros(at) for lot in open_lots) - overdraft
     return WalletView(
         currency=project.currency,
         as_of=at,

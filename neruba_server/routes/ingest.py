@@ -1,4 +1,4 @@
-"""What machines send: usage, alone or in batches, and charges."""
+"""What machines send: usage, alone or in batches, charges and holds."""
 
 from __future__ import annotations
 
@@ -16,6 +16,8 @@ from neruba_core.errors import NerubaError, StorageError, UsageNotFound
 from neruba_core.usage.fingerprint import OPERATION as USAGE
 from neruba_core.usage.record import Sent
 from neruba_core.usage.void import OPERATION as VOID
+from neruba_core.wallets.holds import NewRelease
+from neruba_core.wallets.orders import CAPTURE, HOLD, RELEASE, capture_order, hold_order, release_order
 from neruba_server import present
 from neruba_server.limits import (
     JSON,
@@ -52,6 +54,40 @@ async def charge(call: Call) -> web.Response:
     except NerubaError as error:
         raise await call.counted(CHARGE, error) from None
     return await call.submit(charge_order(call.project, sent.under(key), call.origin))
+
+
+async def hold(call: Call) -> web.Response:
+    try:
+        key = call.key()
+        sent = await call.read(wire.NewHold)
+    except NerubaError as error:
+        raise await call.counted(HOLD, error) from None
+    return await call.submit(hold_order(call.project, sent.under(key), call.origin))
+
+
+async def get_hold(call: Call) -> web.Response:
+    found = await call.run(lambda neruba: neruba.holds.get(call.project, call.path("holdId")))
+    return present.body(found.body.encode())
+
+
+async def capture(call: Call) -> web.Response:
+    try:
+        key = call.key()
+        sent = await call.read(wire.NewCapture, optional=True)
+    except NerubaError as error:
+        raise await call.counted(CAPTURE, error) from None
+    new = sent.under(key, call.path("holdId"))
+    return await call.submit(capture_order(call.project, new, call.origin))
+
+
+async def release(call: Call) -> web.Response:
+    try:
+        key = call.key()
+        await call.read(wire.NewRelease, optional=True)
+    except NerubaError as error:
+        raise await call.counted(RELEASE, error) from None
+    new = NewRelease(call.path("holdId"), key)
+    return await call.submit(release_order(call.project, new, call.origin))
 
 
 async def usage_batch(call: Call) -> web.Response:

@@ -13,6 +13,9 @@ from neruba_core.errors import NerubaError
 from neruba_core.idempotency.model import Outcome
 from neruba_core.usage.model import NewUsage as CoreUsage
 from neruba_core.usage.void import Voided
+from neruba_core.wallets.holds import NewCapture as CoreCapture
+from neruba_core.wallets.holds import NewHold as CoreHold
+from neruba_core.wallets.model import HoldState
 from neruba_server.wire import converter
 from neruba_server.wire.kinds import (
     KINDS,
@@ -177,6 +180,54 @@ class NewCharge:
     def under(self, idempotency_key: str) -> CoreCharge:
         """The charge as the core takes it."""
         return CoreCharge(self.amount, self.description, idempotency_key, self.event_id, self.metadata)
+
+
+@frozen
+class NewHold:
+    """Credit to hold until ``expiresAt``, an hour from now unless said otherwise."""
+
+    amount: Amount
+    description: Name
+    expires_at: Moment | None = None
+    event_id: Key255 | None = None
+
+    def under(self, idempotency_key: str) -> CoreHold:
+        """The hold as the core takes it."""
+        return CoreHold(self.amount, self.description, idempotency_key, self.expires_at, self.event_id)
+
+
+@frozen
+class NewCapture:
+    """What to charge of a hold; without an amount all of it."""
+
+    amount: Amount | None = None
+
+    def under(self, idempotency_key: str, hold_id: str) -> CoreCapture:
+        """The capture as the core takes it."""
+        return CoreCapture(hold_id, idempotency_key, self.amount)
+
+
+@frozen
+class NewRelease:
+    """A release says nothing but that it is one."""
+
+
+@frozen
+class Hold:
+    """Held credit. ``available`` is what a charge could come to at that moment; ``transactionId`` names the
+    charge that captured it."""
+
+    id: str
+    project_id: str
+    amount: Money
+    captured: Money
+    state: HoldState
+    description: str
+    event_id: str
+    expires_at: Moment
+    available: Money
+    transaction_id: str | None
+    created_at: Moment
 
 
 @frozen

@@ -212,6 +212,14 @@ class MemoryLedger:
         heads = sorted(self._tables.heads.items())
         return tuple(project_id for project_id, head in heads if head.version != versions.get(project_id, 0))
 
+    def heads_due(self, at: Instant, *, limit: int) -> Sequence[str]:
+        due = sorted(
+            (head.due_at, project_id)
+            for project_id, head in self._tables.heads.items()
+            if head.due_at is not None and head.due_at <= at
+        )
+        return tuple(project_id for _, project_id in due[:limit])
+
     def held(self, project_id: str) -> Iterator[Account]:
         """The accounts that hold anything."""
         accounts = self._tables.accounts.get(project_id, {})

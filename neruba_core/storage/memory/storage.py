@@ -120,6 +120,7 @@ class MemoryUnit:
             ("prices", self.pricing.export(project_id)),
             ("meters", tables.pricing.meters.ascending(project_id)),
             ("decisions", tables.subscriptions.decisions.ascending(project_id)),
+            ("holds", tables.wallets.holds.ascending(project_id)),
             ("invoices", tables.invoices.invoices.ascending(project_id)),
             ("pdfs", tables.invoices.pdfs.ascending(project_id)),
             ("periods", tables.billing.periods.ascending(project_id)),

@@ -13,9 +13,11 @@ from attrs import astuple, frozen
 from sqlalchemy import CheckConstraint, Index, PrimaryKeyConstraint, Table, select
 from sqlalchemy import text as sql
 
+from neruba_core.instants import Instant
 from neruba_core.ledger.model import Account, Head
 from neruba_core.storage.sql.bulk import insert, update, upsert
 from neruba_core.storage.sql.charged import SqlCharged
+from neruba_core.storage.sql.codec import instant_or_none, micros, micros_or_none
 from neruba_core.storage.sql.columns import METADATA, flag, tenant, text, whole
 from neruba_core.storage.sql.journal import SqlJournal
 from neruba_core.storage.sql.queries import Query, among, given
@@ -29,10 +31,17 @@ HEADS = Table(
     whole("overdraft_micros"),
     whole("held_micros"),
     whole("receivable_micros"),
+    whole("due_at", optional=True),
     PrimaryKeyConstraint("project_id", name="neruba_heads_pk"),
     tenant("neruba_heads"),
     CheckConstraint("version >= 0", name="neruba_heads_version_ck"),
     CheckConstraint("overdraft_micros >= 0 AND held_micros >= 0", name="neruba_heads_amounts_ck"),
+    Index(
+        "neruba_heads_due_ix",
+        "due_at",
+        postgresql_where=sql("due_at IS NOT NULL"),
+        sqlite_where=sql("due_at IS NOT NULL"),
+    ),
 )
 
 ACCOUNTS = Table(
@@ -41,6 +50,7 @@ ACCOUNTS = Table(
     text("project_id"),
     text("name"),
     whole("balance_micros"),
+    whole("held_micros"),
     # Grants that are spent pile up for ever. An index over this flag finds the others, and unlike one over
     # the balance it leaves PostgreSQL's in-page updates of the balance alone.
     flag("emptied"),
@@ -60,9 +70,9 @@ WALLET = "wallet:"
 
 _ADD_HEAD = insert(HEADS)
 _WRITE_HEADS = update(
-    HEADS, "version", "balance_micros", "overdraft_micros", "held_micros", "receivable_micros"
+    HEADS, "version", "balance_micros", "overdraft_micros", "held_micros", "receivable_micros", "due_at"
 )
-_WRITE_ACCOUNTS = upsert(ACCOUNTS, "balance_micros", "emptied")
+_WRITE_ACCOUNTS = upsert(ACCOUNTS, "balance_micros", "held_micros", "emptied")
 
 _HEAD = Query(select(HEADS).where(HEADS.c.project_id == given("project_id")))
 # Locked in ascending order, or two units could wait for each other in a circle.
@@ -75,10 +85,16 @@ _LOCK_HEADS = Query(
     )
 )
 _VERSIONS = Query(select(HEADS.c.project_id, HEADS.c.version).order_by(HEADS.c.project_id))
+_HEADS_DUE = Query(
+    select(HEADS.c.project_id)
+    .where(HEADS.c.due_at <= given("at"))
+    .order_by(HEADS.c.due_at, HEADS.c.project_id)
+    .limit(given("most"))
+)
 _ACCOUNTS = Query(
-    lambda postgresql: select(ACCOUNTS.c.project_id, ACCOUNTS.c.name, ACCOUNTS.c.balance_micros).where(
-        among(postgresql, ACCOUNTS.c.project_id, "project_ids"), ~ACCOUNTS.c.emptied
-    )
+    lambda postgresql: select(
+        ACCOUNTS.c.project_id, ACCOUNTS.c.name, ACCOUNTS.c.balance_micros, ACCOUNTS.c.held_micros
+    ).where(among(postgresql, ACCOUNTS.c.project_id, "project_ids"), ~ACCOUNTS.c.emptied)
 )
 
 
@@ -87,15 +103,15 @@ class SqlLedger(SqlJournal, SqlCharged):
     """``LedgerStore`` within one unit."""
 
     def add_head(self, head: Head) -> None:
-        self._statements.write(_ADD_HEAD, [astuple(head)])
+        self._statements.write(_ADD_HEAD, [(*astuple(head)[:-1], micros_or_none(head.due_at))])
 
     def lock_heads(self, project_ids: Sequence[str]) -> dict[str, Head]:
         rows = self._statements.ask(_LOCK_HEADS, project_ids=list(project_ids))
-        return {row[0]: Head(*row) for row in rows}
+        return {row[0]: _head(row) for row in rows}
 
     def head(self, project_id: str) -> Head | None:
         row = self._statements.ask_one(_HEAD, project_id=project_id)
-        return None if row is None else Head(*row)
+        return None if row is None else _head(row)
 
     def accounts(self, project_ids: Sequence[str]) -> Sequence[Account]:
         rows = self._statements.ask(_ACCOUNTS, project_ids=list(project_ids))
@@ -109,6 +125,7 @@ class SqlLedger(SqlJournal, SqlCharged):
                 head.overdraft_micros,
                 head.held_micros,
                 head.receivable_micros,
+                micros_or_none(head.due_at),
                 head.project_id,
             )
             for head in heads
@@ -117,10 +134,19 @@ class SqlLedger(SqlJournal, SqlCharged):
 
     def write_accounts(self, accounts: Sequence[Account]) -> None:
         rows = [
-            (a.project_id, a.name, a.balance_micros, a.balance_micros == 0 and a.name.startswith(WALLET))
+            (
+                a.project_id,
+                a.name,
+                a.balance_micros,
+                a.held_micros,
+                a.balance_micros == 0 and a.name.startswith(WALLET),
+            )
             for a in accounts
         ]
         self._statements.write(_WRITE_ACCOUNTS, rows)
+
+    def heads_due(self, at: Instant, *, limit: int) -> Sequence[str]:
+        return [row[0] for row in self._statements.ask(_HEADS_DUE, at=micros(at), most=limit)]
 
     def projects_changed_since(self, versions: dict[str, int]) -> Sequence[str]:
         rows = self._statements.ask(_VERSIONS)
@@ -133,3 +159,8 @@ class SqlLedger(SqlJournal, SqlCharged):
             yield "heads", head
         yield from (("accounts", held) for held in self.accounts([project_id]) if held.balance_micros)
         yield from self._export_journal(project_id)
+
+
+def _head(row: Any) -> Head:
+    project_id, version, balance, overdraft, held, receivable, due_at = row
+    return Head(project_id, version, balance, overdraft, held, receivable, instant_or_none(due_at))

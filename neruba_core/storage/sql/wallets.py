@@ -1,4 +1,7 @@
-"""Grants: table, queries and row mapping. What remains of a grant is its account's balance."""
+"""Grants: table, queries and row mapping. What remains of a grant is its account's balance.
+
+Holds are in ``wallet_holds``.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +16,7 @@ from neruba_core.storage.sql.codec import instant, instant_or_none, micros, micr
 from neruba_core.storage.sql.columns import METADATA, one_of, reference, small, tenant, text, whole
 from neruba_core.storage.sql.ledger import ACCOUNTS, WALLET
 from neruba_core.storage.sql.queries import Query, among, each, given
-from neruba_core.storage.sql.statements import SqlStore
+from neruba_core.storage.sql.wallet_holds import SqlWalletHolds
 from neruba_core.wallets.model import Grant, GrantKind, Lot
 
 GRANTS = Table(
@@ -50,7 +53,7 @@ _GRANTS_OF = Query(_OF_PROJECT.order_by(GRANTS.c.id))
 # From the few accounts that hold anything to their grants, never over all grants.
 _OPEN_LOTS = Query(
     lambda postgresql: (
-        select(ACCOUNTS.c.balance_micros, *GRANTS.c)
+        select(ACCOUNTS.c.balance_micros, ACCOUNTS.c.held_micros, *GRANTS.c)
         .join(
             GRANTS,
             (GRANTS.c.project_id == ACCOUNTS.c.project_id)
@@ -68,7 +71,7 @@ _OPEN_LOTS = Query(
 
 
 @frozen
-class SqlWallets(SqlStore):
+class SqlWallets(SqlWalletHolds):
     """``WalletStore`` within one unit."""
 
     def add_grants(self, grants: Sequence[Grant]) -> None:
@@ -98,11 +101,12 @@ class SqlWallets(SqlStore):
     def open_lots(self, project_ids: Sequence[str]) -> Sequence[Lot]:
         rows = self._statements.ask(_OPEN_LOTS, project_ids=list(project_ids))
         # Accounts are kept debit positive, and credit that we owe is a credit.
-        return [Lot(_grant(row[1:]), -row[0]) for row in rows]
+        return [Lot(_grant(row[2:]), -row[0], row[1]) for row in rows]
 
     def export(self, project_id: str) -> Iterator[tuple[str, Any]]:
         """The project's rows of these tables."""
         yield from (("grants", grant) for grant in self.grants_of(project_id))
+        yield from self._export_holds(project_id)
 
 
 def _grant(row: Any) -> Grant:

@@ -74,6 +74,14 @@ READS: dict[str, Read] = {
     "wallets.open_lots": lambda work, p: set(work.wallets.open_lots([p])),
     "wallets.grants_of": lambda work, p: work.wallets.grants_of(p),
     "pricing.prices": lambda work, p: work.pricing.prices([p]),
+    "wallets.holds": lambda work, p: work.wallets.holds(p, ["hld_same"]),
+    "wallets.holds_by_event_ids": lambda work, p: work.wallets.holds_by_event_ids(p, ["same"]),
+    "wallets.holds_expired": lambda work, p: work.wallets.holds_expired([p], END),
+    "wallets.next_hold_expiry": lambda work, p: [
+        (each.project_id, work.wallets.next_hold_expiry(p)) for each in work.wallets.open_holds(p)
+    ],
+    "wallets.holds_at": lambda work, p: work.wallets.holds_at(p, samples.NOW),
+    "wallets.open_holds": lambda work, p: work.wallets.open_holds(p),
     "pricing.price": lambda work, p: work.pricing.price(p, "prc_same"),
     "pricing.meters": lambda work, p: work.pricing.meters(p, [("same", START)]),
     "pricing.meters_between": lambda work, p: work.pricing.meters_between([p], START, END),
@@ -156,6 +164,7 @@ def twin(storage: Storage, user_id: str, word: str) -> str:
         work.audit.add_trail([samples.trail(project_id, id="trl_same", request_id="req_same", path=word)])
     return project_id
 
+        work.wallets.add_holds([samples.hold(project_id, id="hld_same", event_id="same", description=word)])
 
 def _twin_billing(work: UnitOfWork, project_id: str, word: str) -> None:
     """The part of `twin` that is about prices and what came of them; the project's head is locked."""

@@ -28,7 +28,7 @@ from neruba_core.storage.port import Storage, UnitOfWork
 from neruba_core.subscriptions.model import DecisionKind, Plan, PlanPrice, SubscriptionDecision, Timing
 from neruba_core.tenancy.model import Invitation, Membership, MetricPolicy, Project, Role
 from neruba_core.usage.model import NewUsage, QuarantinedUsage, QuarantineState, UsageEvent, UsageVoid
-from neruba_core.wallets.model import Grant, GrantKind
+from neruba_core.wallets.model import Draw, Grant, GrantKind, Hold
 
 NOW = datetime(2026, 3, 17, 10, 15, 0, 123_457, tzinfo=UTC)
 START = datetime(2026, 3, 1, tzinfo=UTC)
@@ -364,6 +364,22 @@ def stored_answer(scope_id: str, **changes: Any) -> Answer:
         "fingerprint_version": 1,
         "code": "wallet.insufficient_credit",
         "body": '{"available":"0.000000"}',
+def hold(project_id: str, **changes: Any) -> Hold:
+    hold_id = new_id("hld")
+    fields: dict[str, Any] = {
+        "project_id": project_id,
+        "id": hold_id,
+        "amount_micros": 80_000_000,
+        "description": "render job",
+        "event_id": f"event-{hold_id}",
+        "idempotency_key": f"key-{hold_id}",
+        "draws": (Draw("gra_1", 50_000_000), Draw("gra_2", 1)),
+        "expires_at": later(micros=3_600_000_000),
+        "created_at": NOW,
+    }
+    return Hold(**fields | changes)
+
+
         "subject_id": None,
         "request_id": None,
         "recorded_at": NOW,

@@ -13,6 +13,7 @@ from neruba_core.ledger.sweep import Sweep
 from neruba_core.storage.port import UnitOfWork
 from neruba_core.testing.builders import Rehearsal
 from neruba_core.testing.clock import NOON
+from neruba_core.wallets.holds import HoldAnswer
 from neruba_core.wallets.view import WalletView
 
 
@@ -51,6 +52,29 @@ class Books:
             description="GPU hour",
             **{"idempotency_key": next(self._keys), **details},
         ).value
+
+    def reserve(self, amount: str, **details: Any) -> Any:
+        """The outcome of a hold."""
+        return self.billing.holds.reserve(
+            self.project.id,
+            amount=amount,
+            description="Render job",
+            **{"idempotency_key": next(self._keys), **details},
+        )
+
+    def hold(self, amount: str, **details: Any) -> HoldAnswer:
+        return self.reserve(amount, **details).value
+
+    def capture(self, held: HoldAnswer, amount: str | None = None) -> HoldAnswer:
+        return self.billing.holds.capture(
+            self.project.id, held.id, amount=amount, idempotency_key=next(self._keys)
+        ).value
+
+    def release(self, held: HoldAnswer) -> HoldAnswer:
+        return self.billing.holds.release(self.project.id, held.id, idempotency_key=next(self._keys)).value
+
+    def get_hold(self, held: HoldAnswer) -> HoldAnswer:
+        return self.billing.holds.get(self.project.id, held.id)
 
     def debit(self, amount: str) -> Transaction:
         return self.billing.wallets.debit(

@@ -28,6 +28,7 @@ _VERSIONS = (
     "v0006_late",
     "v0007_platform",
     "v0008_outbox",
+    "v0009_holds",
 )
 
 _TABLE = (

@@ -19,16 +19,25 @@ def upgrade(op: Operations) -> None:
         kinds.int8("overdraft_micros"),
         kinds.int8("held_micros"),
         kinds.int8("receivable_micros"),
+        kinds.int8("due_at", null=True),
         sa.PrimaryKeyConstraint("project_id", name="neruba_heads_pk"),
         sa.ForeignKeyConstraint(["project_id"], ["neruba_projects.id"], name="neruba_heads_project_fk"),
         sa.CheckConstraint("overdraft_micros >= 0 AND held_micros >= 0", name="neruba_heads_amounts_ck"),
         sa.CheckConstraint("version >= 0", name="neruba_heads_version_ck"),
+    )
+    op.create_index(
+        "neruba_heads_due_ix",
+        "neruba_heads",
+        ["due_at"],
+        postgresql_where=sa.text("due_at IS NOT NULL"),
+        sqlite_where=sa.text("due_at IS NOT NULL"),
     )
     op.create_table(
         "neruba_accounts",
         kinds.text("project_id"),
         kinds.text("name"),
         kinds.int8("balance_micros"),
+        kinds.int8("held_micros"),
         kinds.flag("emptied"),
         sa.PrimaryKeyConstraint("project_id", "name", name="neruba_accounts_pk"),
         sa.ForeignKeyConstraint(["project_id"], ["neruba_projects.id"], name="neruba_accounts_project_fk"),
