@@ -20,6 +20,9 @@ from neruba_core.texts import PropertyValue
 from neruba_core.usage.model import Totals, Wanted
 from neruba_core.usage.store import HasUsage
 
+_OF_SUMS = {Aggregation.SUM, Aggregation.COUNT, Aggregation.AVG, Aggregation.UNIQUE}
+"""The aggregations that need no more than the count and the sum."""
+
 
 @frozen
 class Quantity:
@@ -73,7 +76,8 @@ def quantities(work: HasUsage, asked: Sequence[tuple[Metric, Period]]) -> list[Q
 
 def wanted_of(metric: Metric, period: Period) -> Wanted:
     """What is asked of the store for a metric and a period."""
-    return Wanted(metric.project_id, metric.key, period.start, period.end)
+    sums_only = metric.aggregation in _OF_SUMS
+    return Wanted(metric.project_id, metric.key, period.start, period.end, sums_only)
 
 
 def unique_property(metric: Metric) -> str:

@@ -126,12 +126,16 @@ class Totals:
 
 @frozen
 class Wanted:
-    """Which totals are asked for: one metric of one project over ``[start, end)``."""
+    """Which totals are asked for: one metric of one project over ``[start, end)``.
+
+    Who takes only the count and the sum says *sums_only*: the other totals may then be missing.
+    """
 
     project_id: str
     metric_key: str
     start: Instant
     end: Instant
+    sums_only: bool = False
 
 
 @frozen

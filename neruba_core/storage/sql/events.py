@@ -65,7 +65,8 @@ EVENTS = Table(
     UniqueConstraint("project_id", "event_id", name="neruba_usage_events_event_uq"),
     tenant("neruba_usage_events"),
     CheckConstraint("units_micros >= 0", name="neruba_usage_events_units_ck"),
-    Index("neruba_usage_events_metric_ix", "project_id", "metric_key", "timestamp"),
+    # With the units in it, a period is added up from the index alone.
+    Index("neruba_usage_events_metric_ix", "project_id", "metric_key", "timestamp", "units_micros"),
     Index("neruba_usage_events_tail_ix", "project_id", "xact", info=POSTGRESQL_ONLY),
     # Which has the rowid behind the project, as every index of SQLite has.
     Index("neruba_usage_events_tail_ix", "project_id", info=SQLITE_ONLY),

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Sequence
+from functools import partial
 
 from attrs import frozen
 
@@ -61,7 +62,11 @@ def unsettled(words: Words) -> str:
     """
 
 
-def _added_up(words: Words, of: str, source: str) -> str:
+_RANKS = "max(e.units_micros), min(e.units_micros), max(e.timestamp)"
+_NO_RANKS = ", ".join(["CAST(NULL AS bigint)"] * 3)
+
+
+def _added_up(words: Words, of: str, source: str, ranks: str) -> str:
     """For each row ``w`` of *of*, what its events among *source* (``FROM … WHERE …``) come to."""
     # PostgreSQL sums in NUMERIC.
     sums = (
@@ -69,13 +74,14 @@ def _added_up(words: Words, of: str, source: str) -> str:
         if words.postgresql
         else (f"sum(e.units_micros & {LOW_BITS}), sum(e.units_micros >> 32)")
     )
-    columns = f"count(*), {sums}, max(e.units_micros), min(e.units_micros), max(e.timestamp)"
+    columns = f"count(*), {sums}, {ranks}"
     if words.postgresql:
         return f"SELECT w.n, x.* FROM {of} w CROSS JOIN LATERAL (SELECT {columns} FROM {source}) x"
     return f"SELECT w.n, {columns} FROM {of} w CROSS JOIN {source} GROUP BY w.n"
 
 
-def _totals(words: Words) -> str:
+def _totals(words: Words, *, sums_only: bool = False) -> str:
+    ranks = _NO_RANKS if sums_only else _RANKS
     wanted = words.rows(
         "wanted", n="bigint", project_id="text", metric_key="text", lower="bigint", upper="bigint",
         inner_lower="bigint", inner_upper="bigint",
@@ -87,10 +93,16 @@ def _totals(words: Words) -> str:
             SELECT 1 FROM unsettled u
             WHERE {same.format("u")} AND u.hour >= r.hour AND u.hour < r.hour + r.hours
         )"""
+    # Apart from the look for voids, all of it is in the index.
     raw = f"""neruba_usage_events e WHERE {same.format("e")}
-        AND e.timestamp >= w.lower AND e.timestamp < w.upper AND {UNVOIDED}"""
-    rollup = """sum(r.events) AS events, sum(r.sum_low) AS low, sum(r.sum_high) AS high,
-        max(r.max_micros) AS most, min(r.min_micros) AS least, max(r.last_at) AS last_at"""
+        AND e.timestamp >= w.lower AND e.timestamp < w.upper"""
+    rolled_ranks = _NO_RANKS if sums_only else "max(r.max_micros), min(r.min_micros), max(r.last_at)"
+    rollup = f"sum(r.events), sum(r.sum_low), sum(r.sum_high), {rolled_ranks}"
+    last = f"""(
+        SELECT e.units_micros FROM neruba_usage_events e
+        WHERE {same.format("e")} AND e.timestamp = p.last_at AND {UNVOIDED}
+        ORDER BY e.id DESC LIMIT 1
+    )"""
     return f"""
     WITH w AS (
         SELECT x.*, {_FOLDED_AND_VOIDED.format(rows=wanted, unless="AND NOT :raw")}
@@ -123,13 +135,15 @@ def _totals(words: Words) -> str:
         FROM w JOIN unsettled u ON {same.format("u")}
         WHERE u.hour >= w.first_hour AND u.hour < w.last_hour
     ),
-    parts AS (
+    parts (n, events, low, high, most, least, last_at) AS (
         SELECT w.n, {rollup} FROM hours w {each(words, "neruba_usage_rollups", "r", rolled)} GROUP BY w.n
         UNION ALL
-        {_added_up(words, "raw", raw)}
+        {_added_up(words, "(SELECT * FROM raw WHERE NOT voided)", raw, ranks)}
+        UNION ALL
+        {_added_up(words, "(SELECT * FROM raw WHERE voided)", f"{raw} AND {UNVOIDED}", ranks)}
         UNION ALL
         SELECT w.n, count(*), sum(e.units_micros & {LOW_BITS}), sum(e.units_micros >> 32),
-            max(e.units_micros), min(e.units_micros), max(e.timestamp)
+            {ranks}
         FROM (SELECT DISTINCT project_id, mark FROM w WHERE mark IS NOT NULL) p
         {tail(words, "p")}
         JOIN w ON {same.format("e")} AND e.timestamp >= w.inner_lower AND e.timestamp < w.inner_upper
@@ -138,11 +152,7 @@ def _totals(words: Words) -> str:
         )
         GROUP BY w.n
     )
-    SELECT w.n, p.events, p.low, p.high, p.most, p.least, (
-        SELECT e.units_micros FROM neruba_usage_events e
-        WHERE {same.format("e")} AND e.timestamp = p.last_at AND {UNVOIDED}
-        ORDER BY e.id DESC LIMIT 1
-    )
+    SELECT w.n, p.events, p.low, p.high, p.most, p.least, {"NULL" if sums_only else last}
     FROM w JOIN (
         SELECT n, sum(events) AS events, sum(low) AS low, sum(high) AS high,
             max(most) AS most, min(least) AS least, max(last_at) AS last_at
@@ -212,6 +222,7 @@ def _active_days(words: Words) -> str:
 
 
 _TOTALS = asked(_totals)
+_SUMS = asked(partial(_totals, sums_only=True))
 _ACTIVE_DAYS = asked(_active_days)
 
 
@@ -221,14 +232,15 @@ class SqlTotals(SqlStore):
 
     def totals_of(self, wanted: Sequence[Wanted], *, raw: bool = False) -> Sequence[Totals]:
         totals = [_NOTHING] * len(wanted)
-        rows = [(n, *_spans(one)) for n, one in enumerate(wanted)]
-        for start in range(0, len(rows), MOST_WANTED):
-            given = json.dumps(rows[start : start + MOST_WANTED])
-            for n, count, low, high, most, least, last in self._statements.ask(
-                _TOTALS, wanted=given, raw=raw
-            ):
-                if count:
-                    totals[n] = Totals(int(count), int(low) + (int(high) << 32), most, least, last)
+        for query, sums_only in ((_SUMS, True), (_TOTALS, False)):
+            rows = [(n, *_spans(one)) for n, one in enumerate(wanted) if one.sums_only is sums_only]
+            for start in range(0, len(rows), MOST_WANTED):
+                given = json.dumps(rows[start : start + MOST_WANTED])
+                for n, count, low, high, most, least, last in self._statements.ask(
+                    query, wanted=given, raw=raw
+                ):
+                    if count:
+                        totals[n] = Totals(int(count), int(low) + (int(high) << 32), most, least, last)
         return totals
 
     def totals(self, project_id: str, metric_key: str, start: Instant, end: Instant) -> Totals:

@@ -57,7 +57,9 @@ def upgrade(op: Operations) -> None:
         sa.CheckConstraint("units_micros >= 0", name="neruba_usage_events_units_ck"),
     )
     op.create_index(
-        "neruba_usage_events_metric_ix", "neruba_usage_events", ["project_id", "metric_key", "timestamp"]
+        "neruba_usage_events_metric_ix",
+        "neruba_usage_events",
+        ["project_id", "metric_key", "timestamp", "units_micros"],
     )
     op.create_table(
         "neruba_usage_voids",
