@@ -18,6 +18,8 @@ from neruba_core.money import MICROS, Amount
 from neruba_core.texts import shown
 
 RATE_PLACES = 12
+_SCALE = 10 ** (RATE_PLACES + money.PLACES)
+"""What a quantity times a rate has at most."""
 
 _PLAIN = re.compile(r"(-?)([0-9]++)(?:\.([0-9]++))?", re.ASCII)
 _MAX_RATE = Decimal(money.MAX_MICROS // MICROS)
@@ -75,14 +77,16 @@ def share(part: Period, whole: Period) -> Fraction:
 
 def fraction_text(value: Fraction) -> str:
     """Write *value* exactly: as a decimal where one is finite (``"0.0000015"``), else as ``"1/3"``."""
-    twos, fives = _factors(value.denominator, 2), _factors(value.denominator, 5)
-    if 2**twos * 5**fives != value.denominator:
-        return f"{value.numerator}/{value.denominator}"
-    places = max(twos, fives)
-    digits = str(abs(value.numerator) * 10**places // value.denominator).rjust(places + 1, "0")
-    point = len(digits) - places
-    sign = "-" if value < 0 else ""
-    return f"{sign}{digits[:point]}.{digits[point:]}".rstrip(".")
+    if value.denominator == 1:
+        return str(value.numerator)
+    scale = _SCALE
+    if scale % value.denominator:
+        scale = 10 ** max(_factors(value.denominator, 2), _factors(value.denominator, 5))
+        if scale % value.denominator:
+            return f"{value.numerator}/{value.denominator}"
+    whole, rest = divmod(abs(value.numerator) * (scale // value.denominator), scale)
+    places = str(scale + rest)[1:].rstrip("0")
+    return f"{'-' if value < 0 else ''}{whole}.{places}"
 
 
 def _factors(number: int, prime: int) -> int:
