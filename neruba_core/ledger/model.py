@@ -22,6 +22,10 @@ class TransactionType(StrEnum):
     USAGE = "usage"
     INVOICE = "invoice"
     INVOICE_VOID = "invoice_void"
+    PAYMENT = "payment"
+    REFUND = "refund"
+    CREDIT_NOTE = "credit_note"
+    WRITE_OFF = "write_off"
 
 
 @frozen
@@ -30,21 +34,21 @@ class Head:
 
     *version* numbers the project's transactions from 1 without gaps. *balance_micros* is what the
     wallet accounts hold less the overdraft, expired grants included until their expiry is posted.
+    *held_micros* is what open holds reserve. *due_at* is no later than the next moment at which a grant
+    or a hold expires; it may be earlier, and whoever looks then finds nothing to do.
     """
 
     project_id: str
     version: int = 0
-    *held_micros* is what open holds reserve. *due_at* is no later than the next moment at which a grant
-    or a hold expires; it may be earlier, and whoever looks then finds nothing to do.
     balance_micros: int = 0
     overdraft_micros: int = 0
     held_micros: int = 0
     receivable_micros: int = 0
+    due_at: Instant | None = None
 
 
 @frozen
 class Posting:
-    due_at: Instant | None = None
     """One side of a movement before it is booked; exactly one of the two amounts is above zero."""
 
     account: str
@@ -130,11 +134,11 @@ class Account:
     project_id: str
     name: str
     balance_micros: int
+    held_micros: int = 0
 
 
 @frozen
 class ChargesWanted:
-    held_micros: int = 0
     """Which charges of a project are asked for: those effective in ``[start, end)``, and those effective
     before *start* that were booked above version *since*."""
 
