@@ -116,6 +116,7 @@ def test_a_project_that_cannot_be_billed_holds_up_no_other(neruba, billed, monke
     """
     It is reported, and the exit status says so.
     """
+
     def failing(inputs, **options):
         if inputs.project.id == billed.acme:
             raise ArithmeticError("a defect")
