@@ -14,8 +14,8 @@ from neruba_core.idempotency.outcomes import Accepted, Deduplicated, Replayed
 from neruba_core.ids import Ids
 from neruba_core.instants import Instant
 from neruba_core.usage.model import UsageEvent
-from neruba_server.present import status_of_verdict
 from neruba_core.wallets.holds import HoldAnswer
+from neruba_server.present import status_of_verdict
 from neruba_server.writer import Noted, Submission
 
 MOST_PATH_CHARACTERS = 500

@@ -92,11 +92,11 @@ NOT_FOUND: Mapping[str, Callable[[str], NerubaError]] = {
     "key": MetricNotFound,
     "transactionId": TransactionNotFound,
     "usageId": UsageNotFound,
+    "holdId": HoldNotFound,
     "quarantineId": QuarantineNotFound,
     "planId": PlanNotFound,
     "runId": RunNotFound,
     "invoiceId": InvoiceNotFound,
-    "holdId": HoldNotFound,
     "requestId": lambda _: RouteNotFound(),
 }
 """What is not there where a parameter of the path names nothing."""
@@ -457,11 +457,6 @@ INGEST = (
     ),
     Route(
         "POST",
-        "/ingest/usage/{usageId}/void",
-        ingest.void,
-        USAGE_SENDERS,
-    Route(
-        "POST",
         "/ingest/holds",
         ingest.hold,
         CHARGE_SENDERS,
@@ -508,6 +503,11 @@ INGEST = (
         body_optional=True,
         idempotency=REQUIRED,
     ),
+    Route(
+        "POST",
+        "/ingest/usage/{usageId}/void",
+        ingest.void,
+        USAGE_SENDERS,
         "voidUsage",
         "Let an event count no more; it stays as it was sent",
         "Ingest",

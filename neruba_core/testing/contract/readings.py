@@ -73,7 +73,6 @@ READS: dict[str, Read] = {
     "wallets.grants": lambda work, p: work.wallets.grants(p, ["gra_same"]),
     "wallets.open_lots": lambda work, p: set(work.wallets.open_lots([p])),
     "wallets.grants_of": lambda work, p: work.wallets.grants_of(p),
-    "pricing.prices": lambda work, p: work.pricing.prices([p]),
     "wallets.holds": lambda work, p: work.wallets.holds(p, ["hld_same"]),
     "wallets.holds_by_event_ids": lambda work, p: work.wallets.holds_by_event_ids(p, ["same"]),
     "wallets.holds_expired": lambda work, p: work.wallets.holds_expired([p], END),
@@ -82,6 +81,7 @@ READS: dict[str, Read] = {
     ],
     "wallets.holds_at": lambda work, p: work.wallets.holds_at(p, samples.NOW),
     "wallets.open_holds": lambda work, p: work.wallets.open_holds(p),
+    "pricing.prices": lambda work, p: work.pricing.prices([p]),
     "pricing.price": lambda work, p: work.pricing.price(p, "prc_same"),
     "pricing.meters": lambda work, p: work.pricing.meters(p, [("same", START)]),
     "pricing.meters_between": lambda work, p: work.pricing.meters_between([p], START, END),
@@ -155,6 +155,7 @@ def twin(storage: Storage, user_id: str, word: str) -> str:
         )
         work.wallets.add_grants([samples.grant(booked, id="gra_same", amount_micros=size)])
         work.ledger.write_accounts([Account(project_id, account, micros) for account, micros in movements])
+        work.wallets.add_holds([samples.hold(project_id, id="hld_same", event_id="same", description=word)])
         _twin_billing(work, project_id, word)
         _twin_outbox(work, project_id, word)
         work.idempotency.add_answers([samples.stored_answer(project_id, idempotency_key="same", body=word)])
@@ -164,7 +165,6 @@ def twin(storage: Storage, user_id: str, word: str) -> str:
         work.audit.add_trail([samples.trail(project_id, id="trl_same", request_id="req_same", path=word)])
     return project_id
 
-        work.wallets.add_holds([samples.hold(project_id, id="hld_same", event_id="same", description=word)])
 
 def _twin_billing(work: UnitOfWork, project_id: str, word: str) -> None:
     """The part of `twin` that is about prices and what came of them; the project's head is locked."""

@@ -355,15 +355,6 @@ def grant(booked: Transaction, **changes: Any) -> Grant:
     return Grant(**fields | changes)
 
 
-def stored_answer(scope_id: str, **changes: Any) -> Answer:
-    fields: dict[str, Any] = {
-        "scope_id": scope_id,
-        "operation": "charge",
-        "idempotency_key": new_id("sent"),
-        "fingerprint": digest("a request"),
-        "fingerprint_version": 1,
-        "code": "wallet.insufficient_credit",
-        "body": '{"available":"0.000000"}',
 def hold(project_id: str, **changes: Any) -> Hold:
     hold_id = new_id("hld")
     fields: dict[str, Any] = {
@@ -380,6 +371,15 @@ def hold(project_id: str, **changes: Any) -> Hold:
     return Hold(**fields | changes)
 
 
+def stored_answer(scope_id: str, **changes: Any) -> Answer:
+    fields: dict[str, Any] = {
+        "scope_id": scope_id,
+        "operation": "charge",
+        "idempotency_key": new_id("sent"),
+        "fingerprint": digest("a request"),
+        "fingerprint_version": 1,
+        "code": "wallet.insufficient_credit",
+        "body": '{"available":"0.000000"}',
         "subject_id": None,
         "request_id": None,
         "recorded_at": NOW,
