@@ -42,7 +42,7 @@ END = datetime(2027, 1, 1, tzinfo=UTC)
 PRICED = datetime(2025, 6, 1, tzinfo=UTC)
 """When prices begin: no usage is older."""
 
-STEPS_A_PROJECT = 60
+STEPS_A_PROJECT = 40
 """How many commands a project gets in the year, on average."""
 
 METRICS: dict[str, dict[str, Any]] = {
