@@ -943,6 +943,117 @@ class InvoiceNotVoidable(NerubaError):
         return f"invoice {self.invoice_id} cannot be voided: {self.reason}"
 
 
+# --- payments -----------------------------------------------------------------------------------
+
+
+@refusal
+class AmountNotPayable(Invalid):
+    """Money is paid in whole minor units of its currency."""
+
+    code: ClassVar[str] = "amount.not_payable"
+    currency: str
+    places: int
+
+    def __str__(self) -> str:
+        return f"{self.currency} is paid with at most {self.places} decimals"
+
+
+@refusal
+class ProviderUnknown(Invalid):
+    """A payment provider that is not set up here."""
+
+    code: ClassVar[str] = "payment.provider_unknown"
+    provider: str
+
+    def __str__(self) -> str:
+        return f"no payment provider {self.provider!r} is set up here"
+
+
+@refusal
+class PaymentNotFound(NerubaError):
+    """The project has no payment of this id."""
+
+    code: ClassVar[str] = "payment.not_found"
+    payment_id: str
+
+    def __str__(self) -> str:
+        return f"no payment {self.payment_id!r}"
+
+
+@refusal
+class PaymentNotSucceeded(NerubaError):
+    """Only money that has come can go back."""
+
+    code: ClassVar[str] = "payment.not_succeeded"
+    payment_id: str
+    payment_status: str
+
+    def __str__(self) -> str:
+        return f"payment {self.payment_id} is {self.payment_status}; only one that succeeded can be refunded"
+
+
+@refusal
+class RefundExceedsPayment(NerubaError):
+    """Refunds together may not exceed their payment."""
+
+    code: ClassVar[str] = "refund.exceeds_payment"
+    payment_id: str
+    left: str
+
+    def __str__(self) -> str:
+        return f"only {self.left} of payment {self.payment_id} is left to refund"
+
+
+@refusal
+class InvoiceNotIssued(NerubaError):
+    """A draft, a void invoice or a credit note: nobody has to pay it."""
+
+    code: ClassVar[str] = "invoice.not_issued"
+    invoice_id: str
+    invoice_state: str
+
+    def __str__(self) -> str:
+        return (
+            f"invoice {self.invoice_id} is a {self.invoice_state}; "
+            "only issued invoices are paid, credited or written off"
+        )
+
+
+@refusal
+class InvoiceSettled(NerubaError):
+    """Nothing of the invoice is open."""
+
+    code: ClassVar[str] = "invoice.settled"
+    invoice_id: str
+
+    def __str__(self) -> str:
+        return f"nothing of invoice {self.invoice_id} is open; leave the invoice out to top up the wallet"
+
+
+@refusal
+class CreditNoteExceedsInvoice(NerubaError):
+    """Credit notes together may not exceed their invoice."""
+
+    code: ClassVar[str] = "invoice.credit_exceeded"
+    invoice_id: str
+    left: str
+
+    def __str__(self) -> str:
+        return f"only {self.left} of invoice {self.invoice_id} is left to credit"
+
+
+@refusal
+class WriteOffExceedsOpen(NerubaError):
+    """Only what is open can be written off."""
+
+    code: ClassVar[str] = "invoice.write_off_exceeded"
+    invoice_id: str
+    open: str
+
+    def __str__(self) -> str:
+        return f"only {self.open} of invoice {self.invoice_id} is open"
+
+
 # --- invoices as documents --------------------------------------------------------------------
 
 

@@ -31,8 +31,9 @@ from neruba_core.namespaces.invoices import Invoices
 from neruba_core.namespaces.ledger import Ledger
 from neruba_core.namespaces.members import Members
 from neruba_core.namespaces.metrics import Metrics
-from neruba_core.namespaces.platform_keys import PlatformKeys
+from neruba_core.namespaces.payments import Payments
 from neruba_core.namespaces.plans import Plans
+from neruba_core.namespaces.platform_keys import PlatformKeys
 from neruba_core.namespaces.prices import Prices
 from neruba_core.namespaces.projects import Projects
 from neruba_core.namespaces.sessions import Sessions
@@ -100,6 +101,7 @@ class Neruba:
         self.ledger = Ledger(context)
         self.billing = Billing(context)
         self.invoices = Invoices(context)
+        self.payments = Payments(context)
         self.webhooks = Webhooks(context)
         self.audit = Audit(context)
 

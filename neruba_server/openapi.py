@@ -373,6 +373,33 @@ _OWN_CODES: Mapping[str, tuple[str, ...]] = {
     "runBilling": ("period.open", "period.earlier_open", "amount.overflow"),
     "explainInvoice": ("invoice.line_not_found",),
     "finalizeInvoice": ("period.open", "period.earlier_open", "invoice.blocked"),
+    "recordPayment": (
+        "amount.not_payable",
+        "amount.overflow",
+        "invoice.not_found",
+        "invoice.not_issued",
+        "invoice.settled",
+        "payment.provider_unknown",
+    ),
+    "refundPayment": (
+        "amount.not_payable",
+        "amount.overflow",
+        "payment.not_succeeded",
+        "refund.exceeds_payment",
+    ),
+    "issueCreditNote": (
+        "amount.not_payable",
+        "amount.overflow",
+        "invoice.credit_exceeded",
+        "invoice.not_issued",
+    ),
+    "writeOffInvoice": (
+        "amount.not_payable",
+        "amount.overflow",
+        "invoice.not_issued",
+        "invoice.settled",
+        "invoice.write_off_exceeded",
+    ),
     "voidInvoice": ("invoice.not_voidable",),
     "replayQuarantined": (
         "quarantine.closed",

@@ -13,6 +13,7 @@ from neruba_core.batch import Command, Verdict
 from neruba_core.idempotency.outcomes import Accepted, Deduplicated, Replayed
 from neruba_core.ids import Ids
 from neruba_core.instants import Instant
+from neruba_core.ledger.model import Transaction
 from neruba_core.usage.model import UsageEvent
 from neruba_core.wallets.holds import HoldAnswer
 from neruba_server.present import status_of_verdict
@@ -75,7 +76,7 @@ def _row_of(
         200 if submission.batch else status_of_verdict(verdict),
         None if submission.batch else verdict.name.value,
         tuple([one.id for one in made if isinstance(one, UsageEvent)]),
-        tuple([one.id for one in made if not isinstance(one, UsageEvent)]),
+        tuple(filter(None, [_transaction_of(one) for one in made])),
     )
 
 

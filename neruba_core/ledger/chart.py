@@ -48,6 +48,10 @@ class Chart:
     tax: str = "tax_payable"
     rounding: str = "rounding"
     credit_notes: str = "credit_notes"
+    payments: str = "cash:{provider}"
+    refundable: str = "refundable"
+    provider_fees: str = "provider_fees"
+    bad_debt: str = "bad_debt"
     classes: tuple[tuple[str, AccountClass], ...] = (
         (WALLET, AccountClass.LIABILITY),
         (OVERDRAFT, AccountClass.ASSET),
@@ -60,11 +64,18 @@ class Chart:
         ("receivable", AccountClass.ASSET),
         ("tax_payable", AccountClass.LIABILITY),
         ("rounding", AccountClass.INCOME),
+        ("refundable", AccountClass.LIABILITY),
+        ("provider_fees", AccountClass.EXPENSE),
+        ("bad_debt", AccountClass.EXPENSE),
     )
 
     def usage_of(self, metric_key: str) -> str:
         """The income account of a metric's usage."""
         return self.usage.format(metric_key=metric_key)
+
+    def cash_of(self, provider: str) -> str:
+        """The asset account of what a payment provider has received."""
+        return self.payments.format(provider=provider)
 
     def class_of(self, account: str) -> AccountClass:
         """The class of *account*, by the family before its colon."""

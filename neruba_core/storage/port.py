@@ -30,6 +30,7 @@ from neruba_core.invoices.store import InvoiceStore
 from neruba_core.ledger.store import LedgerStore
 from neruba_core.metering.store import MeteringStore
 from neruba_core.outbox.store import OutboxStore
+from neruba_core.payments.store import PaymentStore
 from neruba_core.pricing.store import PricingStore
 from neruba_core.schedule.store import ScheduleStore
 from neruba_core.subscriptions.store import SubscriptionStore
@@ -67,6 +68,8 @@ class UnitOfWork(Protocol):
     def invoices(self) -> InvoiceStore: ...
     @property
     def billing(self) -> BillingStore: ...
+    @property
+    def payments(self) -> PaymentStore: ...
     @property
     def outbox(self) -> OutboxStore: ...
     @property

@@ -23,6 +23,7 @@ from neruba_core.errors import (
     MemberNotFound,
     MetricNotFound,
     NerubaError,
+    PaymentNotFound,
     PlanNotFound,
     ProjectNotFound,
     QuarantineNotFound,
@@ -32,6 +33,7 @@ from neruba_core.errors import (
 )
 from neruba_core.invoices.model import InvoiceState
 from neruba_core.ledger.model import TransactionType
+from neruba_core.payments.model import PaymentStatus
 from neruba_core.tenancy.model import Role
 from neruba_server.auth import Anyone, Audience, Machines, Operators, People, PeopleOrMachines
 from neruba_server.formats import HTML, PDF, TEXT
@@ -47,6 +49,7 @@ from neruba_server.routes import (
     metrics,
     money,
     operation,
+    payments,
     people,
     plans,
     platform_keys,
@@ -65,6 +68,7 @@ from neruba_server.wire import ingest as wire_ingest
 from neruba_server.wire import invoices as wire_invoices
 from neruba_server.wire import metrics as wire_metrics
 from neruba_server.wire import money as wire_money
+from neruba_server.wire import payments as wire_payments
 from neruba_server.wire import plans as wire_plans
 from neruba_server.wire import prices as wire_prices
 from neruba_server.wire import projects as wire_projects
@@ -95,6 +99,7 @@ NOT_FOUND: Mapping[str, Callable[[str], NerubaError]] = {
     "holdId": HoldNotFound,
     "quarantineId": QuarantineNotFound,
     "planId": PlanNotFound,
+    "paymentId": PaymentNotFound,
     "runId": RunNotFound,
     "invoiceId": InvoiceNotFound,
     "requestId": lambda _: RouteNotFound(),
@@ -920,6 +925,88 @@ BILLING = (
     ),
 )
 
+PAYMENTS = (
+    Route(
+        "POST",
+        "/projects/{projectId}/payments",
+        payments.pay,
+        FINANCE,
+        "recordPayment",
+        "Record money received, at most once: for an invoice, or as a top-up",
+        "Payments",
+        {201: wire_payments.Payment},
+        wire_payments.NewPayment,
+        idempotency=REQUIRED,
+    ),
+    Route(
+        "GET",
+        "/projects/{projectId}/payments",
+        payments.listed,
+        BILLING_READERS,
+        "listPayments",
+        "Payments, newest first",
+        "Payments",
+        {200: wire_payments.Payments},
+        query=(q.word("status", PaymentStatus), *PAGE),
+    ),
+    Route(
+        "GET",
+        "/projects/{projectId}/payments/{paymentId}",
+        payments.get,
+        BILLING_READERS,
+        "getPayment",
+        "One payment, with what it settled and what of it went back",
+        "Payments",
+        {200: wire_payments.PaymentInFull},
+    ),
+    Route(
+        "POST",
+        "/projects/{projectId}/payments/{paymentId}/refund",
+        payments.refund,
+        FINANCE,
+        "refundPayment",
+        "Give a payment back in part or whole, at most once",
+        "Payments",
+        {201: wire_payments.Refund},
+        wire_payments.NewRefund,
+        idempotency=REQUIRED,
+    ),
+    Route(
+        "GET",
+        "/projects/{projectId}/receivables",
+        payments.receivables,
+        BILLING_READERS,
+        "getReceivables",
+        "What is billed and not yet paid, by age",
+        "Payments",
+        {200: wire_payments.Receivables},
+    ),
+    Route(
+        "POST",
+        "/projects/{projectId}/invoices/{invoiceId}/credit-notes",
+        payments.credit_note,
+        FINANCE,
+        "issueCreditNote",
+        "Take an amount off an issued invoice, at most once; what was paid already becomes credit",
+        "Payments",
+        {201: wire_payments.Correction},
+        wire_payments.NewCreditNote,
+        idempotency=REQUIRED,
+    ),
+    Route(
+        "POST",
+        "/projects/{projectId}/invoices/{invoiceId}/write-off",
+        payments.write_off,
+        FINANCE,
+        "writeOffInvoice",
+        "Give up what is open of an invoice, or a part of it",
+        "Payments",
+        {201: wire_payments.Correction},
+        wire_payments.NewWriteOff,
+        idempotency=REQUIRED,
+    ),
+)
+
 SUPPORT_ROUTES = (
     Route(
         "GET",
@@ -1039,6 +1126,7 @@ ROUTES: tuple[Route, ...] = (
     *PLANS,
     *MONEY,
     *BILLING,
+    *PAYMENTS,
     *SUPPORT_ROUTES,
     *OPERATION,
 )

@@ -112,6 +112,10 @@ class MemoryInvoices:
 
         return self._tables.invoices.page(project_id, limit=limit, before=before, wanted=wanted)
 
+    def left_to_pay(self, project_id: str) -> Sequence[Invoice]:
+        found = [each for each in self._tables.invoices.ascending(project_id) if each.open_micros > 0]
+        return tuple(sorted(found, key=lambda invoice: invoice.number or 0))
+
     def open_totals(self, project_id: str) -> tuple[int, int]:
         invoices = self._tables.invoices.ascending(project_id)
         left = [invoice.open_micros for invoice in invoices if invoice.open_micros > 0]

@@ -24,6 +24,7 @@ from neruba_core.storage.memory.invoices import InvoiceTables, MemoryInvoices
 from neruba_core.storage.memory.ledger import LedgerTables, MemoryLedger
 from neruba_core.storage.memory.metering import MemoryMetering, MeteringTables
 from neruba_core.storage.memory.outbox import MemoryOutbox, OutboxTables
+from neruba_core.storage.memory.payments import MemoryPayments, PaymentTables
 from neruba_core.storage.memory.pricing import MemoryPricing, PricingTables
 from neruba_core.storage.memory.schedule import MemorySchedule, ScheduleTables
 from neruba_core.storage.memory.subscriptions import MemorySubscriptions, SubscriptionTables
@@ -50,6 +51,7 @@ class Tables:
     subscriptions: SubscriptionTables = field(factory=SubscriptionTables)
     invoices: InvoiceTables = field(factory=InvoiceTables)
     billing: BillingTables = field(factory=BillingTables)
+    payments: PaymentTables = field(factory=PaymentTables)
     outbox: OutboxTables = field(factory=OutboxTables)
     schedule: ScheduleTables = field(factory=ScheduleTables)
 
@@ -87,6 +89,7 @@ class MemoryUnit:
         self.subscriptions = MemorySubscriptions(tables.subscriptions, undo)
         self.invoices = MemoryInvoices(tables.invoices, undo, self.ledger)
         self.billing = MemoryBilling(tables.billing, undo, self.ledger)
+        self.payments = MemoryPayments(tables.payments, undo, self.ledger)
         self.outbox = MemoryOutbox(tables.outbox, undo)
         self.schedule = MemorySchedule(tables.schedule, undo)
 
@@ -125,6 +128,10 @@ class MemoryUnit:
             ("pdfs", tables.invoices.pdfs.ascending(project_id)),
             ("periods", tables.billing.periods.ascending(project_id)),
             ("runs", tables.billing.runs.ascending(project_id)),
+            ("payments", tables.payments.payments.ascending(project_id)),
+            ("refunds", tables.payments.refunds.ascending(project_id)),
+            ("allocations", tables.payments.allocations.ascending(project_id)),
+            ("corrections", tables.payments.corrections.ascending(project_id)),
             ("webhook_endpoints", tables.outbox.endpoints.ascending(project_id)),
             ("messages", tables.outbox.messages.ascending(project_id)),
             ("deliveries", tables.outbox.deliveries.ascending(project_id)),
@@ -139,7 +146,8 @@ class MemoryUnit:
         """Make sure that nobody goes on with a unit that is over."""
         self.identity = self.tenancy = self.access = self.audit = self.idempotency = _ENDED
         self.metering = self.usage = self.ledger = self.wallets = self.pricing = _ENDED
-        self.subscriptions = self.invoices = self.billing = self.outbox = self.schedule = _ENDED
+        self.subscriptions = self.invoices = self.billing = self.payments = _ENDED
+        self.outbox = self.schedule = _ENDED
 
 
 class MemoryStorage:

@@ -186,6 +186,7 @@ _ABOUT = Query(
 _LEFT_TO_PAY = Query(
     select(_I.amount_due_micros - _I.paid_micros).where(_I.project_id == given("project_id"), sql(_OPEN))
 )
+_OPEN_ONES = Query(_OF_PROJECT.where(sql(_OPEN)).order_by(_I.number))
 _PDF = Query(
     select(PDFS.c.content).where(
         PDFS.c.project_id == given("project_id"), PDFS.c.invoice_id == given("invoice_id")
@@ -253,6 +254,9 @@ class SqlInvoices(SqlStore):
         if state is not None:
             query = query.where(_I.state == state.value)
         return [_invoice(row) for row in self._statements.rows(query.order_by(_I.id.desc()).limit(limit))]
+
+    def left_to_pay(self, project_id: str) -> Sequence[Invoice]:
+        return [_invoice(row) for row in self._statements.ask(_OPEN_ONES, project_id=project_id)]
 
     def open_totals(self, project_id: str) -> tuple[int, int]:
         # Few rows, and their sum may exceed what SQLite can add up.

@@ -17,6 +17,7 @@ from neruba_core.storage.sql.invoices import SqlInvoices
 from neruba_core.storage.sql.ledger import SqlLedger
 from neruba_core.storage.sql.metering import SqlMetering
 from neruba_core.storage.sql.outbox import SqlOutbox
+from neruba_core.storage.sql.payments import SqlPayments
 from neruba_core.storage.sql.pricing import SqlPricing
 from neruba_core.storage.sql.schedule import SqlSchedule
 from neruba_core.storage.sql.statements import Statements
@@ -85,6 +86,10 @@ class SqlWork:
         return SqlBilling(self._statements)
 
     @property
+    def payments(self) -> SqlPayments:
+        return SqlPayments(self._statements)
+
+    @property
     def outbox(self) -> SqlOutbox:
         return SqlOutbox(self._statements)
 
@@ -101,7 +106,7 @@ class SqlWork:
         stores = (
             self.tenancy, self.access, self.audit, self.idempotency,
             self.metering, self.usage, self.ledger, self.wallets,
-            self.pricing, self.subscriptions, self.invoices, self.billing, self.outbox,
+            self.pricing, self.subscriptions, self.invoices, self.billing, self.payments, self.outbox,
         )  # fmt: skip
         for store in stores:
             yield from store.export(project_id)

@@ -38,6 +38,7 @@ _PARTS = (
     "subscriptions",
     "billing",
     "invoices",
+    "payments",
     "outbox",
     "schedule",
     "audit",
@@ -59,6 +60,7 @@ from neruba_core.testing.contract.isolation import Isolation  # noqa: E402
 from neruba_core.testing.contract.ledger import Ledger  # noqa: E402
 from neruba_core.testing.contract.metering import Metering  # noqa: E402
 from neruba_core.testing.contract.outbox import Outbox  # noqa: E402
+from neruba_core.testing.contract.payments import Payments  # noqa: E402
 from neruba_core.testing.contract.pricing import Pricing  # noqa: E402
 from neruba_core.testing.contract.quarantine import Quarantine  # noqa: E402
 from neruba_core.testing.contract.rollups import Rollups  # noqa: E402
@@ -79,6 +81,7 @@ class StorageContract(
     Audit,
     Schedule,
     Outbox,
+    Payments,
     Invoices,
     Billing,
     Subscriptions,

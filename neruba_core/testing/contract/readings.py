@@ -13,6 +13,7 @@ from typing import Any
 from neruba_core.audit.model import Tally
 from neruba_core.instants import Period
 from neruba_core.ledger.model import Account, TransactionType
+from neruba_core.payments.model import CorrectionKind
 from neruba_core.storage.port import Storage, UnitOfWork
 from neruba_core.testing.contract import samples
 from neruba_core.testing.contract.samples import END, NOW, START, TOKENS, tenant
@@ -96,6 +97,14 @@ READS: dict[str, Read] = {
     "invoices.invoices": lambda work, p: work.invoices.invoices(p, limit=9, before=None),
     "invoices.open_totals": lambda work, p: work.invoices.open_totals(p),
     "invoices.pdf": lambda work, p: work.invoices.pdf(p, "inv_same"),
+    "invoices.left_to_pay": lambda work, p: work.invoices.left_to_pay(p),
+    "payments.payment": lambda work, p: work.payments.payment(p, "pay_same"),
+    "payments.payments": lambda work, p: work.payments.payments(p, limit=9, before=None),
+    "payments.refunds": lambda work, p: work.payments.refunds(p, "pay_same"),
+    "payments.allocations_of_payment": lambda work, p: work.payments.allocations_of_payment(p, "pay_same"),
+    "payments.allocations_of_invoice": lambda work, p: work.payments.allocations_of_invoice(p, "inv_same"),
+    "payments.corrections": lambda work, p: work.payments.corrections(p, "inv_same"),
+    "payments.last_correction": lambda work, p: work.payments.last_correction(p, CorrectionKind.CREDIT_NOTE),
     "outbox.endpoint": lambda work, p: work.outbox.endpoint(p, "whe_same"),
     "outbox.lock_endpoints": lambda work, p: list(work.outbox.lock_endpoints([(p, "whe_same")]).values()),
     "outbox.endpoints": lambda work, p: work.outbox.endpoints(p, limit=9, before=None),
@@ -185,6 +194,21 @@ def _twin_billing(work: UnitOfWork, project_id: str, word: str) -> None:
     )
     work.invoices.put_drafts([samples.invoice(project_id, id="inv_draft", part=99, project_name=word)])
     work.invoices.keep_pdf(project_id, "inv_same", word.encode())
+    _twin_payments(work, project_id, word)
+
+
+def _twin_payments(work: UnitOfWork, project_id: str, word: str) -> None:
+    """The part of `twin` that is about payments."""
+    size = len(word)
+    paid = samples.payment(project_id, id="pay_same", transaction_id="txn_same", reference=word)
+    work.payments.add_payment(paid)
+    work.payments.add_refund(samples.refund(paid, "txn_same", id="rfd_same", reason=word))
+    work.payments.add_allocations(
+        [samples.allocation(project_id, "txn_same", "inv_same", micros=size, payment_id="pay_same")]
+    )
+    work.payments.add_correction(
+        samples.correction(project_id, "txn_same", "inv_same", id="crn_same", number=size, reason=word)
+    )
 
 
 def _twin_outbox(work: UnitOfWork, project_id: str, word: str) -> None:

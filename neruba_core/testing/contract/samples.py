@@ -22,6 +22,15 @@ from neruba_core.invoices.model import Invoice, InvoiceKind, InvoiceState, Line,
 from neruba_core.ledger.model import Account, Entry, Head, Transaction, TransactionType
 from neruba_core.metering.model import Aggregation, Metric, SharedMetric
 from neruba_core.outbox.model import Delivery, DeliveryState, Endpoint, Message, Salt
+from neruba_core.payments.model import (
+    Allocation,
+    AllocationKind,
+    Correction,
+    CorrectionKind,
+    Payment,
+    PaymentStatus,
+    Refund,
+)
 from neruba_core.pricing.meters import Meter
 from neruba_core.pricing.model import Price, Tariff, Unit
 from neruba_core.storage.port import Storage, UnitOfWork
@@ -586,6 +595,70 @@ def invoice(project_id: str, **changes: Any) -> Invoice:
         "finalized_at": NOW if finalized else None,
     }
     return Invoice(**fields | changes)
+
+
+def payment(project_id: str, **changes: Any) -> Payment:
+    """A pending top-up; with a *transaction_id* it has succeeded."""
+    settled = changes.get("transaction_id") is not None
+    fields: dict[str, Any] = {
+        "project_id": project_id,
+        "id": new_id("pay"),
+        "provider": "manual",
+        "amount_micros": 25_000_000,
+        "status": PaymentStatus.SUCCEEDED if settled else PaymentStatus.PENDING,
+        "invoice_id": None,
+        "reference": None,
+        "created_at": NOW,
+        "actor": "user:usr_1",
+        "settled_at": NOW if settled else None,
+    }
+    return Payment(**fields | changes)
+
+
+def refund(paid: Payment, transaction_id: str, **changes: Any) -> Refund:
+    fields: dict[str, Any] = {
+        "project_id": paid.project_id,
+        "id": new_id("rfd"),
+        "payment_id": paid.id,
+        "amount_micros": 5_000_000,
+        "reason": "asked for",
+        "status": PaymentStatus.SUCCEEDED,
+        "transaction_id": transaction_id,
+        "created_at": NOW,
+        "actor": "user:usr_1",
+    }
+    return Refund(**fields | changes)
+
+
+def allocation(project_id: str, transaction_id: str, invoice_id: str, **changes: Any) -> Allocation:
+    fields: dict[str, Any] = {
+        "project_id": project_id,
+        "transaction_id": transaction_id,
+        "invoice_id": invoice_id,
+        "kind": AllocationKind.PAYMENT,
+        "micros": 5_000_000,
+        "payment_id": None,
+    }
+    return Allocation(**fields | changes)
+
+
+def correction(project_id: str, transaction_id: str, invoice_id: str, **changes: Any) -> Correction:
+    """The project's first credit note."""
+    fields: dict[str, Any] = {
+        "project_id": project_id,
+        "id": new_id("crn"),
+        "kind": CorrectionKind.CREDIT_NOTE,
+        "number": 1,
+        "invoice_id": invoice_id,
+        "amount_micros": 5_000_000,
+        "tax_micros": 800_000,
+        "settled_micros": 3_000_000,
+        "reason": "too much",
+        "transaction_id": transaction_id,
+        "created_at": NOW,
+        "actor": "user:usr_1",
+    }
+    return Correction(**fields | changes)
 
 
 def endpoint(project_id: str, **changes: Any) -> Endpoint:

@@ -29,6 +29,7 @@ _VERSIONS = (
     "v0007_platform",
     "v0008_outbox",
     "v0009_holds",
+    "v0010_payments",
 )
 
 _TABLE = (

@@ -92,7 +92,8 @@ def upgrade(op: Operations) -> None:
             name="neruba_transactions_reverses_ck",
         ),
         sa.CheckConstraint(
-            "type IN ('credit', 'debit', 'charge', 'reversal', 'usage', 'invoice', 'invoice_void')",
+            "type IN ('credit', 'debit', 'charge', 'reversal', 'usage', 'invoice', 'invoice_void', "
+            "'payment', 'refund', 'credit_note', 'write_off')",
             name="neruba_transactions_type_ck",
         ),
         sa.CheckConstraint("version > 0", name="neruba_transactions_version_ck"),

@@ -1,0 +1,1 @@
+"""Money in and out: payments and refunds, and what else settles invoices."""

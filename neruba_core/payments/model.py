@@ -1,0 +1,148 @@
+"""Payments, refunds, and everything else that changes what is open of an invoice.
+
+A payment is written down before anybody is asked for money and settled afterwards, so that whatever breaks
+in between is found and finished. What it paid of which invoice are its allocations; what exceeds them became
+a paid grant. All amounts are micro-units of the project's currency, and whole minor units of it.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+from attrs import frozen
+
+from neruba_core.instants import Instant
+
+MANUAL = "manual"
+"""The provider of what finance has received by itself, such as a bank transfer."""
+
+
+class PaymentStatus(StrEnum):
+    """Where a payment or refund stands; the last two are final."""
+
+    PENDING = "pending"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+
+
+@frozen
+class Payment:
+    """Money asked for or received.
+
+    *invoice_id* is the invoice that it was meant for; without one it is a top-up. *provider_id* is what the
+    provider calls it. *granted_micros* of it went to the paid grant *grant_id*, the rest to invoices; of all
+    of it *refunded_micros* has been promised back.
+    """
+
+    project_id: str
+    id: str
+    provider: str
+    amount_micros: int
+    status: PaymentStatus
+    invoice_id: str | None
+    reference: str | None
+    created_at: Instant
+    actor: str
+    request_id: str | None = None
+    provider_id: str | None = None
+    failure: str | None = None
+    settled_at: Instant | None = None
+    transaction_id: str | None = None
+    granted_micros: int = 0
+    refunded_micros: int = 0
+
+    @property
+    def digits(self) -> str:
+        """What the ids of all that comes of the payment share with its own."""
+        return self.id.removeprefix("pay_")
+
+    @property
+    def grant_id(self) -> str | None:
+        """The grant that it opened."""
+        return f"grt_{self.digits}" if self.granted_micros else None
+
+    @property
+    def left_micros(self) -> int:
+        """What can still be refunded."""
+        return self.amount_micros - self.refunded_micros if self.status is PaymentStatus.SUCCEEDED else 0
+
+
+@frozen
+class Refund:
+    """Money of a payment that goes back to the payer, promised by *transaction_id*."""
+
+    project_id: str
+    id: str
+    payment_id: str
+    amount_micros: int
+    reason: str
+    status: PaymentStatus
+    transaction_id: str
+    created_at: Instant
+    actor: str
+    request_id: str | None = None
+
+
+class AllocationKind(StrEnum):
+    """What changed what is open of an invoice."""
+
+    PAYMENT = "payment"
+    REFUND = "refund"
+    CREDIT_NOTE = "credit_note"
+    WRITE_OFF = "write_off"
+
+
+@frozen
+class Allocation:
+    """A transaction that settled *micros* of an invoice, or below zero opened as much of it again.
+
+    *payment_id* names the payment that paid it, or whose money went back.
+    """
+
+    project_id: str
+    transaction_id: str
+    invoice_id: str
+    kind: AllocationKind
+    micros: int
+    payment_id: str | None = None
+
+
+class CorrectionKind(StrEnum):
+    """Why less of an invoice is to be paid: it was too much, or nobody will pay it."""
+
+    CREDIT_NOTE = "credit_note"
+    WRITE_OFF = "write_off"
+
+
+@frozen
+class Correction:
+    """A credit note or a write-off.
+
+    *number* counts those of its kind in the project from 1. Of the amount, *tax_micros* is tax that is not
+    owed any more; *settled_micros* were taken off what was open, and what had been paid already became the
+    goodwill grant *grant_id*.
+    """
+
+    project_id: str
+    id: str
+    kind: CorrectionKind
+    number: int
+    invoice_id: str
+    amount_micros: int
+    tax_micros: int
+    settled_micros: int
+    reason: str
+    transaction_id: str
+    created_at: Instant
+    actor: str
+    request_id: str | None = None
+
+    @property
+    def granted_micros(self) -> int:
+        """What became credit."""
+        return self.amount_micros - self.settled_micros
+
+    @property
+    def grant_id(self) -> str | None:
+        """The grant that it opened."""
+        return f"grt_{self.id.partition('_')[2]}" if self.granted_micros else None

@@ -1,0 +1,204 @@
+"""How payments, refunds, credit notes and write-offs post: pure decisions under the project's locked head."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from fractions import Fraction
+
+from attrs import frozen
+
+from neruba_core.instants import Instant
+from neruba_core.invoices.model import Invoice
+from neruba_core.ledger.chart import OVERDRAFT
+from neruba_core.ledger.model import Posting, TransactionType
+from neruba_core.ledger.posting import balanced, credit, debit
+from neruba_core.payments.model import Allocation, Correction, CorrectionKind, Payment
+from neruba_core.wallets.book import Book, Decision
+from neruba_core.wallets.credit import DEFAULT_PRIORITY
+from neruba_core.wallets.model import Grant, GrantKind
+from neruba_core.wallets.spending import spending_order
+
+
+@frozen
+class Share:
+    """*micros* > 0 of an invoice."""
+
+    invoice: Invoice
+    micros: int
+
+
+def allocate(open_invoices: Sequence[Invoice], named_id: str | None, micros: int) -> tuple[Share, ...]:
+    """What *micros* settle: the named invoice, then the others from the oldest on.
+
+    Without a named invoice it is a top-up and settles none.
+    """
+    if named_id is None:
+        return ()
+    shares = []
+    for invoice in sorted(open_invoices, key=lambda each: (each.id != named_id, each.number or 0)):
+        share = min(invoice.open_micros, micros)
+        if share:
+            shares.append(Share(invoice, share))
+            micros -= share
+    return tuple(shares)
+
+
+def received(book: Book, payment: Payment, shares: Sequence[Share], *, at: Instant) -> Decision:
+    """The money has come: it settles *shares*, and what exceeds them is a paid grant."""
+    chart = book.chart
+    settled = sum(share.micros for share in shares)
+    grant, granting = _granting(book, payment.digits, payment.amount_micros - settled, GrantKind.PAID, at)
+    return Decision(
+        transaction_id=f"txn_{payment.digits}",
+        type=TransactionType.PAYMENT,
+        amount_micros=payment.amount_micros,
+        description=_described(payment),
+        postings=balanced(
+            (
+                debit(chart.cash_of(payment.provider), payment.amount_micros),
+                credit(chart.receivable, settled),
+                *granting,
+            )
+        ),
+        grants=grant,
+    )
+
+
+def returned(
+    payment: Payment, allocations: Iterable[Allocation], earlier_micros: int, micros: int
+) -> tuple[int, tuple[tuple[str, int], ...]]:
+    """What a refund of *micros* takes back, after refunds of *earlier_micros*: how much of the grant, and how
+    much of which invoices. The payment is undone from its end: first what exceeded the invoices, then the
+    invoices that were paid last."""
+    paid: dict[str, int] = {}
+    for allocation in allocations:
+        paid[allocation.invoice_id] = paid.get(allocation.invoice_id, 0) + allocation.micros
+    settled = sum(paid.values())
+    of_grant = min(micros, payment.amount_micros - earlier_micros - settled)
+    left, of_invoices = micros - of_grant, []
+    last_first = sorted(paid, key=lambda each: (each != payment.invoice_id, each), reverse=True)
+    for invoice_id in last_first:
+        share = min(paid[invoice_id], left)
+        if share:
+            of_invoices.append((invoice_id, share))
+            left -= share
+    return of_grant, tuple(of_invoices)
+
+
+def refunded(
+    book: Book,
+    payment: Payment,
+    *,
+    digits: str,
+    of_grant: int,
+    of_invoices: int,
+    reason: str,
+    at: Instant,
+) -> Decision:
+    """The money goes back: invoices are open again, credit is taken wherever it has gone meanwhile."""
+    chart, micros = book.chart, of_grant + of_invoices
+    return Decision(
+        transaction_id=f"txn_{digits}",
+        type=TransactionType.REFUND,
+        amount_micros=micros,
+        description=reason,
+        postings=balanced(
+            (
+                debit(chart.receivable, of_invoices),
+                *_taken(book, payment.grant_id, of_grant, at),
+                credit(chart.refundable, micros),
+                debit(chart.refundable, micros),
+                credit(chart.cash_of(payment.provider), micros),
+            )
+        ),
+    )
+
+
+def credited(book: Book, correction: Correction, *, at: Instant) -> Decision:
+    """An invoice was too high: what is open of it is taken off, what was paid becomes goodwill."""
+    chart, digits = book.chart, correction.id.partition("_")[2]
+    grant, granting = _granting(book, digits, correction.granted_micros, GrantKind.GOODWILL, at)
+    return Decision(
+        transaction_id=correction.transaction_id,
+        type=TransactionType.CREDIT_NOTE,
+        amount_micros=correction.amount_micros,
+        description=correction.reason,
+        postings=balanced(
+            (
+                debit(chart.credit_notes, correction.amount_micros - correction.tax_micros),
+                debit(chart.tax, correction.tax_micros),
+                credit(chart.receivable, correction.settled_micros),
+                *granting,
+            )
+        ),
+        grants=grant,
+    )
+
+
+def written_off(book: Book, correction: Correction) -> Decision:
+    """Nobody will pay it."""
+    assert correction.kind is CorrectionKind.WRITE_OFF
+    return Decision(
+        transaction_id=correction.transaction_id,
+        type=TransactionType.WRITE_OFF,
+        amount_micros=correction.amount_micros,
+        description=correction.reason,
+        postings=balanced(
+            (
+                debit(book.chart.bad_debt, correction.amount_micros),
+                credit(book.chart.receivable, correction.amount_micros),
+            )
+        ),
+    )
+
+
+def tax_share(invoice: Invoice, micros: int, earlier: Iterable[Correction]) -> int:
+    """How much of a credit note of *micros* is tax, so that the notes of an invoice together take back the
+    same share of the tax as of the total, rounded once."""
+    before = after = 0
+    for each in earlier:
+        before += each.amount_micros
+        after += each.tax_micros
+    if not invoice.total_micros:
+        return 0
+    together = round(Fraction(invoice.tax_micros * (before + micros), invoice.total_micros))
+    return min(max(together - after, 0), micros)
+
+
+def _granting(
+    book: Book, digits: str, micros: int, kind: GrantKind, at: Instant
+) -> tuple[tuple[Grant, ...], tuple[Posting, ...]]:
+    """A new grant of *micros*, if that is anything, which repays the overdraft first."""
+    if not micros:
+        return (), ()
+    grant = Grant(
+        project_id=book.project.id,
+        id=f"grt_{digits}",
+        kind=kind,
+        priority=DEFAULT_PRIORITY,
+        amount_micros=micros,
+        effective_at=at,
+        expires_at=None,
+        transaction_id=f"txn_{digits}",
+    )
+    repaid = min(micros, book.overdraft_micros)
+    return (grant,), (
+        credit(grant.account, micros),
+        debit(grant.account, repaid),
+        credit(OVERDRAFT, repaid),
+    )
+
+
+def _taken(book: Book, grant_id: str | None, micros: int, at: Instant) -> Iterator[Posting]:
+    """Take *micros* from the grant, then from others in spending order, then from the overdraft, even beyond
+    the limit; never what is held."""
+    for lot in sorted(book.lots.values(), key=lambda lot: (lot.grant.id != grant_id, spending_order(lot))):
+        share = min(lot.free_micros, micros)
+        if share > 0 and (lot.grant.id == grant_id or not lot.expired(at)):
+            yield debit(lot.grant.account, share)
+            micros -= share
+    yield debit(OVERDRAFT, micros)
+
+
+def _described(payment: Payment) -> str:
+    return payment.reference or ("Payment" if payment.invoice_id else "Top-up")

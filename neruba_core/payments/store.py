@@ -1,0 +1,66 @@
+"""What payments ask of storage."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from neruba_core.payments.model import (
+    Allocation,
+    Correction,
+    CorrectionKind,
+    Payment,
+    PaymentStatus,
+    Refund,
+)
+
+
+class PaymentStore(Protocol):
+    """Payments and what came of them. Everything is written under the project's locked head.
+
+    Refunds, allocations and corrections are append-only, and so is a payment but for what settling and
+    refunding it change.
+    """
+
+    def add_payment(self, payment: Payment) -> None:
+        """Insert. An id that is taken fails the unit."""
+
+    def put_payment(self, payment: Payment) -> None:
+        """Write ``status``, ``provider_id``, ``failure``, ``settled_at``, ``transaction_id``,
+        ``granted_micros`` and ``refunded_micros``; the rest of *payment* is left aside."""
+
+    def payment(self, project_id: str, payment_id: str) -> Payment | None: ...
+
+    def payments(
+        self, project_id: str, *, limit: int, before: str | None, status: PaymentStatus | None = None
+    ) -> Sequence[Payment]:
+        """By descending id, below *before*."""
+
+    def add_refund(self, refund: Refund) -> None:
+        """Insert. An id that is taken fails the unit."""
+
+    def refunds(self, project_id: str, payment_id: str) -> Sequence[Refund]:
+        """Those of a payment, by ascending id."""
+
+    def add_allocations(self, allocations: Sequence[Allocation]) -> None:
+        """Insert. A transaction settles an invoice once: doing so again fails the unit."""
+
+    def allocations_of_payment(self, project_id: str, payment_id: str) -> Sequence[Allocation]:
+        """What the payment paid, and what its refunds opened again, by transaction and invoice."""
+
+    def allocations_of_invoice(self, project_id: str, invoice_id: str) -> Sequence[Allocation]:
+        """All that changed what is open of the invoice, by transaction."""
+
+    def add_correction(self, correction: Correction) -> None:
+        """Insert. An id, or a number of its kind, that is taken fails the unit."""
+
+    def corrections(self, project_id: str, invoice_id: str) -> Sequence[Correction]:
+        """Those of an invoice, by ascending id."""
+
+    def last_correction(self, project_id: str, kind: CorrectionKind) -> int:
+        """The highest number given to one of *kind*; 0 where there is none."""
+
+
+class HasPayments(Protocol):
+    @property
+    def payments(self) -> PaymentStore: ...

@@ -1,0 +1,106 @@
+"""Payments and what came of them in memory."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from attrs import define, evolve, field
+
+from neruba_core.payments.model import (
+    Allocation,
+    Correction,
+    CorrectionKind,
+    Payment,
+    PaymentStatus,
+    Refund,
+)
+from neruba_core.storage.memory.ledger import MemoryLedger
+from neruba_core.storage.memory.tables import DuplicateKey, Table, Undo
+
+
+@define(eq=False)
+class PaymentTables:
+    """By project and id; allocations by project, transaction and invoice."""
+
+    payments: Table[str, Payment] = field(factory=Table)
+    refunds: Table[str, Refund] = field(factory=Table)
+    allocations: Table[tuple[str, str], Allocation] = field(factory=Table)
+    corrections: Table[str, Correction] = field(factory=Table)
+
+
+@define(eq=False)
+class MemoryPayments:
+    """``PaymentStore`` within one unit."""
+
+    _tables: PaymentTables
+    _undo: Undo
+    _ledger: MemoryLedger
+
+    def add_payment(self, payment: Payment) -> None:
+        self._ledger.need_lock(payment.project_id)
+        self._tables.payments.add(self._undo, payment.project_id, payment.id, payment)
+
+    def put_payment(self, payment: Payment) -> None:
+        self._ledger.need_lock(payment.project_id)
+        current = self.payment(payment.project_id, payment.id)
+        if current is None:
+            return
+        changed = evolve(
+            current,
+            status=payment.status,
+            provider_id=payment.provider_id,
+            failure=payment.failure,
+            settled_at=payment.settled_at,
+            transaction_id=payment.transaction_id,
+            granted_micros=payment.granted_micros,
+            refunded_micros=payment.refunded_micros,
+        )
+        self._tables.payments.replace(self._undo, payment.project_id, payment.id, changed)
+
+    def payment(self, project_id: str, payment_id: str) -> Payment | None:
+        return self._tables.payments.get(project_id, payment_id)
+
+    def payments(
+        self, project_id: str, *, limit: int, before: str | None, status: PaymentStatus | None = None
+    ) -> Sequence[Payment]:
+        def wanted(payment: Payment) -> bool:
+            return status is None or payment.status is status
+
+        return self._tables.payments.page(project_id, limit=limit, before=before, wanted=wanted)
+
+    def add_refund(self, refund: Refund) -> None:
+        self._ledger.need_lock(refund.project_id)
+        self._tables.refunds.add(self._undo, refund.project_id, refund.id, refund)
+
+    def refunds(self, project_id: str, payment_id: str) -> Sequence[Refund]:
+        found = self._tables.refunds.ascending(project_id)
+        return tuple(refund for refund in found if refund.payment_id == payment_id)
+
+    def add_allocations(self, allocations: Sequence[Allocation]) -> None:
+        for each in allocations:
+            self._ledger.need_lock(each.project_id)
+            key = (each.transaction_id, each.invoice_id)
+            self._tables.allocations.add(self._undo, each.project_id, key, each)
+
+    def allocations_of_payment(self, project_id: str, payment_id: str) -> Sequence[Allocation]:
+        found = self._tables.allocations.ascending(project_id)
+        return tuple(each for each in found if each.payment_id == payment_id)
+
+    def allocations_of_invoice(self, project_id: str, invoice_id: str) -> Sequence[Allocation]:
+        found = self._tables.allocations.ascending(project_id)
+        return tuple(each for each in found if each.invoice_id == invoice_id)
+
+    def add_correction(self, correction: Correction) -> None:
+        self._ledger.need_lock(correction.project_id)
+        for each in self._tables.corrections.ascending(correction.project_id):
+            if (each.kind, each.number) == (correction.kind, correction.number):
+                raise DuplicateKey(f"number {correction.number} is taken by {each.id!r}")
+        self._tables.corrections.add(self._undo, correction.project_id, correction.id, correction)
+
+    def corrections(self, project_id: str, invoice_id: str) -> Sequence[Correction]:
+        found = self._tables.corrections.ascending(project_id)
+        return tuple(each for each in found if each.invoice_id == invoice_id)
+
+    def last_correction(self, project_id: str, kind: CorrectionKind) -> int:
+        found = self._tables.corrections.ascending(project_id)
+        return max((each.number for each in found if each.kind is kind), default=0)

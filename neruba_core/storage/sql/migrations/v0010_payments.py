@@ -1,0 +1,160 @@
+"""Version 10: payments, refunds, and what settles, credits or writes off invoices."""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+from alembic.operations import Operations
+
+from neruba_core.storage.sql.migrations.columns import Kinds, append_only
+
+
+def upgrade(op: Operations) -> None:
+    """Make the tables."""
+    kinds = Kinds(op)
+    op.create_table(
+        "neruba_payments",
+        kinds.text("project_id"),
+        kinds.text("id"),
+        kinds.text("provider"),
+        kinds.int8("amount_micros"),
+        kinds.text("status"),
+        kinds.text("invoice_id", null=True),
+        kinds.text("reference", null=True),
+        kinds.int8("created_at"),
+        kinds.text("actor"),
+        kinds.text("request_id", null=True),
+        kinds.text("provider_id", null=True),
+        kinds.text("failure", null=True),
+        kinds.int8("settled_at", null=True),
+        kinds.text("transaction_id", null=True),
+        kinds.int8("granted_micros"),
+        kinds.int8("refunded_micros"),
+        sa.PrimaryKeyConstraint("project_id", "id", name="neruba_payments_pk"),
+        sa.ForeignKeyConstraint(
+            ["project_id", "invoice_id"],
+            ["neruba_invoices.project_id", "neruba_invoices.id"],
+            name="neruba_payments_invoice_fk",
+        ),
+        sa.ForeignKeyConstraint(["project_id"], ["neruba_projects.id"], name="neruba_payments_project_fk"),
+        sa.ForeignKeyConstraint(
+            ["project_id", "transaction_id"],
+            ["neruba_transactions.project_id", "neruba_transactions.id"],
+            name="neruba_payments_transaction_fk",
+            deferrable=True,
+            initially="DEFERRED",
+        ),
+        sa.CheckConstraint(
+            "amount_micros > 0 AND granted_micros BETWEEN 0 AND amount_micros "
+            "AND refunded_micros BETWEEN 0 AND amount_micros",
+            name="neruba_payments_amounts_ck",
+        ),
+        sa.CheckConstraint(
+            "(status = 'pending') = (settled_at IS NULL) "
+            "AND (status = 'succeeded') = (transaction_id IS NOT NULL)",
+            name="neruba_payments_settled_ck",
+        ),
+        sa.CheckConstraint("status IN ('pending', 'succeeded', 'failed')", name="neruba_payments_status_ck"),
+    )
+    op.create_table(
+        "neruba_refunds",
+        kinds.text("project_id"),
+        kinds.text("id"),
+        kinds.text("payment_id"),
+        kinds.int8("amount_micros"),
+        kinds.text("reason"),
+        kinds.text("status"),
+        kinds.text("transaction_id"),
+        kinds.int8("created_at"),
+        kinds.text("actor"),
+        kinds.text("request_id", null=True),
+        sa.PrimaryKeyConstraint("project_id", "id", name="neruba_refunds_pk"),
+        sa.ForeignKeyConstraint(
+            ["project_id", "payment_id"],
+            ["neruba_payments.project_id", "neruba_payments.id"],
+            name="neruba_refunds_payment_fk",
+        ),
+        sa.ForeignKeyConstraint(["project_id"], ["neruba_projects.id"], name="neruba_refunds_project_fk"),
+        sa.ForeignKeyConstraint(
+            ["project_id", "transaction_id"],
+            ["neruba_transactions.project_id", "neruba_transactions.id"],
+            name="neruba_refunds_transaction_fk",
+            deferrable=True,
+            initially="DEFERRED",
+        ),
+        sa.CheckConstraint("amount_micros > 0", name="neruba_refunds_amount_ck"),
+        sa.CheckConstraint("status IN ('pending', 'succeeded', 'failed')", name="neruba_refunds_status_ck"),
+    )
+    op.create_index("neruba_refunds_payment_ix", "neruba_refunds", ["project_id", "payment_id", "id"])
+    op.create_table(
+        "neruba_allocations",
+        kinds.text("project_id"),
+        kinds.text("transaction_id"),
+        kinds.text("invoice_id"),
+        kinds.text("kind"),
+        kinds.int8("micros"),
+        kinds.text("payment_id", null=True),
+        sa.PrimaryKeyConstraint("project_id", "transaction_id", "invoice_id", name="neruba_allocations_pk"),
+        sa.ForeignKeyConstraint(
+            ["project_id", "invoice_id"],
+            ["neruba_invoices.project_id", "neruba_invoices.id"],
+            name="neruba_allocations_invoice_fk",
+        ),
+        sa.ForeignKeyConstraint(
+            ["project_id", "payment_id"],
+            ["neruba_payments.project_id", "neruba_payments.id"],
+            name="neruba_allocations_payment_fk",
+        ),
+        sa.ForeignKeyConstraint(["project_id"], ["neruba_projects.id"], name="neruba_allocations_project_fk"),
+        sa.ForeignKeyConstraint(
+            ["project_id", "transaction_id"],
+            ["neruba_transactions.project_id", "neruba_transactions.id"],
+            name="neruba_allocations_transaction_fk",
+            deferrable=True,
+            initially="DEFERRED",
+        ),
+        sa.CheckConstraint(
+            "kind IN ('payment', 'refund', 'credit_note', 'write_off')", name="neruba_allocations_kind_ck"
+        ),
+        sa.CheckConstraint("micros <> 0", name="neruba_allocations_micros_ck"),
+    )
+    op.create_index("neruba_allocations_invoice_ix", "neruba_allocations", ["project_id", "invoice_id"])
+    op.create_index("neruba_allocations_payment_ix", "neruba_allocations", ["project_id", "payment_id"])
+    op.create_table(
+        "neruba_corrections",
+        kinds.text("project_id"),
+        kinds.text("id"),
+        kinds.text("kind"),
+        kinds.int4("number"),
+        kinds.text("invoice_id"),
+        kinds.int8("amount_micros"),
+        kinds.int8("tax_micros"),
+        kinds.int8("settled_micros"),
+        kinds.text("reason"),
+        kinds.text("transaction_id"),
+        kinds.int8("created_at"),
+        kinds.text("actor"),
+        kinds.text("request_id", null=True),
+        sa.PrimaryKeyConstraint("project_id", "id", name="neruba_corrections_pk"),
+        sa.UniqueConstraint("project_id", "kind", "number", name="neruba_corrections_number_uq"),
+        sa.ForeignKeyConstraint(
+            ["project_id", "invoice_id"],
+            ["neruba_invoices.project_id", "neruba_invoices.id"],
+            name="neruba_corrections_invoice_fk",
+        ),
+        sa.ForeignKeyConstraint(["project_id"], ["neruba_projects.id"], name="neruba_corrections_project_fk"),
+        sa.ForeignKeyConstraint(
+            ["project_id", "transaction_id"],
+            ["neruba_transactions.project_id", "neruba_transactions.id"],
+            name="neruba_corrections_transaction_fk",
+            deferrable=True,
+            initially="DEFERRED",
+        ),
+        sa.CheckConstraint(
+            "number > 0 AND amount_micros > 0 AND tax_micros BETWEEN 0 AND amount_micros "
+            "AND settled_micros BETWEEN 0 AND amount_micros",
+            name="neruba_corrections_amounts_ck",
+        ),
+        sa.CheckConstraint("kind IN ('credit_note', 'write_off')", name="neruba_corrections_kind_ck"),
+    )
+    op.create_index("neruba_corrections_invoice_ix", "neruba_corrections", ["project_id", "invoice_id", "id"])
+    append_only(op, "neruba_refunds", "neruba_allocations", "neruba_corrections")

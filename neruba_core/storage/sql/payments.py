@@ -1,0 +1,416 @@
+"""Payments, refunds, allocations and corrections: tables, queries and row mapping."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from attrs import frozen
+from sqlalchemy import CheckConstraint, Index, PrimaryKeyConstraint, Table, UniqueConstraint, func, select
+
+from neruba_core.payments.model import (
+    Allocation,
+    AllocationKind,
+    Correction,
+    CorrectionKind,
+    Payment,
+    PaymentStatus,
+    Refund,
+)
+from neruba_core.storage.sql.bulk import insert, update
+from neruba_core.storage.sql.codec import instant, instant_or_none, micros, micros_or_none
+from neruba_core.storage.sql.columns import METADATA, one_of, reference, small, tenant, text, whole
+from neruba_core.storage.sql.queries import Query, given
+from neruba_core.storage.sql.statements import SqlStore, below
+
+PAYMENTS = Table(
+    "neruba_payments",
+    METADATA,
+    text("project_id"),
+    text("id"),
+    text("provider"),
+    whole("amount_micros"),
+    text("status"),
+    text("invoice_id", optional=True),
+    text("reference", optional=True),
+    whole("created_at"),
+    text("actor"),
+    text("request_id", optional=True),
+    text("provider_id", optional=True),
+    text("failure", optional=True),
+    whole("settled_at", optional=True),
+    text("transaction_id", optional=True),
+    whole("granted_micros"),
+    whole("refunded_micros"),
+    PrimaryKeyConstraint("project_id", "id", name="neruba_payments_pk"),
+    tenant("neruba_payments"),
+    reference(
+        "neruba_payments_invoice_fk", ["project_id", "invoice_id"], "neruba_invoices", ["project_id", "id"]
+    ),
+    reference(
+        "neruba_payments_transaction_fk",
+        ["project_id", "transaction_id"],
+        "neruba_transactions",
+        ["project_id", "id"],
+        deferred=True,
+    ),
+    one_of("status", PaymentStatus, "neruba_payments_status_ck"),
+    CheckConstraint(
+        "amount_micros > 0 AND granted_micros BETWEEN 0 AND amount_micros "
+        "AND refunded_micros BETWEEN 0 AND amount_micros",
+        name="neruba_payments_amounts_ck",
+    ),
+    CheckConstraint(
+        "(status = 'pending') = (settled_at IS NULL) "
+        "AND (status = 'succeeded') = (transaction_id IS NOT NULL)",
+        name="neruba_payments_settled_ck",
+    ),
+)
+
+REFUNDS = Table(
+    "neruba_refunds",
+    METADATA,
+    text("project_id"),
+    text("id"),
+    text("payment_id"),
+    whole("amount_micros"),
+    text("reason"),
+    text("status"),
+    text("transaction_id"),
+    whole("created_at"),
+    text("actor"),
+    text("request_id", optional=True),
+    PrimaryKeyConstraint("project_id", "id", name="neruba_refunds_pk"),
+    tenant("neruba_refunds"),
+    reference(
+        "neruba_refunds_payment_fk", ["project_id", "payment_id"], "neruba_payments", ["project_id", "id"]
+    ),
+    reference(
+        "neruba_refunds_transaction_fk",
+        ["project_id", "transaction_id"],
+        "neruba_transactions",
+        ["project_id", "id"],
+        deferred=True,
+    ),
+    one_of("status", PaymentStatus, "neruba_refunds_status_ck"),
+    CheckConstraint("amount_micros > 0", name="neruba_refunds_amount_ck"),
+    Index("neruba_refunds_payment_ix", "project_id", "payment_id", "id"),
+)
+
+ALLOCATIONS = Table(
+    "neruba_allocations",
+    METADATA,
+    text("project_id"),
+    text("transaction_id"),
+    text("invoice_id"),
+    text("kind"),
+    whole("micros"),
+    text("payment_id", optional=True),
+    PrimaryKeyConstraint("project_id", "transaction_id", "invoice_id", name="neruba_allocations_pk"),
+    tenant("neruba_allocations"),
+    reference(
+        "neruba_allocations_transaction_fk",
+        ["project_id", "transaction_id"],
+        "neruba_transactions",
+        ["project_id", "id"],
+        deferred=True,
+    ),
+    reference(
+        "neruba_allocations_invoice_fk",
+        ["project_id", "invoice_id"],
+        "neruba_invoices",
+        ["project_id", "id"],
+    ),
+    reference(
+        "neruba_allocations_payment_fk",
+        ["project_id", "payment_id"],
+        "neruba_payments",
+        ["project_id", "id"],
+    ),
+    one_of("kind", AllocationKind, "neruba_allocations_kind_ck"),
+    CheckConstraint("micros <> 0", name="neruba_allocations_micros_ck"),
+    Index("neruba_allocations_invoice_ix", "project_id", "invoice_id"),
+    Index("neruba_allocations_payment_ix", "project_id", "payment_id"),
+)
+
+CORRECTIONS = Table(
+    "neruba_corrections",
+    METADATA,
+    text("project_id"),
+    text("id"),
+    text("kind"),
+    small("number"),
+    text("invoice_id"),
+    whole("amount_micros"),
+    whole("tax_micros"),
+    whole("settled_micros"),
+    text("reason"),
+    text("transaction_id"),
+    whole("created_at"),
+    text("actor"),
+    text("request_id", optional=True),
+    PrimaryKeyConstraint("project_id", "id", name="neruba_corrections_pk"),
+    UniqueConstraint("project_id", "kind", "number", name="neruba_corrections_number_uq"),
+    tenant("neruba_corrections"),
+    reference(
+        "neruba_corrections_invoice_fk",
+        ["project_id", "invoice_id"],
+        "neruba_invoices",
+        ["project_id", "id"],
+    ),
+    reference(
+        "neruba_corrections_transaction_fk",
+        ["project_id", "transaction_id"],
+        "neruba_transactions",
+        ["project_id", "id"],
+        deferred=True,
+    ),
+    one_of("kind", CorrectionKind, "neruba_corrections_kind_ck"),
+    CheckConstraint(
+        "number > 0 AND amount_micros > 0 AND tax_micros BETWEEN 0 AND amount_micros "
+        "AND settled_micros BETWEEN 0 AND amount_micros",
+        name="neruba_corrections_amounts_ck",
+    ),
+    Index("neruba_corrections_invoice_ix", "project_id", "invoice_id", "id"),
+)
+
+_ADD_PAYMENT = insert(PAYMENTS)
+_PUT_PAYMENT = update(
+    PAYMENTS,
+    "status",
+    "provider_id",
+    "failure",
+    "settled_at",
+    "transaction_id",
+    "granted_micros",
+    "refunded_micros",
+)
+_ADD_REFUND = insert(REFUNDS)
+_ADD_ALLOCATIONS = insert(ALLOCATIONS)
+_ADD_CORRECTION = insert(CORRECTIONS)
+
+_P, _R, _A, _C = PAYMENTS.c, REFUNDS.c, ALLOCATIONS.c, CORRECTIONS.c
+_PAYMENT = Query(select(PAYMENTS).where(_P.project_id == given("project_id"), _P.id == given("payment_id")))
+_PAYMENTS_OF = Query(select(PAYMENTS).where(_P.project_id == given("project_id")))
+_REFUNDS = Query(
+    select(REFUNDS)
+    .where(_R.project_id == given("project_id"), _R.payment_id == given("payment_id"))
+    .order_by(_R.id)
+)
+_REFUNDS_OF = Query(select(REFUNDS).where(_R.project_id == given("project_id")))
+_OF_PAYMENT = Query(
+    select(ALLOCATIONS)
+    .where(_A.project_id == given("project_id"), _A.payment_id == given("payment_id"))
+    .order_by(_A.transaction_id, _A.invoice_id)
+)
+_OF_INVOICE = Query(
+    select(ALLOCATIONS)
+    .where(_A.project_id == given("project_id"), _A.invoice_id == given("invoice_id"))
+    .order_by(_A.transaction_id)
+)
+_ALLOCATIONS_OF = Query(select(ALLOCATIONS).where(_A.project_id == given("project_id")))
+_CORRECTIONS = Query(
+    select(CORRECTIONS)
+    .where(_C.project_id == given("project_id"), _C.invoice_id == given("invoice_id"))
+    .order_by(_C.id)
+)
+_CORRECTIONS_OF = Query(select(CORRECTIONS).where(_C.project_id == given("project_id")))
+_LAST_CORRECTION = Query(
+    select(func.max(_C.number)).where(_C.project_id == given("project_id"), _C.kind == given("kind"))
+)
+
+
+@frozen
+class SqlPayments(SqlStore):
+    """``PaymentStore`` within one unit."""
+
+    def add_payment(self, payment: Payment) -> None:
+        self._statements.write(_ADD_PAYMENT, [_payment_row(payment)])
+
+    def put_payment(self, payment: Payment) -> None:
+        row = (
+            payment.status.value,
+            payment.provider_id,
+            payment.failure,
+            micros_or_none(payment.settled_at),
+            payment.transaction_id,
+            payment.granted_micros,
+            payment.refunded_micros,
+            payment.project_id,
+            payment.id,
+        )
+        self._statements.write(_PUT_PAYMENT, [row])
+
+    def payment(self, project_id: str, payment_id: str) -> Payment | None:
+        row = self._statements.ask_one(_PAYMENT, project_id=project_id, payment_id=payment_id)
+        return None if row is None else _payment(row)
+
+    def payments(
+        self, project_id: str, *, limit: int, before: str | None, status: PaymentStatus | None = None
+    ) -> Sequence[Payment]:
+        query = select(PAYMENTS).where(_P.project_id == project_id, *below(_P.id, before))
+        if status is not None:
+            query = query.where(_P.status == status.value)
+        return [_payment(row) for row in self._statements.rows(query.order_by(_P.id.desc()).limit(limit))]
+
+    def add_refund(self, refund: Refund) -> None:
+        row = (
+            refund.project_id,
+            refund.id,
+            refund.payment_id,
+            refund.amount_micros,
+            refund.reason,
+            refund.status.value,
+            refund.transaction_id,
+            micros(refund.created_at),
+            refund.actor,
+            refund.request_id,
+        )
+        self._statements.write(_ADD_REFUND, [row])
+
+    def refunds(self, project_id: str, payment_id: str) -> Sequence[Refund]:
+        rows = self._statements.ask(_REFUNDS, project_id=project_id, payment_id=payment_id)
+        return [_refund(row) for row in rows]
+
+    def add_allocations(self, allocations: Sequence[Allocation]) -> None:
+        rows = [
+            (
+                each.project_id,
+                each.transaction_id,
+                each.invoice_id,
+                each.kind.value,
+                each.micros,
+                each.payment_id,
+            )
+            for each in allocations
+        ]
+        self._statements.write(_ADD_ALLOCATIONS, rows)
+
+    def allocations_of_payment(self, project_id: str, payment_id: str) -> Sequence[Allocation]:
+        rows = self._statements.ask(_OF_PAYMENT, project_id=project_id, payment_id=payment_id)
+        return [_allocation(row) for row in rows]
+
+    def allocations_of_invoice(self, project_id: str, invoice_id: str) -> Sequence[Allocation]:
+        rows = self._statements.ask(_OF_INVOICE, project_id=project_id, invoice_id=invoice_id)
+        return [_allocation(row) for row in rows]
+
+    def add_correction(self, correction: Correction) -> None:
+        row = (
+            correction.project_id,
+            correction.id,
+            correction.kind.value,
+            correction.number,
+            correction.invoice_id,
+            correction.amount_micros,
+            correction.tax_micros,
+            correction.settled_micros,
+            correction.reason,
+            correction.transaction_id,
+            micros(correction.created_at),
+            correction.actor,
+            correction.request_id,
+        )
+        self._statements.write(_ADD_CORRECTION, [row])
+
+    def corrections(self, project_id: str, invoice_id: str) -> Sequence[Correction]:
+        rows = self._statements.ask(_CORRECTIONS, project_id=project_id, invoice_id=invoice_id)
+        return [_correction(row) for row in rows]
+
+    def last_correction(self, project_id: str, kind: CorrectionKind) -> int:
+        (number,) = self._statements.ask_one(_LAST_CORRECTION, project_id=project_id, kind=kind.value)
+        return number or 0
+
+    def export(self, project_id: str) -> Iterator[tuple[str, Any]]:
+        """The project's rows of these tables."""
+        for row in self._statements.ask(_PAYMENTS_OF, project_id=project_id):
+            yield "payments", _payment(row)
+        for row in self._statements.ask(_REFUNDS_OF, project_id=project_id):
+            yield "refunds", _refund(row)
+        for row in self._statements.ask(_ALLOCATIONS_OF, project_id=project_id):
+            yield "allocations", _allocation(row)
+        for row in self._statements.ask(_CORRECTIONS_OF, project_id=project_id):
+            yield "corrections", _correction(row)
+
+
+def _payment_row(payment: Payment) -> tuple[Any, ...]:
+    return (
+        payment.project_id,
+        payment.id,
+        payment.provider,
+        payment.amount_micros,
+        payment.status.value,
+        payment.invoice_id,
+        payment.reference,
+        micros(payment.created_at),
+        payment.actor,
+        payment.request_id,
+        payment.provider_id,
+        payment.failure,
+        micros_or_none(payment.settled_at),
+        payment.transaction_id,
+        payment.granted_micros,
+        payment.refunded_micros,
+    )
+
+
+def _payment(row: Any) -> Payment:
+    project_id, payment_id, provider, amount, status, invoice_id, reference, created_at, *rest = row
+    actor, request_id, provider_id, failure, settled_at, transaction_id, granted, refunded = rest
+    return Payment(
+        project_id,
+        payment_id,
+        provider,
+        amount,
+        PaymentStatus(status),
+        invoice_id,
+        reference,
+        instant(created_at),
+        actor,
+        request_id,
+        provider_id,
+        failure,
+        instant_or_none(settled_at),
+        transaction_id,
+        granted,
+        refunded,
+    )
+
+
+def _refund(row: Any) -> Refund:
+    project_id, refund_id, payment_id, amount, reason, status, transaction_id, created_at, *rest = row
+    return Refund(
+        project_id,
+        refund_id,
+        payment_id,
+        amount,
+        reason,
+        PaymentStatus(status),
+        transaction_id,
+        instant(created_at),
+        *rest,
+    )
+
+
+def _allocation(row: Any) -> Allocation:
+    project_id, transaction_id, invoice_id, kind, micros_, payment_id = row
+    return Allocation(project_id, transaction_id, invoice_id, AllocationKind(kind), micros_, payment_id)
+
+
+def _correction(row: Any) -> Correction:
+    project_id, correction_id, kind, number, invoice_id, amount, tax, settled, *rest = row
+    reason, transaction_id, created_at, actor, request_id = rest
+    return Correction(
+        project_id,
+        correction_id,
+        CorrectionKind(kind),
+        number,
+        invoice_id,
+        amount,
+        tax,
+        settled,
+        reason,
+        transaction_id,
+        instant(created_at),
+        actor,
+        request_id,
+    )

@@ -1,0 +1,225 @@
+"""Promises of ``PaymentStore``: what was paid and why stays as it was written down."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from attrs import evolve
+
+from neruba_core.money import MAX_TOTAL_MICROS
+from neruba_core.payments.model import AllocationKind, CorrectionKind, Payment, PaymentStatus
+from neruba_core.storage.port import Storage, UnitOfWork
+from neruba_core.testing.contract import samples
+from neruba_core.testing.contract.base import Promises
+from neruba_core.testing.contract.samples import AWKWARD, book, later, new_id, tenant
+from neruba_core.testing.contract.units import ANY_FAILURE, read
+
+
+def under_the_head(storage: Storage, project_id: str, call: Callable[[UnitOfWork], Any]) -> None:
+    """Commit what *call* does, under the project's head."""
+    with storage.work() as work:
+        work.ledger.lock_heads([project_id])
+        call(work)
+
+
+def billed(storage: Storage, project_id: str, number: int = 1, **changes: Any) -> str:
+    """Commit a finalized invoice; its id."""
+    invoice = samples.invoice(project_id, number=number, part=number, **changes)
+    under_the_head(storage, project_id, lambda work: work.invoices.finalize([invoice]))
+    return invoice.id
+
+
+def booked(storage: Storage, project_id: str) -> str:
+    """Commit a transaction; its id."""
+    return book(storage, project_id)[0].id
+
+
+def added(storage: Storage, payment: Payment) -> Payment:
+    """Commit the payment."""
+    under_the_head(storage, payment.project_id, lambda work: work.payments.add_payment(payment))
+    return payment
+
+
+class Payments(Promises):
+    """Payments and what came of them."""
+
+    def test_a_payment_comes_back_as_it_was_stored(self, storage: Storage) -> None:
+        """
+        Pending with nothing, or settled with everything; the transaction may be booked after it.
+        """
+        project_id = tenant(storage)
+        transaction_id = new_id("txn")
+        full = samples.payment(
+            project_id,
+            provider=AWKWARD,
+            amount_micros=MAX_TOTAL_MICROS,
+            invoice_id=billed(storage, project_id),
+            reference=AWKWARD,
+            request_id="req_1",
+            provider_id="pi_1",
+            failure=AWKWARD,
+            settled_at=later(micros=1),
+            transaction_id=transaction_id,
+            granted_micros=MAX_TOTAL_MICROS,
+            refunded_micros=MAX_TOTAL_MICROS,
+        )
+        pending = added(storage, samples.payment(project_id))
+
+        with storage.work() as work:
+            work.ledger.lock_heads([project_id])
+            work.payments.add_payment(full)
+            samples.book_in(work, project_id, id=transaction_id)
+
+        assert read(storage, lambda work: work.payments.payment(project_id, full.id)) == full
+        assert read(storage, lambda work: work.payments.payment(project_id, pending.id)) == pending
+        assert read(storage, lambda work: work.payments.payment(project_id, "pay_none")) is None
+
+    def test_settling_changes_what_it_may_and_nothing_else(self, storage: Storage) -> None:
+        """
+        The amount and what it was meant for stay.
+        """
+        project_id = tenant(storage)
+        pending = added(storage, samples.payment(project_id, reference="SEPA"))
+        changes: dict[str, Any] = {
+            "status": PaymentStatus.SUCCEEDED,
+            "provider_id": "pi_1",
+            "failure": AWKWARD,
+            "settled_at": later(seconds=5),
+            "transaction_id": booked(storage, project_id),
+            "granted_micros": 25_000_000,
+            "refunded_micros": 3,
+        }
+        wrong = evolve(
+            pending, amount_micros=1, reference="other", provider="other", actor="other", **changes
+        )
+
+        under_the_head(storage, project_id, lambda work: work.payments.put_payment(wrong))
+
+        expected = evolve(pending, **changes)
+        assert read(storage, lambda work: work.payments.payment(project_id, pending.id)) == expected
+
+    def test_payments_are_listed_newest_first(self, storage: Storage) -> None:
+        """
+        Below a place, and only those of one status.
+        """
+        project_id = tenant(storage)
+        first, second, third = (added(storage, samples.payment(project_id)) for _ in range(3))
+        failed = evolve(second, status=PaymentStatus.FAILED, settled_at=later(seconds=1))
+        under_the_head(storage, project_id, lambda work: work.payments.put_payment(failed))
+
+        def ids(**wanted: Any) -> list[str]:
+            query: dict[str, Any] = {"limit": 9, "before": None, **wanted}
+            found = read(storage, lambda work: work.payments.payments(project_id, **query))
+            return [payment.id for payment in found]
+
+        assert ids() == [third.id, second.id, first.id]
+        assert ids(limit=1) == [third.id]
+        assert ids(before=third.id) == [second.id, first.id]
+        assert ids(status=PaymentStatus.FAILED) == [second.id]
+        assert ids(status=PaymentStatus.SUCCEEDED) == []
+
+    def test_a_payment_is_added_once(self, storage: Storage) -> None:
+        """
+        Its id is taken for ever.
+        """
+        payment = added(storage, samples.payment(tenant(storage)))
+
+        with pytest.raises(ANY_FAILURE):
+            added(storage, payment)
+
+    def test_refunds_are_those_of_their_payment(self, storage: Storage) -> None:
+        """
+        Oldest first, as they were stored.
+        """
+        project_id = tenant(storage)
+        transaction_id = booked(storage, project_id)
+        paid, other = (added(storage, samples.payment(project_id)) for _ in range(2))
+        refunds = [
+            samples.refund(paid, transaction_id, reason=AWKWARD, request_id="req_1"),
+            samples.refund(paid, transaction_id, status=PaymentStatus.PENDING),
+        ]
+        foreign = samples.refund(other, transaction_id)
+
+        for refund in (refunds[1], foreign, refunds[0]):
+            under_the_head(storage, project_id, lambda work, one=refund: work.payments.add_refund(one))  # type: ignore[misc]
+
+        assert list(read(storage, lambda work: work.payments.refunds(project_id, paid.id))) == refunds
+        assert not read(storage, lambda work: work.payments.refunds(project_id, "pay_none"))
+
+    def test_allocations_are_found_by_payment_and_by_invoice(self, storage: Storage) -> None:
+        """
+        By transaction; what settles below zero opens again.
+        """
+        project_id = tenant(storage)
+        one, two = (billed(storage, project_id, number) for number in (1, 2))
+        first, second, third = (booked(storage, project_id) for _ in range(3))
+        paid = added(storage, samples.payment(project_id)).id
+        kinds = AllocationKind
+        allocations = [
+            samples.allocation(project_id, first, one, payment_id=paid),
+            samples.allocation(project_id, first, two, payment_id=paid, micros=MAX_TOTAL_MICROS),
+            samples.allocation(project_id, second, one, payment_id=paid, kind=kinds.REFUND, micros=-5),
+            samples.allocation(project_id, third, one, kind=kinds.WRITE_OFF),
+        ]
+
+        under_the_head(storage, project_id, lambda work: work.payments.add_allocations(allocations[::-1]))
+
+        def of_payment(work: UnitOfWork) -> list[Any]:
+            return list(work.payments.allocations_of_payment(project_id, paid))
+
+        def of_invoice(work: UnitOfWork) -> list[Any]:
+            return list(work.payments.allocations_of_invoice(project_id, one))
+
+        assert read(storage, of_payment) == allocations[:3]
+        assert read(storage, of_invoice) == [allocations[0], *allocations[2:]]
+
+    def test_a_transaction_settles_an_invoice_once(self, storage: Storage) -> None:
+        """
+        Doing so again fails the unit.
+        """
+        project_id = tenant(storage)
+        allocation = samples.allocation(project_id, booked(storage, project_id), billed(storage, project_id))
+        under_the_head(storage, project_id, lambda work: work.payments.add_allocations([allocation]))
+
+        with pytest.raises(ANY_FAILURE):
+            under_the_head(storage, project_id, lambda work: work.payments.add_allocations([allocation]))
+
+    def test_corrections_are_numbered_by_kind(self, storage: Storage) -> None:
+        """
+        A number is taken once; the last one given is known.
+        """
+        project_id = tenant(storage)
+        transaction_id, invoice_id = booked(storage, project_id), billed(storage, project_id)
+        note = samples.correction(project_id, transaction_id, invoice_id, reason=AWKWARD, request_id="req_1")
+        second = evolve(note, id=new_id("crn"), number=2)
+        written = evolve(note, id=new_id("wof"), kind=CorrectionKind.WRITE_OFF, tax_micros=0)
+
+        for each in (written, second, note):
+            under_the_head(storage, project_id, lambda work, one=each: work.payments.add_correction(one))  # type: ignore[misc]
+        taken = evolve(note, id=new_id("crn"))
+        with pytest.raises(ANY_FAILURE):
+            under_the_head(storage, project_id, lambda work: work.payments.add_correction(taken))
+
+        found = list(read(storage, lambda work: work.payments.corrections(project_id, invoice_id)))
+        assert found == [note, second, written]
+        for kind, last in ((CorrectionKind.CREDIT_NOTE, 2), (CorrectionKind.WRITE_OFF, 1)):
+            assert read(storage, lambda work, k=kind: work.payments.last_correction(project_id, k)) == last  # type: ignore[misc]
+        nobody = tenant(storage)
+        kind = CorrectionKind.CREDIT_NOTE
+        assert read(storage, lambda work: work.payments.last_correction(nobody, kind)) == 0
+
+    def test_what_is_left_to_pay_is_found_in_order(self, storage: Storage) -> None:
+        """
+        Finalized invoices with something open, by number; not drafts, nor what is paid.
+        """
+        project_id = tenant(storage)
+        second, first = (billed(storage, project_id, number) for number in (2, 1))
+        billed(storage, project_id, 3, paid_micros=11_910_000)
+        draft = samples.invoice(project_id, part=9)
+        under_the_head(storage, project_id, lambda work: work.invoices.put_drafts([draft]))
+
+        found = read(storage, lambda work: work.invoices.left_to_pay(project_id))
+
+        assert [each.id for each in found] == [first, second]

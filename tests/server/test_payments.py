@@ -1,0 +1,151 @@
+"""Payments over HTTP: recorded once, shown in full, given back, credited and written off."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from neruba_core.payments.answer import payment_values, refund_values
+from tests.server.world import Answer, Tenant, World
+
+
+@pytest.fixture
+async def owed(world: World) -> dict[str, str]:
+    """
+    An invoice of the first tenant with 20 to pay.
+    """
+    one = world.one
+    price = {
+        "metricKey": "seats",
+        "model": "unit",
+        "unitAmount": "10",
+        "effectiveFrom": "2025-12-01T00:00:00Z",
+    }
+    await world.ask(
+        "POST", f"/projects/{one.id}/metrics", one.owner, json={"key": "seats", "aggregation": "sum"}
+    )
+    await world.ask("POST", f"/projects/{one.id}/prices", one.owner, json=price)
+    event = {"metricKey": "seats", "units": "6.6", "timestamp": "2025-12-03T00:00:00Z"}
+    assert (await world.ask("POST", "/ingest/usage", one.usage_key, key="seats", json=event)).status == 201
+    invoices = []
+    for period in ("2025-11", "2025-12"):
+        run = {"period": period, "finalize": True}
+        ran = await world.ask("POST", f"/projects/{one.id}/billing/runs", one.finance, json=run)
+        assert ran.status == 201, ran.content
+        invoices.append(ran.json["invoice"])
+    invoice = invoices[-1]
+    assert invoice["amountDue"] == "20.000000"
+    return invoice
+
+
+async def pay(world: World, tenant: Tenant, key: str = "wire", **body: str) -> Answer:
+    sent = {"provider": "manual", **body}
+    return await world.ask("POST", f"/projects/{tenant.id}/payments", tenant.finance, key=key, json=sent)
+
+
+async def test_an_invoice_is_paid_once(world: World, owed):
+    """
+    201, and with the same key the same bytes; the invoice is paid and the till has the money.
+    """
+    one = world.one
+    body = {"amount": "25", "invoiceId": owed["id"], "reference": "SEPA 17"}
+
+    first = await pay(world, one, **body)
+    again = await pay(world, one, **body | {"amount": "25.000000"})
+    other = await pay(world, one, **body | {"amount": "26"})
+
+    assert (first.status, again.status) == (201, 201)
+    assert again.content == first.content
+    assert (first.headers["Neruba-Outcome"], again.headers["Neruba-Outcome"]) == ("accepted", "replayed")
+    assert again.headers["Idempotent-Replayed"] == "true"
+    assert (other.status, other.code) == (422, "idempotency.key_reused")
+    invoice = await world.ask("GET", f"/projects/{one.id}/invoices/{owed['id']}", one.finance)
+    assert (invoice.json["state"], invoice.json["paid"]) == ("paid", "20.000000")
+    full = await world.ask("GET", f"/projects/{one.id}/payments/{first.json['id']}", one.finance)
+    assert full.json["status"] == "succeeded"
+    assert [each["amount"] for each in full.json["allocations"]] == ["20.000000"]
+    wallet = await world.ask("GET", f"/projects/{one.id}/wallet", one.finance)
+    assert (wallet.json["grants"][0]["id"], wallet.json["balance"]) == (first.json["grantId"], "5.000000")
+
+
+async def test_a_refund_opens_the_invoice_again(world: World, owed):
+    """
+    And shows on the payment and among what is receivable.
+    """
+    one = world.one
+    paid = (await pay(world, one, amount="20", invoiceId=owed["id"])).json
+    path = f"/projects/{one.id}/payments/{paid['id']}"
+    body = {"amount": "8", "reason": "asked for"}
+
+    refund = await world.ask("POST", f"{path}/refund", one.finance, key="back", json=body)
+    beyond = await world.ask("POST", f"{path}/refund", one.finance, key="more", json=body | {"amount": "13"})
+
+    assert (refund.status, refund.json["amount"], refund.json["paymentId"]) == (201, "8.000000", paid["id"])
+    assert (beyond.status, beyond.code, beyond.json["left"]) == (409, "refund.exceeds_payment", "12.000000")
+    full = (await world.ask("GET", path, one.finance)).json
+    assert (full["refunded"], full["refunds"]) == ("8.000000", [refund.json])
+    assert [each["amount"] for each in full["allocations"]] == ["20.000000", "-8.000000"]
+    found = (await world.ask("GET", f"/projects/{one.id}/receivables", one.finance)).json
+    assert found["open"] == "8.000000"
+    assert [each["invoiceId"] for each in found["invoices"]] == [owed["id"]]
+    assert [bucket["invoices"] for bucket in found["buckets"]] == [1, 0, 0, 0]
+
+
+async def test_an_invoice_is_credited_and_written_off(world: World, owed):
+    """
+    A credit note, then what nobody pays.
+    """
+    one = world.one
+    path = f"/projects/{one.id}/invoices/{owed['id']}"
+
+    note = await world.ask(
+        "POST", f"{path}/credit-notes", one.finance, key="n", json={"amount": "5", "reason": "too much"}
+    )
+    gone = await world.ask("POST", f"{path}/write-off", one.finance, key="w", json={"reason": "bankrupt"})
+    nothing = await world.ask("POST", f"{path}/write-off", one.finance, key="x", json={"reason": "again"})
+
+    assert (note.status, note.json["kind"], note.json["settled"]) == (201, "credit_note", "5.000000")
+    assert (gone.status, gone.json["kind"], gone.json["amount"]) == (201, "write_off", "15.000000")
+    assert (nothing.status, nothing.code) == (409, "invoice.settled")
+    assert (await world.ask("GET", path, one.finance)).json["state"] == "paid"
+    accounts = await world.ask("GET", f"/projects/{one.id}/ledger/accounts", one.finance)
+    assert accounts.status == 200
+
+
+async def test_faults_are_named(world: World, owed):
+    """
+    Each with the field that it lies in.
+    """
+    one = world.one
+
+    unknown = await pay(world, one, amount="1", provider="piggybank")
+    fraction = await pay(world, one, amount="0.001")
+    stranger = await pay(world, one, amount="1", invoiceId="inv_none")
+    keyless = await world.ask(
+        "POST", f"/projects/{one.id}/payments", one.finance, json={"provider": "manual", "amount": "1"}
+    )
+
+    assert unknown.faults() == {("/provider", "payment.provider_unknown")}
+    assert fraction.faults() == {("/amount", "amount.not_payable")}
+    assert (stranger.status, stranger.code) == (404, "invoice.not_found")
+    assert (keyless.status, keyless.code) == (400, "idempotency.key_missing")
+
+
+async def test_payments_are_listed(world: World):
+    """
+    Newest first, by status, as messages show them too.
+    """
+    one = world.one
+    made = (await pay(world, one, amount="1")).json
+
+    found = (await world.ask("GET", f"/projects/{one.id}/payments", one.finance)).json
+    none = (await world.ask("GET", f"/projects/{one.id}/payments?status=failed", one.finance)).json
+
+    assert [each["id"] for each in found["items"]] == [made["id"], one.ids["paymentId"]]
+    assert none["items"] == []
+    payment = world.neruba.payments.get(one.id, one.ids["paymentId"])
+    (refund,) = world.neruba.payments.refunds(one.id, payment.id)
+    assert json.loads(json.dumps(payment_values(payment))) == found["items"][1]
+    full = (await world.ask("GET", f"/projects/{one.id}/payments/{payment.id}", one.finance)).json
+    assert full["refunds"] == [refund_values(refund)]
