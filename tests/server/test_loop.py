@@ -184,7 +184,7 @@ async def test_a_void_is_an_ingest_attempt_and_counted(world: World):
     ]:
         headers = {} if key is None else {"Idempotency-Key": key}
         answer = await world.ask("POST", path, one.usage_key, json=body, headers=headers)
-        assert answer.status == expected, answer.text
+        assert answer.status == expected, answer.content
     missing = await world.ask("POST", "/ingest/usage/use_none/void", one.usage_key, json={"reason": "wrong"})
     assert missing.status == 404
     after = await outcomes(world)

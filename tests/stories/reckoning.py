@@ -233,8 +233,8 @@ def _prices(year: Year, lived: Lived, neruba: Neruba) -> Versions:
         if cursor is None:
             break
     shared: dict[str, list[tuple[Instant, dict[str, Any]]]] = defaultdict(list)
-    for (metric, moment), price in year.shared.items():
-        shared[metric].append((moment, price))
+    for (metric, moment), tariff in year.shared.items():
+        shared[metric].append((moment, tariff))
     return Versions(own, shared)
 
 

@@ -57,6 +57,16 @@ METRICS: dict[str, dict[str, Any]] = {
 }
 PRICED_METRICS = [key for key, fields in METRICS.items() if not fields.get("free")]
 ZONES = ["UTC", "UTC", "Europe/Berlin", "America/New_York", "Asia/Kolkata", "Pacific/Auckland"]
+SETTINGS: list[tuple[str, list[Any]]] = [
+    ("grace_hours", [0, 24, 72]),
+    ("late_usage_policy", ["adjust_next", "credit_note"]),
+    ("tax_rate", ["0", "0.19", "0.0825"]),
+    ("timezone", ZONES),
+    ("billing_mode", ["arrears", "prepaid"]),
+    ("on_empty", ["refuse", "record"]),
+    ("credit_limit", ["0", "20", "100000"]),
+]
+
 PLANS: dict[str, dict[str, Any]] = {
     "small": {"amount": "29.99", "billing": "advance"},
     "large": {"amount": "310", "billing": "arrears", "trial_days": 10, "minimum_commitment": "400"},
@@ -195,13 +205,13 @@ class Year:
 
     def _begin(self) -> None:
         for metric, fields in METRICS.items():
-            self._must(lambda neruba, key=metric, fields=fields: neruba.catalogue.declare(key=key, **fields))
+            self._must(partial(_declare_shared, metric, fields))
             if metric in PRICED_METRICS:
                 # The catalogue's minimum is due from a project's first usage on: hard to tell afterwards.
                 self.shared[metric, PRICED] = price = tariff(self.chance, minimum=False)
                 self._must(partial(_price, None, metric, PRICED, price))
         for key, plan in PLANS.items():
-            self._must(lambda neruba, key=key, plan=plan: neruba.plans.publish(key=key, name=key, **plan))
+            self._must(partial(_publish, key, plan))
         self.clock.set(START)
         for number in range(self.count):
             self.projects.append(self._born(number))
@@ -300,7 +310,7 @@ class Year:
 
     def _credit(self, project: Lived) -> None:
         chance = self.chance
-        fields = {
+        fields: dict[str, Any] = {
             "amount": money.text(chance.randint(1, 300_000_000)),
             "description": "credit",
             "idempotency_key": self.key(),
@@ -332,16 +342,15 @@ class Year:
 
     def _reverse(self, project: Lived) -> None:
         if project.booked:
-            fields = {"reason": "wrong", "idempotency_key": self.key()}
+            fields: dict[str, Any] = {"reason": "wrong", "idempotency_key": self.key()}
             fields["amount"] = self.chance.choice([None, None, "0.5"])
             transaction_id = self.chance.choice(project.booked[-6:])
             self.do(lambda neruba: neruba.wallets.reverse(project.id, transaction_id, **fields))
 
     def _subscribe(self, project: Lived) -> None:
         chance = self.chance
-        effective = chance.choice(
-            ["now", "now", "period_end", self.clock() + timedelta(days=9 * chance.random())]
-        )
+        whens: list[str | datetime] = ["now", "now", "period_end"]
+        effective = chance.choice([*whens, self.clock() + timedelta(days=9 * chance.random())])
         if chance.random() < 0.2:
             self.do(lambda neruba: neruba.subscriptions.cancel(project.id, effective=effective))
             return
@@ -363,17 +372,7 @@ class Year:
             self.do(partial(_price, project.id, metric, moment, price))
 
     def _configure(self, project: Lived) -> None:
-        name, values = self.chance.choice(
-            [
-                ("grace_hours", [0, 24, 72]),
-                ("late_usage_policy", ["adjust_next", "credit_note"]),
-                ("tax_rate", ["0", "0.19", "0.0825"]),
-                ("timezone", ZONES),
-                ("billing_mode", ["arrears", "prepaid"]),
-                ("on_empty", ["refuse", "record"]),
-                ("credit_limit", ["0", "20", "100000"]),
-            ]
-        )
+        name, values = self.chance.choice(SETTINGS)
         self._set(project, **{name: self.chance.choice(values)})
 
     def _set(self, project: Lived, **changes: Any) -> None:
@@ -382,13 +381,13 @@ class Year:
     def _draft(self, project: Lived) -> None:
         period = (self.clock() - timedelta(days=self.chance.choice([0, 0, 30]))).strftime("%Y-%m")
         finalize = self.chance.choice([None, False, True])
-        self.do(lambda neruba: neruba.billing.run(project.id, period, finalize=finalize) and None)
+        self.do(partial(_draft, project.id, period, finalize))
 
     def _void_invoice(self, project: Lived) -> None:
         issued = [each for each in self.invoices(project) if each.number is not None and each.state != "void"]
         if issued:
             invoice = self.chance.choice(issued[-3:])
-            self.do(lambda neruba: neruba.invoices.void(project.id, invoice.id, reason="wrong") and None)
+            self.do(partial(_void, project.id, invoice.id))
 
     # --- seeing -------------------------------------------------------------------------------
 
@@ -499,6 +498,22 @@ def _word(error: Exception | None) -> str | None:
 
 def _set(project_id: str, neruba: Neruba, **changes: Any) -> Any:
     return neruba.projects.update(project_id, **changes)
+
+
+def _draft(project_id: str, period: str, finalize: bool | None, neruba: Neruba) -> None:
+    neruba.billing.run(project_id, period, finalize=finalize)
+
+
+def _void(project_id: str, invoice_id: str, neruba: Neruba) -> None:
+    neruba.invoices.void(project_id, invoice_id, reason="wrong")
+
+
+def _declare_shared(metric: str, fields: Mapping[str, Any], neruba: Neruba) -> Any:
+    return neruba.catalogue.declare(key=metric, **fields)
+
+
+def _publish(key: str, plan: Mapping[str, Any], neruba: Neruba) -> Any:
+    return neruba.plans.publish(key=key, name=key, **plan)
 
 
 def _declare(project_id: str, metric: str, neruba: Neruba) -> Any:

@@ -126,7 +126,7 @@ class SqlStorage:
             self._commit(connection)
 
     def close(self) -> None:
-        """Give back connections; safe to call twice. Units that are still open give theirs back as they end."""
+        """Give back connections; safe to call twice. Units still open give theirs back as they end."""
         self._closed = True
         if self._own:
             self._engine.dispose()

@@ -251,7 +251,7 @@ def test_draws_add_up_to_what_the_usage_comes_to(model, steps, on_empty):
         sent: list[tuple[str, dict[str, Any]]] = []
         for number, (step, micros, choice) in enumerate(steps):
             if step == "record":
-                event = {
+                event: dict[str, Any] = {
                     "key": f"k{number}",
                     "units": money.text(micros),
                     "timestamp": NOON - timedelta(days=choice % 40),

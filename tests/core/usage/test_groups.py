@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import timedelta
 
 import pytest
@@ -20,7 +21,7 @@ def project_id(billing: Rehearsal) -> str:
     return billing.projects.create(name="Acme").id
 
 
-def send(billing: Rehearsal, project_id: str, *events: tuple[int, dict[str, object]]) -> None:
+def send(billing: Rehearsal, project_id: str, *events: tuple[int, Mapping[str, object]]) -> None:
     """Events of (units, properties), a minute apart."""
     billing.usage.record_many(
         project_id,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sqlite3
 from datetime import timedelta
+from typing import Any
 
 import pytest
 
@@ -23,7 +24,7 @@ def database(tmp_path):
         neruba.wallets.credit(project.id, amount="10", description="d", idempotency_key="c")
         for number in range(30):
             timestamp = NOON - timedelta(days=20) + number * timedelta(hours=1)
-            usage = {"metric_key": "m", "units": number, "timestamp": timestamp}
+            usage: dict[str, Any] = {"metric_key": "m", "units": number, "timestamp": timestamp}
             neruba.usage.record(project.id, **usage, idempotency_key=str(number))
             if number == 20:
                 neruba.usage.fold()

@@ -113,5 +113,6 @@ def test_a_unit_that_outlives_its_store_leaves_no_connection_open(postgres_url):
         driver = work._statements.connection.connection.driver_connection
         storage.close()
 
+    assert driver is not None
     assert driver.closed
     storage.close()

@@ -109,12 +109,15 @@ def test_a_full_disk_undoes_the_unit_and_is_recovered_from(path):
         connection.exec_driver_sql(f"PRAGMA max_page_count = {pages}")
     big = [samples.usage_event(project_id, properties={"x": "y" * 900}) for _ in range(200)]
 
+    def one_by_one(work: UnitOfWork) -> None:
+        # Of a statement for many rows SQLite would undo only that.
+        for event in big:
+            work.usage.insert([event])
+
     def fill(work: UnitOfWork) -> None:
         work.usage.insert([samples.usage_event(project_id)])
         with pytest.raises(StorageUnavailable, match="disk is full"), work.savepoint():
-            # Of a statement for many rows SQLite would undo only that.
-            for event in big:
-                work.usage.insert([event])
+            one_by_one(work)
         with pytest.raises(UnitOver):
             work.usage.insert([samples.usage_event(project_id)])
         work.usage.insert(big[:1])
