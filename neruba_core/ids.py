@@ -12,6 +12,7 @@ import os
 import threading
 import weakref
 from collections.abc import Callable
+from random import Random
 
 from attrs import define, field
 
@@ -48,6 +49,10 @@ class Ids:
         with self._lock:
             self._advance()
             return [self._next(prefix) for _ in range(count)]
+
+    def chance(self) -> Random:
+        """A generator for choices that are no secret, such as which rows to sample or how long to wait."""
+        return Random(self.randomness(_RANDOM_DIGITS))
 
     def _next(self, prefix: str) -> str:
         if self._count > 0xFFFF:

@@ -189,7 +189,10 @@ class Usage:
         """Where rollups differ from their raw events, in words; nowhere, if all is well. Looks at whole
         metrics, and by the hour at *days* days of each, chosen at random, or at all of them. Raises
         ``ProjectNotFound``."""
-        return self._context.read(lambda work: rollup_faults(work, existing(work, project_id).id, days=days))
+        chance = self._context.ids.chance()
+        return self._context.read(
+            lambda work: rollup_faults(work, existing(work, project_id).id, days=days, chance=chance)
+        )
 
     def replay_quarantined(self, project_id: str, quarantine_id: str, *, origin: Origin = SYSTEM) -> Given:
         """Try a quarantined event again under its original key. Raises ``QuarantineNotFound``,

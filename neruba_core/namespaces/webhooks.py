@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 from collections.abc import Callable, Iterable, Sequence
 from datetime import timedelta
 
@@ -162,9 +161,10 @@ class Webhooks:
         claim = context.ids.new("clm")
         return context.write(lambda work: rounds.take(work, room, claim=claim, at=at, until=at + lease))
 
-    def record(self, sent: Sequence[Sent], *, jitter: Callable[[], float] = random.random) -> int:
+    def record(self, sent: Sequence[Sent]) -> int:
         """Write what came of attempts, in one unit of work; how many of them still mattered."""
         context = self._context
+        jitter = context.ids.chance().random
         return context.write(lambda work: rounds.record(work, sent, jitter=jitter, ids=context.ids))
 
     def secrets(self, endpoint: Endpoint) -> tuple[str, ...]:

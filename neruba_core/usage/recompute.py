@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import random
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from random import Random
 from typing import Protocol
 
 from neruba_core.instants import EPOCH, Instant, text
@@ -21,18 +21,17 @@ class RollupReads(HasMetering, HasUsage, Protocol):
     """What the proof reads."""
 
 
-def rollup_faults(work: RollupReads, project_id: str, *, days: int | None) -> tuple[str, ...]:
+def rollup_faults(work: RollupReads, project_id: str, *, days: int | None, chance: Random) -> tuple[str, ...]:
     """Where the project's rollups differ from recomputation, in words.
 
-    Every metric is compared as a whole, and hour by hour on *days* of its days, chosen at random, or on all.
+    Every metric is compared as a whole, and hour by hour on *days* of its days, chosen by *chance*, or on all.
     """
     active: dict[str, list[Instant]] = {key: [] for key in work.metering.metrics([project_id])[project_id]}
     for each in work.usage.active_days([project_id]):
         active[each.metric_key].append(each.day)
     faults: list[str] = []
     for metric_key, all_days in sorted(active.items()):
-        # Which days are looked at is of no consequence to anything.
-        chosen = all_days if days is None else random.sample(all_days, min(days, len(all_days)))
+        chosen = all_days if days is None else chance.sample(all_days, min(days, len(all_days)))
         wanted = [Wanted(project_id, metric_key, EPOCH, _END)]
         wanted += [one for day in sorted(chosen) for one in _hours(project_id, metric_key, day)]
         faults += _differences(work, wanted)

@@ -20,7 +20,7 @@ from neruba_core.storage.sql.codec import (
     micros_or_none,
 )
 from neruba_core.storage.sql.events import EVENTS, VOIDS
-from neruba_core.storage.sql.holds import SqlHolds
+from neruba_core.storage.sql.late_holds import SqlLateHolds
 from neruba_core.storage.sql.quarantine import SqlQuarantine
 from neruba_core.storage.sql.queries import Query, each, given
 from neruba_core.storage.sql.rollups import ADD_VOID, SqlRollups
@@ -48,7 +48,7 @@ _BY_EVENT = itemgetter(0, 5)
 
 
 @frozen
-class SqlUsage(SqlTotals, SqlValues, SqlRollups, SqlQuarantine, SqlHolds):
+class SqlUsage(SqlTotals, SqlValues, SqlRollups, SqlQuarantine, SqlLateHolds):
     """``UsageStore`` within one unit."""
 
     def insert(self, events: Sequence[UsageEvent]) -> set[str] | None:

@@ -22,7 +22,7 @@ from neruba_core.testing.contract.base import Promises
 from neruba_core.testing.contract.readings import READS, twin
 from neruba_core.testing.contract.samples import NOW, person, tenant
 from neruba_core.testing.contract.units import state, write
-from neruba_core.usage.model import QuarantineState
+from neruba_core.usage.model import HoldKind, QuarantineState
 
 
 def remove_members(work: UnitOfWork, project_id: str) -> None:
@@ -55,6 +55,9 @@ WRITES: dict[str, Callable[[UnitOfWork, str], Any]] = {
     "tenancy.remove_member": remove_members,
     "usage.close_quarantined": lambda work, p: work.usage.close_quarantined(
         p, "qua_same", QuarantineState.DISCARDED
+    ),
+    "usage.close_hold": lambda work, p: work.usage.close_hold(
+        p, "use_same", HoldKind.EVENT, QuarantineState.DISCARDED
     ),
     "tenancy.accept_invitation": lambda work, p: work.tenancy.accept_invitation(
         work.tenancy.invitations(p)[0], NOW

@@ -57,6 +57,7 @@ READS: dict[str, Read] = {
     ],
     "usage.quarantined": lambda work, p: work.usage.quarantined(p, "qua_same"),
     "usage.quarantined_by_keys": lambda work, p: work.usage.quarantined_by_keys(p, ["same"]),
+    "usage.holds": lambda work, p: work.usage.holds([p]),
     "ledger.lock_heads": lambda work, p: work.ledger.lock_heads([p]),
     "ledger.head": lambda work, p: work.ledger.head(p),
     "ledger.accounts": lambda work, p: set(work.ledger.accounts([p])),
@@ -149,6 +150,7 @@ def twin(storage: Storage, user_id: str, word: str) -> str:
         work.usage.add_void(samples.void(voided, reason=word))
         waiting = samples.new_usage(idempotency_key="same")
         work.usage.quarantine(samples.quarantined(project_id, waiting, id="qua_same", reason=word))
+        work.usage.hold([samples.late_hold(event, metric_key=word)])
         movements = (("promotions", size), ("wallet:gra_same", -size))
         same: dict[str, Any] = {"idempotency_key": "same", "event_id": "same", "description": word}
         booked, _ = samples.book_in(work, project_id, *movements, id="txn_same", grant_id="gra_same", **same)

@@ -36,7 +36,15 @@ from neruba_core.pricing.model import Price, Tariff, Unit
 from neruba_core.storage.port import Storage, UnitOfWork
 from neruba_core.subscriptions.model import DecisionKind, Plan, PlanPrice, SubscriptionDecision, Timing
 from neruba_core.tenancy.model import Invitation, Membership, MetricPolicy, Project, Role
-from neruba_core.usage.model import NewUsage, QuarantinedUsage, QuarantineState, UsageEvent, UsageVoid
+from neruba_core.usage.model import (
+    HoldKind,
+    LateHold,
+    NewUsage,
+    QuarantinedUsage,
+    QuarantineState,
+    UsageEvent,
+    UsageVoid,
+)
 from neruba_core.wallets.model import Draw, Grant, GrantKind, Hold
 
 NOW = datetime(2026, 3, 17, 10, 15, 0, 123_457, tzinfo=UTC)
@@ -283,6 +291,20 @@ def quarantined(project_id: str, event: NewUsage | None = None, **changes: Any) 
         "request_id": None,
     }
     return QuarantinedUsage(**fields | changes)
+
+
+def late_hold(event: UsageEvent, **changes: Any) -> LateHold:
+    """Late usage whose billing waits for support."""
+    fields: dict[str, Any] = {
+        "project_id": event.project_id,
+        "usage_id": event.id,
+        "kind": HoldKind.EVENT,
+        "metric_key": event.metric_key,
+        "timestamp": event.timestamp,
+        "state": QuarantineState.WAITING,
+        "held_at": NOW,
+    }
+    return LateHold(**fields | changes)
 
 
 def transaction(project_id: str, version: int, **changes: Any) -> Transaction:

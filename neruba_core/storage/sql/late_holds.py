@@ -44,7 +44,7 @@ _HOLDS = Query(
 )
 
 
-class SqlHolds(SqlStore):
+class SqlLateHolds(SqlStore):
     """The part of ``UsageStore`` that holds late usage."""
 
     def hold(self, holds: Sequence[LateHold]) -> None:
