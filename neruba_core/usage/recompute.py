@@ -24,7 +24,8 @@ class RollupReads(HasMetering, HasUsage, Protocol):
 def rollup_faults(work: RollupReads, project_id: str, *, days: int | None, chance: Random) -> tuple[str, ...]:
     """Where the project's rollups differ from recomputation, in words.
 
-    Every metric is compared as a whole, and hour by hour on *days* of its days, chosen by *chance*, or on all.
+    Every metric is compared as a whole, and hour by hour on *days* of its days, chosen by *chance*, or on
+    all.
     """
     active: dict[str, list[Instant]] = {key: [] for key in work.metering.metrics([project_id])[project_id]}
     for each in work.usage.active_days([project_id]):

@@ -220,9 +220,10 @@ def _one_of_each(neruba: Neruba, project_id: str, name: str) -> dict[str, str]:
     credit = neruba.wallets.credit(
         project_id, amount="50", description="first", idempotency_key=f"{name}-credit"
     )
+    hold = neruba.holds.reserve(project_id, amount="1", description="GPU", idempotency_key=f"{name}-hold")
     paid = neruba.payments.pay(project_id, amount="7", idempotency_key=f"{name}-payment").value
     # The wallet is as if it had never come.
-    neruba.payments.refund(project_id, paid.id, amount="7", reason="twice", idempotency_key=f"{name}-refund")
+    neruba.payments.refund(project_id, paid.id, amount="6", reason="twice", idempotency_key=f"{name}-refund")
     billed = _two_months_billed(neruba, project_id, name)
     return {
         **billed,
@@ -233,6 +234,7 @@ def _one_of_each(neruba: Neruba, project_id: str, name: str) -> dict[str, str]:
         "usageId": usage.value.id,
         "quarantineId": waiting.value.id,
         "transactionId": credit.value.id,
+        "holdId": hold.value.id,
         "paymentId": paid.id,
         "planId": plan.id,
         "requestId": f"{name}-request",
