@@ -137,14 +137,18 @@ async def test_payments_are_listed(world: World):
     Newest first, by status, as messages show them too.
     """
     one = world.one
-    made = (await pay(world, one, amount="1")).json
+    first = (await pay(world, one, amount="7")).json
+    body = {"amount": "6", "reason": "twice"}
+    path = f"/projects/{one.id}/payments/{first['id']}"
+    await world.ask("POST", f"{path}/refund", one.finance, key="back", json=body)
+    made = (await pay(world, one, key="second", amount="1")).json
 
     found = (await world.ask("GET", f"/projects/{one.id}/payments", one.finance)).json
     none = (await world.ask("GET", f"/projects/{one.id}/payments?status=failed", one.finance)).json
 
-    assert [each["id"] for each in found["items"]] == [made["id"], one.ids["paymentId"]]
+    assert [each["id"] for each in found["items"]] == [made["id"], first["id"]]
     assert none["items"] == []
-    payment = world.neruba.payments.get(one.id, one.ids["paymentId"])
+    payment = world.neruba.payments.get(one.id, first["id"])
     (refund,) = world.neruba.payments.refunds(one.id, payment.id)
     assert json.loads(json.dumps(payment_values(payment))) == found["items"][1]
     full = (await world.ask("GET", f"/projects/{one.id}/payments/{payment.id}", one.finance)).json

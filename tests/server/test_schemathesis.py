@@ -26,7 +26,7 @@ from schemathesis.specs.openapi.checks import negative_data_rejection
 from neruba_core import Neruba
 from neruba_server.auth import Anyone, Machines
 from neruba_server.routes.table import ROUTES, Route
-from tests.server.world import PASSWORD, World, served, world_of
+from tests.server.world import PASSWORD, World, served, stocked, world_of
 
 EXAMPLES = 200 if os.environ.get("NERUBA_TORTURE") == "full" else 12
 
@@ -67,7 +67,7 @@ def live() -> Iterator[Live]:
         server = served(neruba, expose_docs=True)
         await server.start_server()
         async with ClientSession() as session:
-            return server, await world_of(neruba, server, session)
+            return server, stocked(await world_of(neruba, server, session))
 
     server, world = asyncio.run_coroutine_threadsafe(start(), loop).result()
     schema = schemathesis.openapi.from_url(str(server.make_url("/openapi.json")))
