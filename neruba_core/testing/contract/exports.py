@@ -10,6 +10,7 @@ from attrs import evolve
 from neruba_core.storage.export import KEYS, export
 from neruba_core.storage.memory import MemoryStorage
 from neruba_core.storage.port import Storage, UnitOfWork
+from neruba_core.storage.replay import restore
 from neruba_core.testing.contract import samples
 from neruba_core.testing.contract.base import Promises
 from neruba_core.testing.contract.readings import twin
@@ -39,6 +40,21 @@ class Exports(Promises):
 
         assert {line["table"] for line in lines} == KEYS.keys()
         assert other_id not in state(storage, project_id)
+
+    def test_what_is_exported_is_read_back(self, storage: Storage) -> None:
+        """
+        A row of each kind, from memory to here, and exported again to the byte.
+        """
+        memory = MemoryStorage()
+        known = samples.user()
+        write(memory, lambda work: work.identity.add_user(known))
+        write(storage, lambda work: work.identity.add_user(known))
+        project_id = twin(memory, known.id, "one")
+        exported = state(memory, project_id)
+
+        write(storage, lambda work: restore(work, exported.splitlines()))
+
+        assert state(storage, project_id) == exported
 
     def test_a_project_that_is_not_there_exports_nothing(self, storage: Storage) -> None:
         """
