@@ -15,6 +15,7 @@ from neruba_core.billing.prepaid import opener
 from neruba_core.context import Context
 from neruba_core.errors import StorageError
 from neruba_core.idempotency.outcomes import Rejected
+from neruba_core.outbox.emit import Telling
 from neruba_core.storage.port import UnitOfWork
 from neruba_core.usage.record import Recorded, Sent, record
 from neruba_core.wallets.orders import Order
@@ -48,13 +49,15 @@ def _execute(context: Context, commands: Sequence[Command], note: Note) -> list[
         sent = [command for command in commands if isinstance(command, Sent)]
         orders = [command for command in commands if isinstance(command, Order)]
         unreadable = [command for command in commands if isinstance(command, Unreadable)]
-        open_draws = opener(
-            work, at=at, ids=context.ids, chart=context.chart, also=[order.project_id for order in orders]
+        ids, chart, telling = context.ids, context.chart, Telling()
+        also = [order.project_id for order in orders]
+        open_draws = opener(work, at=at, ids=ids, chart=chart, telling=telling, also=also)
+        recorded = iter(
+            record(work, sent, at=at, ids=ids, open_draws=open_draws, telling=telling) if sent else ()
         )
-        recorded = iter(record(work, sent, at=at, ids=context.ids, open_draws=open_draws) if sent else ())
-        settled = iter(settle(work, orders, at=at, ids=context.ids, chart=context.chart) if orders else ())
+        settled = iter(settle(work, orders, at=at, ids=ids, chart=chart, telling=telling) if orders else ())
         if unreadable:
-            note_unreadable(work, unreadable, at=at, ids=context.ids)
+            note_unreadable(work, unreadable, at=at, ids=ids)
         verdicts: list[Verdict] = []
         for command in commands:
             match command:
@@ -64,6 +67,7 @@ def _execute(context: Context, commands: Sequence[Command], note: Note) -> list[
                     verdicts.append(next(settled))
                 case Unreadable(error=error, origin=origin):
                     verdicts.append(Rejected(error, origin.request_id))
+        telling.write(work, at=at, ids=ids)
         note(work, list(zip(commands, verdicts, strict=True)))
         return verdicts
 

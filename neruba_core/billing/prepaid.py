@@ -25,6 +25,7 @@ from neruba_core.ledger.chart import WALLET, Chart
 from neruba_core.ledger.model import Entry, Transaction, TransactionType
 from neruba_core.metering.model import Aggregation, Metric
 from neruba_core.money import MICROS
+from neruba_core.outbox.emit import Telling
 from neruba_core.pricing.meters import Meter
 from neruba_core.pricing.model import Price
 from neruba_core.pricing.rate import rate
@@ -75,9 +76,17 @@ class Draws:
 
     @classmethod
     def open(
-        cls, work: PrepaidWork, project_ids: Iterable[str], *, at: Instant, ids: Ids, chart: Chart
+        cls,
+        work: PrepaidWork,
+        project_ids: Iterable[str],
+        *,
+        at: Instant,
+        ids: Ids,
+        chart: Chart,
+        telling: Telling,
     ) -> Draws:
-        """Lock the heads of the projects, in their order, and read what drawing looks at."""
+        """Lock the heads of the projects, in their order, and read what drawing looks at. What there is to
+        tell goes to *telling*."""
         heads = work.ledger.lock_heads(sorted(set(project_ids)))
         # Only now, so that nobody is judged by settings from before the wait for the lock.
         projects = work.tenancy.projects(heads)
@@ -89,7 +98,7 @@ class Draws:
             ids=ids,
             at=at,
             books=open_books(work, projects, heads, chart, at=at),
-            booking=Booking(at),
+            booking=Booking(at, telling),
             periods=work.billing.periods(heads),
             own=work.pricing.prices(heads),
             shared=work.pricing.shared_prices(),
@@ -302,8 +311,10 @@ def _is_of(transaction: Transaction, metric_key: str) -> bool:
 
 
 def opener(
-    work: PrepaidWork, *, at: Instant, ids: Ids, chart: Chart, also: Iterable[str] = ()
+    work: PrepaidWork, *, at: Instant, ids: Ids, chart: Chart, telling: Telling, also: Iterable[str] = ()
 ) -> Callable[[Iterable[str]], Draws]:
     """What opens the draws of a unit of work. The heads of *also* are locked with those of the projects,
     for whatever the unit does next: locked one after the other, two units could wait in a circle."""
-    return lambda project_ids: Draws.open(work, {*project_ids, *also}, at=at, ids=ids, chart=chart)
+    return lambda project_ids: Draws.open(
+        work, {*project_ids, *also}, at=at, ids=ids, chart=chart, telling=telling
+    )

@@ -8,6 +8,7 @@ before it writes.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from typing import Protocol, TypeAlias
 
 from attrs import define, evolve, field, frozen
@@ -30,10 +31,13 @@ from neruba_core.errors import (
 )
 from neruba_core.ids import Ids
 from neruba_core.instants import Instant
+from neruba_core.invoices.answer import render
 from neruba_core.invoices.model import Invoice, InvoiceKind, InvoiceState
 from neruba_core.invoices.names import document_digits
 from neruba_core.invoices.posting import Due, due, due_back, finalization, net_of, spendable_micros
 from neruba_core.ledger.chart import Chart
+from neruba_core.outbox.model import MessageType
+from neruba_core.outbox.store import HasOutbox
 from neruba_core.tenancy.model import Project
 from neruba_core.tenancy.store import HasTenancy
 from neruba_core.wallets.book import Book
@@ -46,7 +50,7 @@ OPERATION = "invoice"
 Answer: TypeAlias = "RunResult | NerubaError | None"
 
 
-class BillingWork(RunWork, HasTenancy, HasWallets, Protocol):
+class BillingWork(RunWork, HasTenancy, HasWallets, HasOutbox, Protocol):
     """What runs read and write."""
 
 
@@ -169,6 +173,15 @@ class _Runs:
             work.billing.add_runs(self.records)
         if self.until:
             work.tenancy.note_invoiced(self.until)
+        for type, invoices in (
+            (MessageType.INVOICE_DRAFT, self.drafts),
+            (MessageType.INVOICE_FINALIZED, self.issued),
+            (MessageType.INVOICE_PAID, [each for each in self.settled if each.state is InvoiceState.PAID]),
+        ):
+            for invoice in invoices:
+                project = self.books[invoice.project_id].project
+                self.booking.telling.tell(project, type, partial(render, invoice))
+        self.booking.telling.write(work, at=self.at, ids=self.ids)
 
     # --- what to do ---------------------------------------------------------------------------
 

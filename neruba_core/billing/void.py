@@ -9,6 +9,7 @@ billed, and its next run makes the next part.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from functools import partial
 from typing import Protocol
 
 from attrs import evolve
@@ -22,10 +23,13 @@ from neruba_core.errors import InvoiceNotFound, InvoiceNotVoidable, ProjectArchi
 from neruba_core.idempotency.fingerprint import fingerprint
 from neruba_core.ids import Ids
 from neruba_core.instants import Instant
+from neruba_core.invoices.answer import render
 from neruba_core.invoices.model import Invoice, InvoiceKind, InvoiceState, LineKind
 from neruba_core.ledger.chart import OVERDRAFT, WALLET, Chart
 from neruba_core.ledger.model import Entry, Posting, TransactionType
 from neruba_core.ledger.posting import balanced, credit, debit
+from neruba_core.outbox.emit import Telling
+from neruba_core.outbox.model import MessageType
 from neruba_core.wallets.book import Book, Decision, Original
 from neruba_core.wallets.booking import Booking, Cause, open_books
 from neruba_core.wallets.model import Grant, Lot
@@ -71,13 +75,16 @@ def void(
         raise ProjectArchived(project_id)
     _require_voidable(work, invoice)
     book = open_books(work, projects, heads, chart, at=at)[project_id]
-    _reverse(work, book, invoice, clean_reason, at=at, ids=ids, origin=origin)
+    telling = Telling()
+    _reverse(work, book, invoice, clean_reason, telling, at=at, ids=ids, origin=origin)
     voided = evolve(invoice, state=InvoiceState.VOID, voided_at=at, void_reason=clean_reason)
     work.invoices.set_state(voided)
     if invoice.kind is InvoiceKind.INVOICE:
         _reopen(work, invoice)
     details = {"number": invoice.number, "period": invoice.period, "reason": clean_reason}
     note_change(work, project_id, "invoice.voided", invoice_id, details, at=at, ids=ids, origin=origin)
+    telling.tell(project, MessageType.INVOICE_VOIDED, partial(render, voided))
+    telling.write(work, at=at, ids=ids)
     return voided
 
 
@@ -117,7 +124,15 @@ def _reopen(work: VoidingWork, invoice: Invoice) -> None:
 
 
 def _reverse(
-    work: VoidingWork, book: Book, invoice: Invoice, reason: str, *, at: Instant, ids: Ids, origin: Origin
+    work: VoidingWork,
+    book: Book,
+    invoice: Invoice,
+    reason: str,
+    telling: Telling,
+    *,
+    at: Instant,
+    ids: Ids,
+    origin: Origin,
 ) -> None:
     if invoice.transaction_id is None:
         return
@@ -126,7 +141,7 @@ def _reverse(
     entries = work.ledger.entries_of(invoice.project_id, invoice.transaction_id)
     body = {"reason": reason}
     path = f"/projects/{invoice.project_id}/invoices/{invoice.id}/void"
-    booking = Booking(at)
+    booking = Booking(at, telling)
     booking.book(
         book,
         reversal(book, original, entries, reason, at=at, ids=ids),

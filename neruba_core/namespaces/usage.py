@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypeVar
 
 from attrs import frozen
 
@@ -23,6 +23,7 @@ from neruba_core.idempotency.outcomes import (
 )
 from neruba_core.instants import Instant, Period, maybe_utc, utc
 from neruba_core.money import Amount
+from neruba_core.outbox.emit import Telling
 from neruba_core.pages import DEFAULT_LIMIT, Page, limited, page, place_of
 from neruba_core.storage.port import UnitOfWork
 from neruba_core.tenancy.projects import existing
@@ -35,6 +36,8 @@ from neruba_core.usage.model import NewUsage, QuarantinedUsage, UsageEvent, Usag
 from neruba_core.usage.recompute import rollup_faults
 from neruba_core.usage.record import Recorded, Sent, record
 from neruba_core.usage.void import Voided, void
+
+T = TypeVar("T")
 
 Given: TypeAlias = (
     Accepted[UsageEvent] | Replayed[UsageEvent] | Deduplicated[UsageEvent] | Quarantined[QuarantinedUsage]
@@ -89,7 +92,7 @@ class Usage:
         def run(work: UnitOfWork) -> Sequence[Recorded]:
             at = context.clock()
             sent = [command for command in commands if isinstance(command, Sent)]
-            recorded = iter(record(work, sent, at=at, ids=context.ids, open_draws=self._opener(work, at)))
+            recorded = iter(self._recorded(work, sent, at))
             unreadable = [command for command in commands if isinstance(command, Unreadable)]
             if unreadable and work.tenancy.project(project_id) is not None:
                 note_unreadable(work, unreadable, at=at, ids=context.ids)
@@ -103,8 +106,9 @@ class Usage:
         Raises ``TextInvalid``, ``ProjectNotFound``, ``ProjectArchived`` or ``UsageNotFound``.
         """
         at = self._context.clock()
-        return self._context.write(
-            lambda work: void(
+
+        def voided(work: UnitOfWork, telling: Telling) -> Voided:
+            return void(
                 work,
                 project_id,
                 usage_id,
@@ -112,8 +116,11 @@ class Usage:
                 at=at,
                 ids=self._context.ids,
                 origin=origin,
-                open_draws=self._opener(work, at),
+                open_draws=self._opener(work, at, telling),
             )
+
+        return self._context.write(
+            lambda work: self._telling(work, at, lambda telling: voided(work, telling))
         )
 
     def voids(self, project_id: str, usage_ids: Iterable[str]) -> dict[str, UsageVoid]:
@@ -199,18 +206,21 @@ class Usage:
         ``QuarantineClosed`` or ``StillQuarantined``."""
         context = self._context
         at = context.clock()
-        return _unless_refused(
-            context.write(
-                lambda work: quarantine.replay(
-                    work,
-                    existing(work, project_id).id,
-                    quarantine_id,
-                    at=at,
-                    ids=context.ids,
-                    origin=origin,
-                    open_draws=self._opener(work, at),
-                )
+
+        def replay(work: UnitOfWork, telling: Telling) -> Recorded:
+            return quarantine.replay(
+                work,
+                existing(work, project_id).id,
+                quarantine_id,
+                at=at,
+                ids=context.ids,
+                origin=origin,
+                open_draws=self._opener(work, at, telling),
+                telling=telling,
             )
+
+        return _unless_refused(
+            context.write(lambda work: self._telling(work, at, lambda telling: replay(work, telling)))
         )
 
     def discard_quarantined(
@@ -229,14 +239,28 @@ class Usage:
         context = self._context
 
         def run(work: UnitOfWork) -> Recorded:
-            at = context.clock()
-            (recorded,) = record(work, [sent], at=at, ids=context.ids, open_draws=self._opener(work, at))
+            (recorded,) = self._recorded(work, [sent], context.clock())
             return recorded
 
         return context.write(run)
 
-    def _opener(self, work: UnitOfWork, at: Instant) -> Callable[[Iterable[str]], Draws]:
-        return opener(work, at=at, ids=self._context.ids, chart=self._context.chart)
+    def _recorded(self, work: UnitOfWork, sent: Sequence[Sent], at: Instant) -> Sequence[Recorded]:
+        def act(telling: Telling) -> Sequence[Recorded]:
+            open_draws = self._opener(work, at, telling)
+            return record(work, sent, at=at, ids=self._context.ids, open_draws=open_draws, telling=telling)
+
+        return self._telling(work, at, act)
+
+    def _opener(self, work: UnitOfWork, at: Instant, telling: Telling) -> Callable[[Iterable[str]], Draws]:
+        context = self._context
+        return opener(work, at=at, ids=context.ids, chart=context.chart, telling=telling)
+
+    def _telling(self, work: UnitOfWork, at: Instant, act: Callable[[Telling], T]) -> T:
+        """Do *act*, then tell the listeners of it."""
+        telling = Telling()
+        done = act(telling)
+        telling.write(work, at=at, ids=self._context.ids)
+        return done
 
 
 def _command(project_id: str, event: NewUsage | Mapping[str, Any], origin: Origin) -> Sent | Unreadable:

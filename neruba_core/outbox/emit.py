@@ -1,8 +1,8 @@
 """Writing messages: in the unit of work of what they tell of, so that both are true or neither.
 
 Where nobody listens nothing is written, and the data are not even rendered. Whoever may emit many
-messages in one unit does so in one call at its end: it takes one look, and the project's counter stays
-locked for the least time.
+messages in one unit collects them in a ``Telling`` and writes it once, at the unit's end: it takes one look,
+the projects' counters stay locked for the least time, and no two units wait for them in a circle.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol, TypeAlias
 
-from attrs import frozen
+from attrs import define, field, frozen
 
 from neruba_core import instants
 from neruba_core.idempotency.fingerprint import Json, canonical
@@ -18,6 +18,7 @@ from neruba_core.ids import Ids
 from neruba_core.instants import Instant
 from neruba_core.outbox.model import TEST_TYPE, Delivery, DeliveryState, Endpoint, Message, MessageType
 from neruba_core.outbox.store import HasOutbox
+from neruba_core.tenancy.model import Project
 
 Data: TypeAlias = str | Mapping[str, Json] | Callable[[], str]
 """The resource as its route shows it: as JSON text, as values, or as a way to render the text."""
@@ -36,6 +37,24 @@ class Happening:
     data: Data
     message_id: str | None = None
     """Given where the same thing must not be told of twice; otherwise a new one is made."""
+
+
+@define
+class Telling:
+    """What a unit of work has to tell. A project that nobody listens to costs a look at its row, which the
+    unit has read anyway."""
+
+    happenings: list[Happening] = field(factory=list)
+
+    def tell(self, project: Project, type: MessageType, data: Data) -> None:
+        """Have the listeners of *project*, if there are any, told when everything is written."""
+        if project.listens:
+            self.happenings.append(Happening(project.id, type, data))
+
+    def write(self, work: EmittingWork, *, at: Instant, ids: Ids) -> None:
+        """Write the messages; the last thing in a unit, or nearly so."""
+        emit_all(work, self.happenings, at=at, ids=ids)
+        self.happenings = []
 
 
 def emit(

@@ -70,7 +70,7 @@ def create(
     origin: Origin,
 ) -> Endpoint:
     """Make an endpoint. Raises ``ProjectNotFound``, ``ProjectArchived`` or ``WebhookEndpointLimit``."""
-    locked_writable(work, project_id)
+    project = locked_writable(work, project_id)
     if len(work.outbox.endpoints(project_id, limit=MOST_ENDPOINTS, before=None)) >= MOST_ENDPOINTS:
         raise WebhookEndpointLimit(MOST_ENDPOINTS)
     endpoint = Endpoint(
@@ -83,6 +83,8 @@ def create(
         created_by=origin.actor,
     )
     work.outbox.add_endpoint(endpoint)
+    if not project.listens:
+        work.tenancy.replace_project(evolve(project, listens=True))
     details: dict[str, Json] = {"url": url, "messageTypes": [type.value for type in message_types]}
     _note(work, endpoint, "created", details, at, ids, origin)
     return endpoint
@@ -103,10 +105,12 @@ def delete(
 
     Raises ``ProjectNotFound`` or ``WebhookEndpointNotFound``.
     """
-    locked(work, project_id)
+    project = locked(work, project_id)
     endpoint = _locked(work, project_id, endpoint_id)
     work.outbox.replace_endpoint(evolve(endpoint, deleted_at=at, salts=()))
     work.outbox.end_pending(project_id, endpoint_id, DeliveryState.CANCELLED, at=at)
+    if not work.outbox.endpoints(project_id, limit=1, before=None):
+        work.tenancy.replace_project(evolve(project, listens=False))
     _note(work, endpoint, "deleted", {}, at, ids, origin)
 
 

@@ -14,6 +14,7 @@ from neruba_core.errors import CreditNoteExceedsInvoice, InvoiceSettled, WriteOf
 from neruba_core.idempotency.fingerprint import Json
 from neruba_core.invoices.model import Invoice
 from neruba_core.money import Amount
+from neruba_core.outbox.model import MessageType
 from neruba_core.payments.desk import Desk
 from neruba_core.payments.model import AllocationKind, Correction, CorrectionKind
 from neruba_core.payments.postings import credited, tax_share, written_off
@@ -116,7 +117,9 @@ def _correction(
 
 
 def _write(desk: Desk, invoice: Invoice, correction: Correction, decision: Decision) -> None:
-    desk.post(decision, correction.kind.value, correction.id)
+    booked = desk.post(decision, correction.kind.value, correction.id)
+    if booked.grant_id is not None:
+        desk.tell(MessageType.CREDIT_GRANTED, booked.body)
     if correction.settled_micros:
         kind = AllocationKind(correction.kind.value)
         desk.settle(decision, kind, [(invoice, correction.settled_micros)])

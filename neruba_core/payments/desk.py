@@ -7,6 +7,7 @@ What changes an invoice's open amount is written three times, or not at all: as 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Protocol
 
 from attrs import define, evolve, field
@@ -25,12 +26,13 @@ from neruba_core.idempotency.fingerprint import fingerprint
 from neruba_core.idempotency.store import HasIdempotency
 from neruba_core.ids import Ids
 from neruba_core.instants import Instant
+from neruba_core.invoices.answer import render
 from neruba_core.invoices.model import Invoice, InvoiceKind, InvoiceState
 from neruba_core.invoices.store import HasInvoices
 from neruba_core.ledger.chart import Chart
 from neruba_core.ledger.model import Transaction
 from neruba_core.money import PLACES
-from neruba_core.outbox.emit import Data, Happening, emit_all
+from neruba_core.outbox.emit import Data, Telling
 from neruba_core.outbox.model import MessageType
 from neruba_core.outbox.store import HasOutbox
 from neruba_core.payments.model import Allocation, AllocationKind
@@ -63,7 +65,7 @@ class Desk:
     at: Instant
     ids: Ids
     origin: Origin
-    happenings: list[Happening] = field(factory=list)
+    telling: Telling = field(factory=Telling)
 
     @property
     def project(self) -> Project:
@@ -95,7 +97,7 @@ class Desk:
     def post(self, decision: Decision, operation: str, subject_id: str) -> Transaction:
         """Book *decision*, once per operation and subject, and write it."""
         digest = fingerprint(operation, f"/projects/{self.project.id}", {"subject": subject_id})
-        booking = Booking(self.at)
+        booking = Booking(self.at, self.telling)
         booked = booking.book(self.book, decision, Cause(operation, subject_id, digest, self.origin))
         booking.write(self.work, [self.book])
         return booked
@@ -110,7 +112,10 @@ class Desk:
         """Write that *decision*, which is booked, settled so much of these invoices (below zero: opened)."""
         allocations = []
         for invoice, micros in changes:
-            self.work.invoices.set_state(settled(invoice, micros))
+            changed = settled(invoice, micros)
+            self.work.invoices.set_state(changed)
+            if changed.state is InvoiceState.PAID and invoice.state is not InvoiceState.PAID:
+                self.tell(MessageType.INVOICE_PAID, partial(render, changed))
             allocations.append(
                 Allocation(self.project.id, decision.transaction_id, invoice.id, kind, micros, payment_id)
             )
@@ -119,11 +124,11 @@ class Desk:
 
     def tell(self, type: MessageType, data: Data) -> None:
         """Have the listeners told when everything is written."""
-        self.happenings.append(Happening(self.project.id, type, data))
+        self.telling.tell(self.project, type, data)
 
     def close(self) -> None:
         """Tell the listeners; the last thing in a unit."""
-        emit_all(self.work, self.happenings, at=self.at, ids=self.ids)
+        self.telling.write(self.work, at=self.at, ids=self.ids)
 
 
 def desk(work: PaymentWork, project_id: str, *, at: Instant, ids: Ids, chart: Chart, origin: Origin) -> Desk:

@@ -55,7 +55,8 @@ class Project:
     *created_by* is the user (or ``system``) whose external keys are unique. *billing_mode* and *timezone*
     are the latest ones asked for; they may begin with the next period, and *earlier_terms* (by ascending
     ``until``) tell what is in force before. *tax_rate* is a fraction. *invoiced_until* is the end of the
-    last period that was invoiced.
+    last period that was invoiced. *listens* tells whether there are webhook endpoints, so that whoever reads
+    the project knows without asking that nobody is to be told.
     """
 
     id: str
@@ -76,6 +77,7 @@ class Project:
     tax_rate: Decimal = Decimal(0)
     earlier_terms: tuple[EarlierTerms, ...] = ()
     invoiced_until: Instant | None = None
+    listens: bool = False
 
     @property
     def draws_usage(self) -> bool:

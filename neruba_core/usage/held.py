@@ -19,6 +19,9 @@ from neruba_core.usage.store import HasUsage
 
 _PAGE = 1_000
 
+LATE = "late: its period was invoiced when it arrived"
+"""Why late usage waits."""
+
 
 @frozen
 class Held:

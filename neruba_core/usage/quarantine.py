@@ -15,7 +15,9 @@ from neruba_core.errors import QuarantineClosed, QuarantineNotFound, StillQuaran
 from neruba_core.idempotency.outcomes import Accepted, Deduplicated, Quarantined, Replayed
 from neruba_core.ids import Ids
 from neruba_core.instants import Instant
+from neruba_core.outbox.emit import Telling
 from neruba_core.tenancy.projects import writable
+from neruba_core.usage.held import LATE
 from neruba_core.usage.model import HoldKind, NewUsage, QuarantinedUsage, QuarantineState, UsageEvent
 from neruba_core.usage.record import OpenDraws, Recorded, RecordingWork, Sent, record
 
@@ -29,6 +31,7 @@ def replay(
     ids: Ids,
     origin: Origin,
     open_draws: OpenDraws,
+    telling: Telling,
 ) -> Recorded:
     """Try the event again; if it is recorded, the row is closed.
 
@@ -40,7 +43,7 @@ def replay(
         return Accepted(held)
     waiting = _waiting(work, project_id, quarantine_id)
     sent = Sent(project_id, waiting.event, origin)
-    (outcome,) = record(work, [sent], at=at, ids=ids, open_draws=open_draws, supersede=False)
+    (outcome,) = record(work, [sent], at=at, ids=ids, open_draws=open_draws, telling=telling, supersede=False)
     if isinstance(outcome, Quarantined):
         raise StillQuarantined(quarantine_id, outcome.value.reason)
     if isinstance(outcome, Accepted | Replayed | Deduplicated):
@@ -147,7 +150,7 @@ def _dropped(event: UsageEvent) -> QuarantinedUsage:
             event.properties,
         ),
         fingerprint=event.fingerprint,
-        reason="late: its period was invoiced when it arrived",
+        reason=LATE,
         state=QuarantineState.DISCARDED,
         received_at=event.received_at,
         actor=event.actor,

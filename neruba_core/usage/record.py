@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import timedelta
+from functools import partial
 from typing import Protocol, TypeAlias
 
 from attrs import define, field, frozen
@@ -43,11 +44,13 @@ from neruba_core.metering.catalogue import offered
 from neruba_core.metering.contract import miss
 from neruba_core.metering.model import Aggregation, Metric, SharedMetric
 from neruba_core.metering.store import HasMetering
+from neruba_core.outbox.emit import Telling
+from neruba_core.outbox.model import MessageType
 from neruba_core.tenancy.model import MetricPolicy, Project
 from neruba_core.tenancy.store import HasTenancy
-from neruba_core.usage.answer import render
+from neruba_core.usage.answer import render, render_held, render_quarantined
 from neruba_core.usage.fingerprint import OPERATION, content, same_content, usage_fingerprint
-from neruba_core.usage.held import hold_of
+from neruba_core.usage.held import LATE, hold_of
 from neruba_core.usage.model import HoldKind, NewUsage, QuarantinedUsage, QuarantineState, UsageEvent
 from neruba_core.usage.store import HasUsage
 
@@ -105,17 +108,19 @@ def record(
     at: Instant,
     ids: Ids,
     open_draws: OpenDraws,
+    telling: Telling,
     supersede: bool = True,
 ) -> list[Recorded]:
     """Record each of *sent* at most once; one outcome each, in order.
 
     With *supersede*, accepting an event closes what waits in quarantine under its key. *open_draws* is
-    called where a project has prepaid usage.
+    called where a project has prepaid usage. What there is to tell goes to *telling*, which the caller
+    writes.
 
     ``Rejected`` holds ``ProjectNotFound``, ``ProjectArchived``, ``TimestampInFuture``, ``TimestampTooOld``
     or, for prepaid usage, ``InsufficientCredit``; ``Conflict`` holds ``KeyReused`` or ``UsageConflict``.
     """
-    recording = _Recording.open(work, sent, at, ids, open_draws)
+    recording = _Recording.open(work, sent, at, ids, open_draws, telling)
     outcomes = recording.insert_new()
     recording.judge_rest(outcomes)
     if recording.draws is not None:
@@ -137,6 +142,7 @@ class _Recording:
     ids: Ids
     projects: dict[str, Project]
     metrics: dict[str, dict[str, Metric]]
+    telling: Telling
     shared: dict[str, SharedMetric]
     """The catalogue's metrics of the keys that some project does not know."""
     draws: Draws | None = None
@@ -147,7 +153,13 @@ class _Recording:
 
     @classmethod
     def open(
-        cls, work: RecordingWork, sent: Sequence[Sent], at: Instant, ids: Ids, open_draws: OpenDraws
+        cls,
+        work: RecordingWork,
+        sent: Sequence[Sent],
+        at: Instant,
+        ids: Ids,
+        open_draws: OpenDraws,
+        telling: Telling,
     ) -> _Recording:
         project_ids = {one.project_id for one in sent}
         projects = work.tenancy.projects(project_ids)
@@ -164,7 +176,7 @@ class _Recording:
             if one.project_id in metrics and one.new.metric_key not in metrics[one.project_id]
         }
         shared = offered(work, unknown) if unknown else {}
-        return cls(work, sent, at, ids, projects, metrics, shared, draws, drawing)
+        return cls(work, sent, at, ids, projects, metrics, telling, shared, draws, drawing)
 
     def insert_new(self) -> dict[int, Recorded]:
         """Insert what is fit and new, in bulk; the outcomes of those, by index."""
@@ -249,15 +261,18 @@ class _Recording:
         """Let late usage wait for support, where the project wants that."""
         if not any(project.holds_late for project in self.projects.values()):
             return
-        holds = [
-            hold_of(outcome.value, HoldKind.EVENT, self.at)
+        held = [
+            outcome.value
             for outcome in outcomes.values()
             if isinstance(outcome, Accepted)
             and outcome.value.late
             and self.projects[outcome.value.project_id].holds_late
         ]
-        if holds:
-            self.work.usage.hold(holds)
+        if held:
+            self.work.usage.hold([hold_of(event, HoldKind.EVENT, self.at) for event in held])
+        for event in held:
+            project = self.projects[event.project_id]
+            self.telling.tell(project, MessageType.USAGE_QUARANTINED, partial(render_held, event, LATE))
 
     def supersede(self, outcomes: Mapping[int, Recorded]) -> None:
         """Close what waits in the quarantine of a strict project under a key that is now recorded."""
@@ -362,19 +377,23 @@ class _Recording:
             self.metrics.setdefault(metric.project_id, {})[metric.key] = metric
 
     def _quarantine(self, one: Sent, reason: str) -> QuarantinedUsage:
-        return self.work.usage.quarantine(
-            QuarantinedUsage(
-                project_id=one.project_id,
-                id=self.ids.new("qua"),
-                event=one.new,
-                fingerprint=usage_fingerprint(one.new),
-                reason=reason,
-                state=QuarantineState.WAITING,
-                received_at=self.at,
-                actor=one.origin.actor,
-                request_id=one.origin.request_id,
-            )
+        new = QuarantinedUsage(
+            project_id=one.project_id,
+            id=self.ids.new("qua"),
+            event=one.new,
+            fingerprint=usage_fingerprint(one.new),
+            reason=reason,
+            state=QuarantineState.WAITING,
+            received_at=self.at,
+            actor=one.origin.actor,
+            request_id=one.origin.request_id,
         )
+        waiting = self.work.usage.quarantine(new)
+        if waiting.id == new.id:
+            # A resend finds the row that was told of.
+            told = partial(render_quarantined, waiting)
+            self.telling.tell(self.projects[one.project_id], MessageType.USAGE_QUARANTINED, told)
+        return waiting
 
     def _count_accepted(self, outcomes: Mapping[int, Recorded]) -> None:
         times: dict[str, int] = {}

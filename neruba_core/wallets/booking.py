@@ -1,7 +1,8 @@
 """Booking decisions: from balanced postings under a locked head to rows of the ledger, written in bulk.
 
 Orders, prepaid usage and invoices all reach the ledger this way. Whoever books holds the heads of the
-projects; a ``Booking`` lives for one unit of work.
+projects; a ``Booking`` lives for one unit of work. What it has to tell listeners (charges, credit, holds
+whose time was over) goes to its *telling*, which whoever opened the unit writes.
 """
 
 from __future__ import annotations
@@ -16,12 +17,21 @@ from neruba_core.idempotency.fingerprint import VERSION
 from neruba_core.instants import Instant
 from neruba_core.ledger.answer import render
 from neruba_core.ledger.chart import Chart
-from neruba_core.ledger.model import Entry, Head, Transaction
+from neruba_core.ledger.model import Entry, Head, Transaction, TransactionType
 from neruba_core.ledger.store import HasLedger
+from neruba_core.outbox.emit import Telling
+from neruba_core.outbox.model import MessageType
 from neruba_core.tenancy.model import Project
+from neruba_core.wallets import holds
 from neruba_core.wallets.book import Book, Decision
 from neruba_core.wallets.model import Grant, HoldState
 from neruba_core.wallets.store import HasWallets
+
+_TOLD = {
+    TransactionType.CHARGE: MessageType.CHARGE_CREATED,
+    TransactionType.CREDIT: MessageType.CREDIT_GRANTED,
+}
+"""The types of transactions that listeners are told of as they are booked."""
 
 
 class BookingWork(HasLedger, HasWallets, Protocol):
@@ -70,6 +80,7 @@ class Booking:
     """What one unit of work books, written at its end."""
 
     at: Instant
+    telling: Telling = field(factory=Telling)
     transactions: list[Transaction] = field(factory=list)
     entries: list[Entry] = field(factory=list)
     grants: list[Grant] = field(factory=list)
@@ -102,6 +113,26 @@ class Booking:
         if closed:
             work.wallets.close_holds(closed)
         work.ledger.write_heads([book.head for book in changed])
+        self._tell([book for book in changed if book.project.listens])
+        for book in changed:
+            # Neither written nor told of again, should more be booked.
+            book.reserved.clear()
+            book.closed.clear()
+
+    def _tell(self, listening: Sequence[Book]) -> None:
+        if not listening:
+            return
+        projects = {book.project.id: book.project for book in listening}
+        for booked in self.transactions:
+            told = _TOLD.get(booked.type)
+            if told is not None and booked.project_id in projects:
+                self.telling.tell(projects[booked.project_id], told, booked.body)
+        for book in listening:
+            for hold in book.closed:
+                if hold.state is HoldState.EXPIRED:
+                    available = book.available_micros(self.at)
+                    body = holds.render(hold, available_micros=available, at=self.at)
+                    self.telling.tell(book.project, MessageType.HOLD_EXPIRED, body)
 
     def _transaction(self, book: Book, decision: Decision, cause: Cause) -> Transaction:
         balance_after = book.balance_micros(self.at)

@@ -36,6 +36,8 @@ from neruba_core.instants import Instant
 from neruba_core.ledger.chart import WALLET, Chart
 from neruba_core.ledger.model import Entry, Transaction
 from neruba_core.ledger.store import HasLedger
+from neruba_core.outbox.emit import Telling
+from neruba_core.outbox.store import HasOutbox
 from neruba_core.tenancy.store import HasTenancy
 from neruba_core.wallets.book import Book, Decision, Original
 from neruba_core.wallets.booking import Booking, Cause, open_books
@@ -52,14 +54,21 @@ Settled: TypeAlias = Written[Transaction]
 HoldSettled: TypeAlias = Written[HoldAnswer]
 
 
-class SettlementWork(HasTenancy, HasIdempotency, HasLedger, HasWallets, HasAudit, Protocol):
+class SettlementWork(HasTenancy, HasIdempotency, HasLedger, HasWallets, HasOutbox, HasAudit, Protocol):
     """What settling needs of a unit of work."""
 
 
 def settle(
-    work: SettlementWork, orders: Sequence[Order[R]], *, at: Instant, ids: Ids, chart: Chart
+    work: SettlementWork,
+    orders: Sequence[Order[R]],
+    *,
+    at: Instant,
+    ids: Ids,
+    chart: Chart,
+    telling: Telling | None = None,
 ) -> list[Written[R]]:
-    """Decide and book *orders* in their order; one outcome each.
+    """Decide and book *orders* in their order; one outcome each. What there is to tell goes to *telling*, or
+    is written here where none is given.
 
     A refusal is an outcome: ``Rejected`` with ``ProjectNotFound``, ``ProjectArchived``,
     ``InsufficientCredit``, ``KeyInProgress`` (another unit in flight holds the key), ``AmountOverflow`` or
@@ -71,7 +80,8 @@ def settle(
     # Only now, so that nobody is judged by a credit limit from before the wait for the lock.
     projects = work.tenancy.projects({order.project_id for order in orders})
     known = [order for order in orders if order.project_id in projects]
-    settlement = _open(work, open_books(work, projects, heads, chart, at=at), known, at, ids)
+    booking = Booking(at) if telling is None else Booking(at, telling)
+    settlement = _open(work, open_books(work, projects, heads, chart, at=at), known, at, ids, booking)
     outcomes: list[Written[R]] = []
     for order in orders:
         if order.project_id not in projects:
@@ -83,6 +93,8 @@ def settle(
         else:
             outcomes.append(settlement.settle(order))
     settlement.write(work)
+    if telling is None:
+        booking.telling.write(work, at=at, ids=ids)
     return outcomes
 
 
@@ -99,10 +111,15 @@ def _name(order: Order[Any]) -> tuple[str, str, str]:
 
 
 def _open(
-    work: SettlementWork, books: dict[str, Book], orders: Sequence[Order[Any]], at: Instant, ids: Ids
+    work: SettlementWork,
+    books: dict[str, Book],
+    orders: Sequence[Order[Any]],
+    at: Instant,
+    ids: Ids,
+    booking: Booking,
 ) -> _Settlement:
     """Read, under the locked heads, everything that the decisions look at."""
-    settlement = _Settlement(books, at, ids, Booking(at))
+    settlement = _Settlement(books, at, ids, booking)
     by_operation: dict[tuple[str, str], list[Order[Any]]] = {}
     for order in orders:
         by_operation.setdefault((order.project_id, order.operation), []).append(order)

@@ -22,7 +22,7 @@ from neruba_core.storage.sql.codec import (
     micros,
     micros_or_none,
 )
-from neruba_core.storage.sql.columns import METADATA, one_of, reference, small, tenant, text, whole
+from neruba_core.storage.sql.columns import METADATA, flag, one_of, reference, small, tenant, text, whole
 from neruba_core.storage.sql.queries import Query, among, each, given
 from neruba_core.storage.sql.statements import SqlStore, below
 from neruba_core.tenancy.model import (
@@ -58,6 +58,7 @@ PROJECTS = Table(
     text("tax_rate"),
     text("earlier_terms"),
     whole("invoiced_until", optional=True),
+    flag("listens"),
     PrimaryKeyConstraint("id", name="neruba_projects_pk"),
     CheckConstraint("credit_limit_micros >= 0", name="neruba_projects_credit_limit_ck"),
     CheckConstraint("max_backdate_days >= 0", name="neruba_projects_max_backdate_ck"),
@@ -276,13 +277,14 @@ def _project_row(project: Project) -> tuple[Any, ...]:
         rate_text(project.tax_rate),
         dump_nouns(project.earlier_terms),
         micros_or_none(project.invoiced_until),
+        project.listens,
     )
 
 
 def _project(row: Any) -> Project:
     project_id, name, external_key, currency, credit_limit, policy, max_backdate_days, *rest = row
     timezone, created_by, created_at, archived_at, billing_mode, on_empty, late_policy, *rest = rest
-    grace_hours, tax_rate, earlier_terms, invoiced_until = rest
+    grace_hours, tax_rate, earlier_terms, invoiced_until, listens = rest
     return Project(
         project_id,
         name,
@@ -302,6 +304,7 @@ def _project(row: Any) -> Project:
         Decimal(tax_rate),
         load_nouns(EarlierTerms, earlier_terms),
         instant_or_none(invoiced_until),
+        bool(listens),
     )
 
 

@@ -76,6 +76,7 @@ def upgrade(op: Operations) -> None:
         kinds.text("tax_rate"),
         kinds.text("earlier_terms"),
         kinds.int8("invoiced_until", null=True),
+        kinds.flag("listens"),
         sa.PrimaryKeyConstraint("id", name="neruba_projects_pk"),
         sa.CheckConstraint("credit_limit_micros >= 0", name="neruba_projects_credit_limit_ck"),
         sa.CheckConstraint("max_backdate_days >= 0", name="neruba_projects_max_backdate_ck"),
