@@ -11,10 +11,11 @@ from typing import TypeVar
 
 from attrs import field, frozen
 
-from neruba_core.errors import StorageConflict
+from neruba_core.errors import ProviderUnknown, StorageConflict
 from neruba_core.ids import Ids
 from neruba_core.instants import Clock
 from neruba_core.ledger.chart import DEFAULT, Chart
+from neruba_core.payments.provider import Manual, PaymentProvider
 from neruba_core.storage.port import Storage, UnitOfWork
 
 T = TypeVar("T")
@@ -34,7 +35,15 @@ class Context:
     access_minutes: int = 30
     key_environment: str = "test"
     chart: Chart = DEFAULT
+    providers: tuple[PaymentProvider, ...] = (Manual(),)
     bound: UnitOfWork | None = None
+
+    def provider(self, name: str) -> PaymentProvider:
+        """The payment provider of that name. Raises ``ProviderUnknown``."""
+        for provider in self.providers:
+            if provider.name == name:
+                return provider
+        raise ProviderUnknown(name)
 
     def write(self, act: Callable[[UnitOfWork], T]) -> T:
         """Run *act* in a unit of work that has been committed when this returns.

@@ -970,6 +970,54 @@ class ProviderUnknown(Invalid):
 
 
 @refusal
+class PaymentMethodMissing(NerubaError):
+    """A provider is to be asked, and nobody has named the project's customer there."""
+
+    code: ClassVar[str] = "payment.method_missing"
+    project_id: str
+
+    def __str__(self) -> str:
+        return f"project {self.project_id} has no payment method at this provider; name one first"
+
+
+@refusal
+class PaymentMethodNotFound(NerubaError):
+    """The project has no payment method."""
+
+    code: ClassVar[str] = "payment.method_not_found"
+    project_id: str
+
+    def __str__(self) -> str:
+        return f"project {self.project_id} has no payment method"
+
+
+@refusal
+class PaymentInsideUnit(NerubaError):
+    """A provider is asked only while no unit of work is open: nothing may be locked meanwhile, and what was
+    asked for must be committed before."""
+
+    code: ClassVar[str] = "payment.inside_unit"
+
+    def __str__(self) -> str:
+        return (
+            "payments are resolved outside of work() and join(), after they were committed; "
+            "call it on the free façade"
+        )
+
+
+@refusal
+class ProviderUnavailable(Retryable, NerubaError):
+    """Nobody knows what the provider has done; the payment stays pending until it says."""
+
+    code: ClassVar[str] = "payment.provider_unavailable"
+    provider: str
+    reason: str
+
+    def __str__(self) -> str:
+        return f"payment provider {self.provider!r} gave no answer that counts: {self.reason}"
+
+
+@refusal
 class PaymentNotFound(NerubaError):
     """The project has no payment of this id."""
 

@@ -42,6 +42,7 @@ from neruba_core.namespaces.usage import Usage
 from neruba_core.namespaces.users import Users
 from neruba_core.namespaces.wallets import Wallets
 from neruba_core.namespaces.webhooks import Webhooks
+from neruba_core.payments.provider import Manual, PaymentProvider
 from neruba_core.storage.port import Storage, UnitOfWork
 
 T = TypeVar("T")
@@ -54,6 +55,7 @@ class Neruba:
 
     *clock* and *ids* are replaced in tests. *pepper* keys the hashes of access keys: give the same
     bytes for as long as issued keys should work. *access_minutes* is how long a login's access token lives.
+    *providers* are asked for payments, besides ``manual``, which is always there.
     """
 
     def __init__(
@@ -67,6 +69,7 @@ class Neruba:
         access_minutes: int = 30,
         key_environment: str = "test",
         chart: Chart = DEFAULT,
+        providers: Sequence[PaymentProvider] = (),
     ) -> None:
         self._bind(
             Context(
@@ -78,6 +81,7 @@ class Neruba:
                 access_minutes=access_minutes,
                 key_environment=key_environment,
                 chart=chart,
+                providers=(Manual(), *providers),
             )
         )
 

@@ -379,8 +379,11 @@ _OWN_CODES: Mapping[str, tuple[str, ...]] = {
         "invoice.not_found",
         "invoice.not_issued",
         "invoice.settled",
+        "payment.method_missing",
         "payment.provider_unknown",
     ),
+    "setPaymentMethod": ("payment.provider_unknown",),
+    "getPaymentMethod": ("payment.method_not_found",),
     "refundPayment": (
         "amount.not_payable",
         "amount.overflow",

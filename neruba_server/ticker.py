@@ -1,5 +1,5 @@
 """What the server does in the background: note when keys were used, let old trail rows go, fold usage into
-rollups, and where it is set to, bill what falls due."""
+rollups, ask payment providers how payments stand, and where it is set to, bill what falls due."""
 
 from __future__ import annotations
 
@@ -21,11 +21,13 @@ TOUCH_EVERY = timedelta(minutes=1)
 PRUNE_EVERY = timedelta(hours=1)
 TRAIL_KEPT = timedelta(days=30)
 BILL_SECONDS = 60.0
+PAY_SECONDS = 1.0
 FOLD_AT_MOST = 5000
 
 
 class Ticker:
-    """Tasks of the event loop whose work runs on a thread by *run*; one of them *bills*, or none does."""
+    """Tasks of the event loop whose work runs on a thread by *run*; one of them *bills*, or none does, and
+    where there is a payment provider to ask, another one asks."""
 
     def __init__(
         self, neruba: Neruba, keys: KeyRing, run: Callable[[Callable[[], Any]], Any], *, bills: bool = False
@@ -39,6 +41,7 @@ class Ticker:
         self._stopping = False
         self._task: asyncio.Task[None] | None = None
         self._billing: asyncio.Task[None] | None = None
+        self._paying: asyncio.Task[None] | None = None
 
     def start(self) -> None:
         """Begin to tick."""
@@ -47,17 +50,20 @@ class Ticker:
         if self._bills:
             # Apart from the rest: a month's end may keep it busy for a while.
             self._billing = loop.create_task(self._bill_on())
+        if self._neruba.payments.asks_outside:
+            # Apart too: a provider takes its time.
+            self._paying = loop.create_task(self._pay_on())
 
     async def stop(self) -> None:
         """Stop, having noted the last uses of keys."""
         if self._task is None:
             return
         self._stopping = True
-        for task in filter(None, (self._task, self._billing)):
+        for task in filter(None, (self._task, self._billing, self._paying)):
             task.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await task
-        self._task = self._billing = None
+        self._task = self._billing = self._paying = None
         with contextlib.suppress(Exception):
             await self.touch(every=timedelta(0))
 
@@ -66,7 +72,11 @@ class Ticker:
         """Whether the task runs."""
         return all(
             task is not None and not task.done()
-            for task in (self._task, *((self._billing,) if self._bills else ()))
+            for task in (
+                self._task,
+                *((self._billing,) if self._bills else ()),
+                *((self._paying,) if self._neruba.payments.asks_outside else ()),
+            )
         )
 
     async def touch(self, *, every: timedelta = TOUCH_EVERY) -> None:
@@ -107,6 +117,18 @@ class Ticker:
                 )
             if self._stopping:
                 return
+
+    def pay(self) -> None:
+        """Do what is due with payment providers."""
+        self._neruba.payments.settle_pending()
+
+    async def _pay_on(self) -> None:
+        while True:
+            try:
+                await self._run(self.pay)
+            except Exception as error:
+                log.warning("payments could not be settled and will be tried again: %s", error)
+            await asyncio.sleep(PAY_SECONDS)
 
     async def _bill_on(self) -> None:
         while True:

@@ -26,6 +26,7 @@ class TransactionType(StrEnum):
     REFUND = "refund"
     CREDIT_NOTE = "credit_note"
     WRITE_OFF = "write_off"
+    PROVIDER_FEE = "provider_fee"
 
 
 @frozen

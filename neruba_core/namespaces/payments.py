@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
@@ -10,21 +11,32 @@ from attrs import frozen
 from neruba_core.audit.model import SYSTEM, Origin
 from neruba_core.choices import choice
 from neruba_core.context import Context
-from neruba_core.errors import PaymentNotFound
+from neruba_core.errors import PaymentInsideUnit, PaymentNotFound, ProviderUnknown, StorageError
 from neruba_core.idempotency.fingerprint import Json
 from neruba_core.idempotency.once import Made, once
 from neruba_core.idempotency.outcomes import Accepted, Replayed, Success
+from neruba_core.instants import Instant
 from neruba_core.money import Amount
 from neruba_core.pages import DEFAULT_LIMIT, Page, limited, page, place_of
-from neruba_core.payments import pay, refund
+from neruba_core.payments import methods, pay, refund, settling
 from neruba_core.payments.correct import NewCorrection, correct
 from neruba_core.payments.desk import Desk, desk
-from neruba_core.payments.model import MANUAL, Allocation, Correction, Payment, PaymentStatus, Refund
+from neruba_core.payments.model import (
+    MANUAL,
+    Allocation,
+    Correction,
+    Payment,
+    PaymentMethod,
+    PaymentStatus,
+    Refund,
+)
 from neruba_core.payments.pay import NewPayment
 from neruba_core.payments.receivables import Receivables, receivables
 from neruba_core.payments.refund import NewRefund
 from neruba_core.storage.port import UnitOfWork
 from neruba_core.tenancy.projects import existing
+
+log = logging.getLogger("neruba.payments")
 
 T = TypeVar("T", Payment, Refund, Correction)
 
@@ -46,23 +58,122 @@ class Payments:
         reference: str | None = None,
         origin: Origin = SYSTEM,
     ) -> Success[Payment]:
-        """Record money received, at most once, for ever.
+        """Record money received, or have *provider* asked for it, at most once, for ever.
 
         It settles the invoice, then the oldest others that are open; the rest of it, and all of it where no
-        invoice is named, is a paid grant. Raises ``Invalid`` refusals, ``ProjectNotFound``,
-        ``ProjectArchived``, ``InvoiceNotFound``, ``InvoiceNotIssued``, ``InvoiceSettled``, ``KeyReused`` or
+        invoice is named, is a paid grant. Another provider than ``manual`` is asked after the payment was
+        committed, and the answer is how it stands then: ``succeeded``, ``failed``, or still ``pending``,
+        which ``settle_pending`` finishes. Inside ``work()`` and ``join()`` nobody is asked: the payment is
+        pending and due, and asked for by ``settle_pending`` or ``resolve`` once the unit is committed.
+
+        Raises ``Invalid`` refusals, ``ProjectNotFound``, ``ProjectArchived``, ``InvoiceNotFound``,
+        ``InvoiceNotIssued``, ``InvoiceSettled``, ``PaymentMethodMissing``, ``KeyReused`` or
         ``KeyInProgress``.
         """
         new = NewPayment.of(amount=amount, provider=provider, invoice_id=invoice_id, reference=reference)
-        return self._once(
+        through = self._context.provider(new.provider)
+        given = self._once(
             project_id,
             pay.OPERATION,
             f"/projects/{project_id}/payments",
             new.body(),
             idempotency_key,
             origin,
-            lambda at_desk: pay.record(at_desk, new),
+            lambda at_desk: pay.record(at_desk, new, through),
             lambda work, payment_id: _payment(work, project_id, payment_id),
+        )
+        if given.value.status is not PaymentStatus.PENDING or self._context.bound is not None:
+            return given
+        return type(given)(self.resolve(project_id, given.value.id, origin=origin))
+
+    def resolve(self, project_id: str, payment_id: str, *, origin: Origin = SYSTEM) -> Payment:
+        """Ask the provider of a pending payment how it stands, unless somebody else has just done so.
+
+        Raises ``PaymentInsideUnit``, ``ProjectNotFound`` or ``PaymentNotFound``.
+        """
+        context = self._context
+        if context.bound is not None:
+            raise PaymentInsideUnit
+        begun = context.write(lambda work: settling.begin(self._desk(work, project_id, origin), payment_id))
+        if begun is None:
+            return self.get(project_id, payment_id)
+        provider = context.provider(self.get(project_id, payment_id).provider)
+        answer = settling.asked(provider, begun, at=context.clock())
+        if answer is None:
+            return self.get(project_id, payment_id)
+
+        def unit(work: UnitOfWork) -> Payment:
+            at_desk = self._desk(work, project_id, origin)
+            payment = settling.settle(at_desk, payment_id, answer)
+            at_desk.close()
+            return payment
+
+        return context.write(unit)
+
+    def settle_pending(self, *, at_most: int = 20) -> Sequence[Payment]:
+        """Resolve at most *at_most* pending payments of all projects that are due; what has become of them.
+
+        For a scheduler to call every few seconds. Several may at once: each payment is taken by one of them.
+        What goes wrong with one payment is logged and does not keep the others from being resolved. Raises
+        ``PaymentInsideUnit``.
+        """
+        context = self._context
+        if context.bound is not None:
+            raise PaymentInsideUnit
+        now = context.clock()
+        due = context.read(lambda work: work.payments.due_payments(now, limit=at_most))
+        resolved = []
+        for project_id, payment_id in due:
+            try:
+                resolved.append(self.resolve(project_id, payment_id))
+            except StorageError:
+                raise
+            except Exception:
+                log.exception("payment %s could not be resolved and stays pending", payment_id)
+        return resolved
+
+    @property
+    def asks_outside(self) -> bool:
+        """Whether there is a provider that ``settle_pending`` may have to ask."""
+        return any(not provider.immediate for provider in self._context.providers)
+
+    # --- how a project pays -------------------------------------------------------------------
+
+    def set_method(
+        self,
+        project_id: str,
+        *,
+        provider: str,
+        customer: str,
+        method: str | None = None,
+        collects_invoices: bool = True,
+        origin: Origin = SYSTEM,
+    ) -> PaymentMethod:
+        """Name the project's *customer* at *provider*, and the *method* there that pays, or ``None`` for the
+        customer's usual one.
+
+        Raises ``Invalid`` refusals, ``ProviderUnknown``, ``ProjectNotFound`` or ``ProjectArchived``.
+        """
+        new = methods.NewMethod.of(
+            provider=provider, customer=customer, method=method, collects=collects_invoices
+        )
+        context = self._context
+        if context.provider(new.provider).immediate:
+            raise ProviderUnknown(new.provider)
+        at = context.clock()
+        return context.write(
+            lambda work: methods.put_method(work, project_id, new, at=at, ids=context.ids, origin=origin)
+        )
+
+    def method(self, project_id: str) -> PaymentMethod:
+        """How the project pays by itself. Raises ``ProjectNotFound`` or ``PaymentMethodNotFound``."""
+        return self._context.read(lambda work: methods.method_of(work, existing(work, project_id).id))
+
+    def remove_method(self, project_id: str, *, origin: Origin = SYSTEM) -> None:
+        """Forget how the project pays. Raises ``ProjectNotFound`` or ``ProjectArchived``."""
+        context, at = self._context, self._context.clock()
+        context.write(
+            lambda work: methods.remove_method(work, project_id, at=at, ids=context.ids, origin=origin)
         )
 
     def get(self, project_id: str, payment_id: str) -> Payment:
@@ -195,6 +306,17 @@ class Payments:
             lambda work: work.payments.corrections(existing(work, project_id).id, invoice_id)
         )
 
+    def _desk(self, work: UnitOfWork, project_id: str, origin: Origin, at: Instant | None = None) -> Desk:
+        context = self._context
+        return desk(
+            work,
+            project_id,
+            at=at or context.clock(),
+            ids=context.ids,
+            chart=context.chart,
+            origin=origin,
+        )
+
     def _correct(
         self, project_id: str, route: str, new: NewCorrection, idempotency_key: str, origin: Origin
     ) -> Success[Correction]:
@@ -230,7 +352,7 @@ class Payments:
 
         def unit(work: UnitOfWork) -> Success[T]:
             def first() -> Made:
-                at_desk = desk(work, project_id, at=at, ids=context.ids, chart=context.chart, origin=origin)
+                at_desk = self._desk(work, project_id, origin, at)
                 subject_id = act(at_desk).id
                 at_desk.close()
                 return Made(subject_id, subject_id, subject_id)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from neruba_core import instants, money
 from neruba_core.idempotency.fingerprint import Json
 from neruba_core.instants import Instant
-from neruba_core.payments.model import Payment, Refund
+from neruba_core.payments.model import Payment, PaymentMethod, Refund
 
 
 def payment_values(payment: Payment) -> dict[str, Json]:
@@ -23,8 +23,21 @@ def payment_values(payment: Payment) -> dict[str, Json]:
         "transactionId": payment.transaction_id,
         "grantId": payment.grant_id,
         "refunded": money.text(payment.refunded_micros),
+        "fee": money.text(payment.fee_micros),
         "createdAt": instants.text(payment.created_at),
         "settledAt": _moment(payment.settled_at),
+    }
+
+
+def method_values(method: PaymentMethod) -> dict[str, Json]:
+    """How a project pays, as ``GET …/payment-method`` shows it."""
+    return {
+        "projectId": method.project_id,
+        "provider": method.provider,
+        "customer": method.customer,
+        "method": method.method,
+        "collectsInvoices": method.collects,
+        "changedAt": instants.text(method.changed_at),
     }
 
 

@@ -31,7 +31,11 @@ class Payment:
 
     *invoice_id* is the invoice that it was meant for; without one it is a top-up. *provider_id* is what the
     provider calls it. *granted_micros* of it went to the paid grant *grant_id*, the rest to invoices; of all
-    of it *refunded_micros* has been promised back.
+    of it *refunded_micros* has been promised back, and *fee_micros* is what the provider kept for itself.
+
+    *customer* and *method* are the provider's names of who pays and by what, as they were when the payment
+    was written down: asking again says the same. While it is pending, *due_at* is when the provider is asked
+    next, *tries* counts how often somebody set out to, and *asked_at* is when that was for the first time.
     """
 
     project_id: str
@@ -50,6 +54,12 @@ class Payment:
     transaction_id: str | None = None
     granted_micros: int = 0
     refunded_micros: int = 0
+    fee_micros: int = 0
+    customer: str | None = None
+    method: str | None = None
+    tries: int = 0
+    asked_at: Instant | None = None
+    due_at: Instant | None = None
 
     @property
     def digits(self) -> str:
@@ -65,6 +75,21 @@ class Payment:
     def left_micros(self) -> int:
         """What can still be refunded."""
         return self.amount_micros - self.refunded_micros if self.status is PaymentStatus.SUCCEEDED else 0
+
+
+@frozen
+class PaymentMethod:
+    """How a project pays by itself: *customer* is the provider's name of who pays, *method* that of the card
+    or account, or ``None`` for the customer's usual one. With *collects*, finalized invoices are paid with
+    it."""
+
+    project_id: str
+    provider: str
+    customer: str
+    method: str | None
+    collects: bool
+    changed_at: Instant
+    changed_by: str
 
 
 @frozen

@@ -1,5 +1,8 @@
 """Taking payments: written down first, booked once when the money has come.
 
+Where the money is here already, both happen in one unit of work. Elsewhere the payment is committed as
+pending before anybody is asked for it (``settling``).
+
 A payment for an invoice settles that one first and then the oldest that are open; what exceeds them, and any
 payment without an invoice, becomes a paid grant. Money that has come is booked whatever has become of the
 invoice or the project meanwhile.
@@ -11,7 +14,7 @@ from attrs import evolve, frozen
 
 from neruba_core import money, texts
 from neruba_core.audit.changes import note_change
-from neruba_core.errors import InvoiceSettled, ProviderUnknown
+from neruba_core.errors import InvoiceSettled, PaymentMethodMissing
 from neruba_core.idempotency.fingerprint import Json
 from neruba_core.invoices.model import Invoice
 from neruba_core.money import Amount
@@ -20,6 +23,7 @@ from neruba_core.payments.answer import payment_values
 from neruba_core.payments.desk import Desk
 from neruba_core.payments.model import MANUAL, AllocationKind, Payment, PaymentStatus
 from neruba_core.payments.postings import allocate, received
+from neruba_core.payments.provider import PaymentProvider
 
 OPERATION = "payment"
 
@@ -60,18 +64,20 @@ class NewPayment:
         }
 
 
-def record(desk: Desk, new: NewPayment) -> Payment:
-    """Write the payment down, and book it at once where the money is here already.
+def record(desk: Desk, new: NewPayment, provider: PaymentProvider) -> Payment:
+    """Write the payment down, and book it at once where the money is here already; otherwise it is pending,
+    and due to be asked for.
 
-    Raises ``ProjectArchived``, ``ProviderUnknown``, ``AmountNotPayable``, ``InvoiceNotFound``,
-    ``InvoiceNotIssued`` or ``InvoiceSettled``.
+    Raises ``ProjectArchived``, ``AmountNotPayable``, ``InvoiceNotFound``, ``InvoiceNotIssued``,
+    ``InvoiceSettled`` or ``PaymentMethodMissing``.
     """
     desk.require_open()
-    if new.provider != MANUAL:
-        raise ProviderUnknown(new.provider)
     desk.require_payable(new.amount_micros)
     if new.invoice_id is not None and desk.issued(new.invoice_id).open_micros <= 0:
         raise InvoiceSettled(new.invoice_id)
+    method = None if provider.immediate else desk.work.payments.method(desk.project.id)
+    if not provider.immediate and (method is None or method.provider != provider.name):
+        raise PaymentMethodMissing(desk.project.id)
     payment = Payment(
         project_id=desk.project.id,
         id=desk.ids.new("pay"),
@@ -83,13 +89,16 @@ def record(desk: Desk, new: NewPayment) -> Payment:
         created_at=desk.at,
         actor=desk.origin.actor,
         request_id=desk.origin.request_id,
+        customer=None if method is None else method.customer,
+        method=None if method is None else method.method,
+        due_at=None if provider.immediate else desk.at,
     )
     desk.work.payments.add_payment(payment)
-    return succeed(desk, payment)
+    return succeed(desk, payment) if provider.immediate else payment
 
 
 def succeed(desk: Desk, payment: Payment) -> Payment:
-    """Book the money of *payment*, which is pending, and write what has become of it."""
+    """Book the money of *payment*, which is not booked yet, and write what has become of it."""
     work, project_id = desk.work, desk.project.id
     open_invoices = work.invoices.left_to_pay(project_id)
     shares = allocate(open_invoices, payment.invoice_id, payment.amount_micros)
@@ -101,7 +110,9 @@ def succeed(desk: Desk, payment: Payment) -> Payment:
     done = evolve(
         payment,
         status=PaymentStatus.SUCCEEDED,
+        failure=None,
         settled_at=desk.at,
+        due_at=None,
         transaction_id=booked.id,
         granted_micros=payment.amount_micros - sum(share.micros for share in shares),
     )

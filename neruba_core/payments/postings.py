@@ -64,6 +64,22 @@ def received(book: Book, payment: Payment, shares: Sequence[Share], *, at: Insta
     )
 
 
+def fee_kept(book: Book, payment: Payment, fee_micros: int) -> Decision:
+    """The provider kept *fee_micros* of the payment for itself."""
+    return Decision(
+        transaction_id=f"txn_fee_{payment.digits}",
+        type=TransactionType.PROVIDER_FEE,
+        amount_micros=fee_micros,
+        description=f"Fee of {payment.provider}",
+        postings=balanced(
+            (
+                debit(book.chart.provider_fees, fee_micros),
+                credit(book.chart.cash_of(payment.provider), fee_micros),
+            )
+        ),
+    )
+
+
 def returned(
     payment: Payment, allocations: Iterable[Allocation], earlier_micros: int, micros: int
 ) -> tuple[int, tuple[tuple[str, int], ...]]:

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
+from neruba_core.instants import Instant
 from neruba_core.payments.model import (
     Allocation,
     Correction,
     CorrectionKind,
     Payment,
+    PaymentMethod,
     PaymentStatus,
     Refund,
 )
@@ -27,7 +29,8 @@ class PaymentStore(Protocol):
 
     def put_payment(self, payment: Payment) -> None:
         """Write ``status``, ``provider_id``, ``failure``, ``settled_at``, ``transaction_id``,
-        ``granted_micros`` and ``refunded_micros``; the rest of *payment* is left aside."""
+        ``granted_micros``, ``refunded_micros``, ``fee_micros``, ``tries``, ``asked_at`` and ``due_at``; the
+        rest of *payment* is left aside."""
 
     def payment(self, project_id: str, payment_id: str) -> Payment | None: ...
 
@@ -35,6 +38,18 @@ class PaymentStore(Protocol):
         self, project_id: str, *, limit: int, before: str | None, status: PaymentStatus | None = None
     ) -> Sequence[Payment]:
         """By descending id, below *before*."""
+
+    def due_payments(self, now: Instant, *, limit: int) -> Sequence[tuple[str, str]]:
+        """Project and id of at most *limit* payments of all projects that are due at *now*, longest due
+        first."""
+
+    def put_method(self, method: PaymentMethod) -> None:
+        """Insert, or overwrite that of the same project."""
+
+    def remove_method(self, project_id: str) -> None:
+        """Forget it; where there is none, nothing happens."""
+
+    def method(self, project_id: str) -> PaymentMethod | None: ...
 
     def add_refund(self, refund: Refund) -> None:
         """Insert. An id that is taken fails the unit."""

@@ -49,6 +49,7 @@ KEYS: Mapping[str, Callable[[Any], Any]] = {
     "pdfs": attrgetter("invoice_id"),
     "periods": attrgetter("name"),
     "runs": attrgetter("id"),
+    "payment_methods": attrgetter("project_id"),
     "payments": attrgetter("id"),
     "refunds": attrgetter("id"),
     "allocations": attrgetter("transaction_id", "invoice_id"),

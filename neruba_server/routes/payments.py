@@ -53,6 +53,31 @@ async def get(call: Call) -> web.Response:
     return present.json(await call.run(read))
 
 
+async def set_method(call: Call) -> web.Response:
+    sent = await call.read(wire.NewPaymentMethod)
+    method = await call.write(
+        lambda bound: bound.payments.set_method(
+            call.project,
+            provider=sent.provider,
+            customer=sent.customer,
+            method=sent.method,
+            collects_invoices=sent.collects_invoices is not False,
+            origin=call.origin,
+        )
+    )
+    return present.json(wire.PaymentMethod.of(method))
+
+
+async def method(call: Call) -> web.Response:
+    found = await call.run(lambda neruba: neruba.payments.method(call.project))
+    return present.json(wire.PaymentMethod.of(found))
+
+
+async def remove_method(call: Call) -> web.Response:
+    await call.write(lambda bound: bound.payments.remove_method(call.project, origin=call.origin), status=204)
+    return present.empty()
+
+
 async def refund(call: Call) -> web.Response:
     key = call.key()
     sent = await call.read(wire.NewRefund)

@@ -11,6 +11,7 @@ from neruba_core.payments.model import Allocation as CoreAllocation
 from neruba_core.payments.model import AllocationKind, CorrectionKind, PaymentStatus
 from neruba_core.payments.model import Correction as CoreCorrection
 from neruba_core.payments.model import Payment as CorePayment
+from neruba_core.payments.model import PaymentMethod as CoreMethod
 from neruba_core.payments.model import Refund as CoreRefund
 from neruba_core.payments.receivables import Bucket as CoreBucket
 from neruba_core.payments.receivables import OpenInvoice as CoreOpenInvoice
@@ -20,8 +21,8 @@ from neruba_server.wire.kinds import Amount, Key255, Moment, Money, Name
 
 @frozen
 class NewPayment:
-    """Money received: for the invoice, then for the oldest others that are open; the rest, and all of it
-    without an invoice, becomes paid credit."""
+    """Money received, or to be asked of another provider than ``manual``: for the invoice, then for the
+    oldest others that are open; the rest, and all of it without an invoice, becomes paid credit."""
 
     provider: Key255
     amount: Amount
@@ -31,7 +32,8 @@ class NewPayment:
 
 @frozen
 class Payment:
-    """A payment; ``grantId`` is the credit that it opened, ``refunded`` what of it was promised back."""
+    """A payment; ``grantId`` is the credit that it opened, ``refunded`` what of it was promised back,
+    ``fee`` what the provider kept."""
 
     id: str
     project_id: str
@@ -45,6 +47,7 @@ class Payment:
     transaction_id: str | None
     grant_id: str | None
     refunded: Money
+    fee: Money
     created_at: Moment
     settled_at: Moment | None
 
@@ -75,6 +78,41 @@ class Allocation:
     def of(cls, allocation: CoreAllocation) -> Allocation:
         """The allocation as people see it."""
         return cls(allocation.invoice_id, allocation.transaction_id, allocation.kind, allocation.micros)
+
+
+@frozen
+class NewPaymentMethod:
+    """The project's customer at a provider; without a ``method`` the customer's usual one pays. Finalized
+    invoices are paid with it unless ``collectsInvoices`` is false."""
+
+    provider: Key255
+    customer: Key255
+    method: Key255 | None = None
+    collects_invoices: bool | None = None
+
+
+@frozen
+class PaymentMethod:
+    """How a project pays."""
+
+    project_id: str
+    provider: str
+    customer: str
+    method: str | None
+    collects_invoices: bool
+    changed_at: Moment
+
+    @classmethod
+    def of(cls, method: CoreMethod) -> PaymentMethod:
+        """The method as people see it."""
+        return cls(
+            project_id=method.project_id,
+            provider=method.provider,
+            customer=method.customer,
+            method=method.method,
+            collects_invoices=method.collects,
+            changed_at=method.changed_at,
+        )
 
 
 @frozen
@@ -146,6 +184,7 @@ def _told(payment: CorePayment) -> dict[str, Any]:
         "transaction_id": payment.transaction_id,
         "grant_id": payment.grant_id,
         "refunded": payment.refunded_micros,
+        "fee": payment.fee_micros,
         "created_at": payment.created_at,
         "settled_at": payment.settled_at,
     }

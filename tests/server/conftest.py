@@ -12,6 +12,7 @@ from aiohttp import ClientSession
 from neruba_core import Neruba
 from neruba_core.identity import passwords
 from neruba_core.testing.postgres import PostgresDatabases
+from neruba_core.testing.provider import RehearsedProvider
 from tests.server.world import World, served, world_of
 
 
@@ -46,6 +47,6 @@ async def world() -> AsyncIterator[World]:
     """
     Two tenants on a server of their own, in memory.
     """
-    neruba = Neruba.in_memory(password_effort="testing")
+    neruba = Neruba.in_memory(password_effort="testing", providers=(RehearsedProvider(),))
     async with served(neruba, expose_docs=True) as server, ClientSession() as session:
         yield await world_of(neruba, server, session)

@@ -57,6 +57,7 @@ BODIES: Mapping[str, Any] = {
     "grantCredit": CREDIT,
     "debit": {**CHARGE, "amount": "0.5"},
     "reverseTransaction": {"reason": "typo", "amount": "0.5"},
+    "setPaymentMethod": {"provider": "rehearsed", "customer": "cus_1"},
     "replayQuarantined": {},
     "discardQuarantined": {},
 }

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 
 import pytest
 
-from neruba_core.payments.answer import payment_values, refund_values
+from neruba_core.payments.answer import method_values, payment_values, refund_values
+from neruba_core.tenancy.model import Role
 from tests.server.world import Answer, Tenant, World
 
 
@@ -66,7 +68,8 @@ async def test_an_invoice_is_paid_once(world: World, owed):
     assert full.json["status"] == "succeeded"
     assert [each["amount"] for each in full.json["allocations"]] == ["20.000000"]
     wallet = await world.ask("GET", f"/projects/{one.id}/wallet", one.finance)
-    assert (wallet.json["grants"][0]["id"], wallet.json["balance"]) == (first.json["grantId"], "5.000000")
+    remaining = {grant["id"]: grant["remaining"] for grant in wallet.json["grants"]}
+    assert remaining[first.json["grantId"]] == "5.000000"
 
 
 async def test_a_refund_opens_the_invoice_again(world: World, owed):
@@ -153,3 +156,33 @@ async def test_payments_are_listed(world: World):
     assert json.loads(json.dumps(payment_values(payment))) == found["items"][1]
     full = (await world.ask("GET", f"/projects/{one.id}/payments/{payment.id}", one.finance)).json
     assert full["refunds"] == [refund_values(refund)]
+
+
+async def test_a_project_says_how_it_pays(world: World):
+    """
+    Finance names the customer at the provider; the ticker asks for what is pending.
+    """
+    one = world.one
+    path = f"/projects/{one.id}/payment-method"
+    sent = {"provider": "rehearsed", "customer": "cus_9", "method": "pm_9", "collectsInvoices": False}
+
+    named = await world.ask("PUT", path, one.finance, json=sent)
+    by_admin = await world.ask("PUT", path, one.people[Role.ADMIN], json=sent)
+    unknown = await world.ask("PUT", path, one.finance, json=sent | {"provider": "piggybank"})
+    shown = await world.ask("GET", path, one.people[Role.VIEWER])
+
+    assert named.json == shown.json == method_values(world.neruba.payments.method(one.id))
+    assert named.json["collectsInvoices"] is False
+    assert (by_admin.status, unknown.code) == (403, "payment.provider_unknown")
+
+    pending = await pay(world, one, provider="rehearsed", amount="5")
+    assert (pending.status, pending.json["status"]) == (201, "pending")
+    now = pending
+    while now.json["status"] == "pending":
+        await asyncio.sleep(0.1)
+        now = await world.ask("GET", f"/projects/{one.id}/payments/{pending.json['id']}", one.finance)
+    assert (now.json["status"], now.json["fee"]) == ("succeeded", "0.000000")
+
+    assert (await world.ask("DELETE", path, one.finance)).status == 204
+    assert (await world.ask("GET", path, one.finance)).code == "payment.method_not_found"
+    assert (await pay(world, one, "x", provider="rehearsed", amount="5")).code == "payment.method_missing"

@@ -6,11 +6,13 @@ from collections.abc import Sequence
 
 from attrs import define, evolve, field
 
+from neruba_core.instants import Instant
 from neruba_core.payments.model import (
     Allocation,
     Correction,
     CorrectionKind,
     Payment,
+    PaymentMethod,
     PaymentStatus,
     Refund,
 )
@@ -23,6 +25,7 @@ class PaymentTables:
     """By project and id; allocations by project, transaction and invoice."""
 
     payments: Table[str, Payment] = field(factory=Table)
+    methods: Table[str, PaymentMethod] = field(factory=Table)
     refunds: Table[str, Refund] = field(factory=Table)
     allocations: Table[tuple[str, str], Allocation] = field(factory=Table)
     corrections: Table[str, Correction] = field(factory=Table)
@@ -54,6 +57,10 @@ class MemoryPayments:
             transaction_id=payment.transaction_id,
             granted_micros=payment.granted_micros,
             refunded_micros=payment.refunded_micros,
+            fee_micros=payment.fee_micros,
+            tries=payment.tries,
+            asked_at=payment.asked_at,
+            due_at=payment.due_at,
         )
         self._tables.payments.replace(self._undo, payment.project_id, payment.id, changed)
 
@@ -67,6 +74,25 @@ class MemoryPayments:
             return status is None or payment.status is status
 
         return self._tables.payments.page(project_id, limit=limit, before=before, wanted=wanted)
+
+    def due_payments(self, now: Instant, *, limit: int) -> Sequence[tuple[str, str]]:
+        table = self._tables.payments
+        due = [
+            (payment.due_at, payment.project_id, payment.id)
+            for scope in table.scopes()
+            for payment in table.ascending(scope)
+            if payment.due_at is not None and payment.due_at <= now
+        ]
+        return tuple((project_id, payment_id) for _, project_id, payment_id in sorted(due)[:limit])
+
+    def put_method(self, method: PaymentMethod) -> None:
+        self._tables.methods.put(self._undo, method.project_id, method.project_id, method)
+
+    def remove_method(self, project_id: str) -> None:
+        self._tables.methods.remove(self._undo, project_id, project_id)
+
+    def method(self, project_id: str) -> PaymentMethod | None:
+        return self._tables.methods.get(project_id, project_id)
 
     def add_refund(self, refund: Refund) -> None:
         self._ledger.need_lock(refund.project_id)

@@ -128,6 +128,7 @@ class MemoryUnit:
             ("pdfs", tables.invoices.pdfs.ascending(project_id)),
             ("periods", tables.billing.periods.ascending(project_id)),
             ("runs", tables.billing.runs.ascending(project_id)),
+            ("payment_methods", tables.payments.methods.ascending(project_id)),
             ("payments", tables.payments.payments.ascending(project_id)),
             ("refunds", tables.payments.refunds.ascending(project_id)),
             ("allocations", tables.payments.allocations.ascending(project_id)),

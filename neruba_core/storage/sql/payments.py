@@ -6,20 +6,31 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from attrs import frozen
-from sqlalchemy import CheckConstraint, Index, PrimaryKeyConstraint, Table, UniqueConstraint, func, select
+from sqlalchemy import (
+    CheckConstraint,
+    Index,
+    PrimaryKeyConstraint,
+    Table,
+    UniqueConstraint,
+    delete,
+    func,
+    select,
+)
 
+from neruba_core.instants import Instant
 from neruba_core.payments.model import (
     Allocation,
     AllocationKind,
     Correction,
     CorrectionKind,
     Payment,
+    PaymentMethod,
     PaymentStatus,
     Refund,
 )
 from neruba_core.storage.sql.bulk import insert, update
 from neruba_core.storage.sql.codec import instant, instant_or_none, micros, micros_or_none
-from neruba_core.storage.sql.columns import METADATA, one_of, reference, small, tenant, text, whole
+from neruba_core.storage.sql.columns import METADATA, flag, one_of, reference, small, tenant, text, whole
 from neruba_core.storage.sql.queries import Query, given
 from neruba_core.storage.sql.statements import SqlStore, below
 
@@ -42,6 +53,12 @@ PAYMENTS = Table(
     text("transaction_id", optional=True),
     whole("granted_micros"),
     whole("refunded_micros"),
+    whole("fee_micros"),
+    text("customer", optional=True),
+    text("method", optional=True),
+    small("tries"),
+    whole("asked_at", optional=True),
+    whole("due_at", optional=True),
     PrimaryKeyConstraint("project_id", "id", name="neruba_payments_pk"),
     tenant("neruba_payments"),
     reference(
@@ -57,7 +74,7 @@ PAYMENTS = Table(
     one_of("status", PaymentStatus, "neruba_payments_status_ck"),
     CheckConstraint(
         "amount_micros > 0 AND granted_micros BETWEEN 0 AND amount_micros "
-        "AND refunded_micros BETWEEN 0 AND amount_micros",
+        "AND refunded_micros BETWEEN 0 AND amount_micros AND fee_micros >= 0 AND tries >= 0",
         name="neruba_payments_amounts_ck",
     ),
     CheckConstraint(
@@ -65,6 +82,22 @@ PAYMENTS = Table(
         "AND (status = 'succeeded') = (transaction_id IS NOT NULL)",
         name="neruba_payments_settled_ck",
     ),
+    CheckConstraint("status = 'pending' OR due_at IS NULL", name="neruba_payments_due_ck"),
+    Index("neruba_payments_due_ix", "due_at"),
+)
+
+METHODS = Table(
+    "neruba_payment_methods",
+    METADATA,
+    text("project_id"),
+    text("provider"),
+    text("customer"),
+    text("method", optional=True),
+    flag("collects"),
+    whole("changed_at"),
+    text("changed_by"),
+    PrimaryKeyConstraint("project_id", name="neruba_payment_methods_pk"),
+    tenant("neruba_payment_methods"),
 )
 
 REFUNDS = Table(
@@ -184,6 +217,18 @@ _PUT_PAYMENT = update(
     "transaction_id",
     "granted_micros",
     "refunded_micros",
+    "fee_micros",
+    "tries",
+    "asked_at",
+    "due_at",
+)
+_PUT_METHOD = insert(
+    METHODS,
+    ending=(
+        "ON CONFLICT (project_id) DO UPDATE SET provider = excluded.provider, customer = excluded.customer, "
+        "method = excluded.method, collects = excluded.collects, changed_at = excluded.changed_at, "
+        "changed_by = excluded.changed_by"
+    ),
 )
 _ADD_REFUND = insert(REFUNDS)
 _ADD_ALLOCATIONS = insert(ALLOCATIONS)
@@ -192,6 +237,13 @@ _ADD_CORRECTION = insert(CORRECTIONS)
 _P, _R, _A, _C = PAYMENTS.c, REFUNDS.c, ALLOCATIONS.c, CORRECTIONS.c
 _PAYMENT = Query(select(PAYMENTS).where(_P.project_id == given("project_id"), _P.id == given("payment_id")))
 _PAYMENTS_OF = Query(select(PAYMENTS).where(_P.project_id == given("project_id")))
+_DUE = Query(
+    select(_P.project_id, _P.id)
+    .where(_P.due_at <= given("now"))
+    .order_by(_P.due_at, _P.project_id, _P.id)
+    .limit(given("most"))
+)
+_METHOD = Query(select(METHODS).where(METHODS.c.project_id == given("project_id")))
 _REFUNDS = Query(
     select(REFUNDS)
     .where(_R.project_id == given("project_id"), _R.payment_id == given("payment_id"))
@@ -236,6 +288,10 @@ class SqlPayments(SqlStore):
             payment.transaction_id,
             payment.granted_micros,
             payment.refunded_micros,
+            payment.fee_micros,
+            payment.tries,
+            micros_or_none(payment.asked_at),
+            micros_or_none(payment.due_at),
             payment.project_id,
             payment.id,
         )
@@ -252,6 +308,28 @@ class SqlPayments(SqlStore):
         if status is not None:
             query = query.where(_P.status == status.value)
         return [_payment(row) for row in self._statements.rows(query.order_by(_P.id.desc()).limit(limit))]
+
+    def due_payments(self, now: Instant, *, limit: int) -> Sequence[tuple[str, str]]:
+        return [(row[0], row[1]) for row in self._statements.ask(_DUE, now=micros(now), most=limit)]
+
+    def put_method(self, method: PaymentMethod) -> None:
+        row = (
+            method.project_id,
+            method.provider,
+            method.customer,
+            method.method,
+            method.collects,
+            micros(method.changed_at),
+            method.changed_by,
+        )
+        self._statements.write(_PUT_METHOD, [row])
+
+    def remove_method(self, project_id: str) -> None:
+        self._statements.change(delete(METHODS).where(METHODS.c.project_id == project_id))
+
+    def method(self, project_id: str) -> PaymentMethod | None:
+        row = self._statements.ask_one(_METHOD, project_id=project_id)
+        return None if row is None else _method(row)
 
     def add_refund(self, refund: Refund) -> None:
         row = (
@@ -322,6 +400,9 @@ class SqlPayments(SqlStore):
 
     def export(self, project_id: str) -> Iterator[tuple[str, Any]]:
         """The project's rows of these tables."""
+        method = self.method(project_id)
+        if method is not None:
+            yield "payment_methods", method
         for row in self._statements.ask(_PAYMENTS_OF, project_id=project_id):
             yield "payments", _payment(row)
         for row in self._statements.ask(_REFUNDS_OF, project_id=project_id):
@@ -350,12 +431,19 @@ def _payment_row(payment: Payment) -> tuple[Any, ...]:
         payment.transaction_id,
         payment.granted_micros,
         payment.refunded_micros,
+        payment.fee_micros,
+        payment.customer,
+        payment.method,
+        payment.tries,
+        micros_or_none(payment.asked_at),
+        micros_or_none(payment.due_at),
     )
 
 
 def _payment(row: Any) -> Payment:
     project_id, payment_id, provider, amount, status, invoice_id, reference, created_at, *rest = row
-    actor, request_id, provider_id, failure, settled_at, transaction_id, granted, refunded = rest
+    actor, request_id, provider_id, failure, settled_at, transaction_id, granted, refunded, *rest = rest
+    fee, customer, method, tries, asked_at, due_at = rest
     return Payment(
         project_id,
         payment_id,
@@ -373,6 +461,19 @@ def _payment(row: Any) -> Payment:
         transaction_id,
         granted,
         refunded,
+        fee,
+        customer,
+        method,
+        tries,
+        instant_or_none(asked_at),
+        instant_or_none(due_at),
+    )
+
+
+def _method(row: Any) -> PaymentMethod:
+    project_id, provider, customer, method, collects, changed_at, changed_by = row
+    return PaymentMethod(
+        project_id, provider, customer, method, bool(collects), instant(changed_at), changed_by
     )
 
 

@@ -88,6 +88,10 @@ WRITES: dict[str, Callable[[UnitOfWork, str], Any]] = {
         lambda work, p: work.invoices.set_state(samples.invoice(p, id="inv_same", number=9, paid_micros=9))
     ),
     "invoices.keep_pdf": lambda work, p: work.invoices.keep_pdf(p, "inv_bare", b"changed"),
+    "payments.remove_method": lambda work, p: work.payments.remove_method(p),
+    "payments.put_method": lambda work, p: work.payments.put_method(
+        samples.payment_method(p, customer="changed")
+    ),
     "outbox.replace_endpoint": lambda work, p: work.outbox.replace_endpoint(
         samples.endpoint(p, id="whe_same", disabled_at=NOW)
     ),

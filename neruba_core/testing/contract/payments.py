@@ -64,6 +64,11 @@ class Payments(Promises):
             transaction_id=transaction_id,
             granted_micros=MAX_TOTAL_MICROS,
             refunded_micros=MAX_TOTAL_MICROS,
+            fee_micros=MAX_TOTAL_MICROS,
+            customer=AWKWARD,
+            method=AWKWARD,
+            tries=3,
+            asked_at=later(micros=2),
         )
         pending = added(storage, samples.payment(project_id))
 
@@ -90,6 +95,9 @@ class Payments(Promises):
             "transaction_id": booked(storage, project_id),
             "granted_micros": 25_000_000,
             "refunded_micros": 3,
+            "fee_micros": 4,
+            "tries": 5,
+            "asked_at": later(seconds=6),
         }
         wrong = evolve(
             pending, amount_micros=1, reference="other", provider="other", actor="other", **changes
@@ -99,6 +107,51 @@ class Payments(Promises):
 
         expected = evolve(pending, **changes)
         assert read(storage, lambda work: work.payments.payment(project_id, pending.id)) == expected
+
+    def test_what_is_due_is_found_across_projects(self, storage: Storage) -> None:
+        """
+        Longest due first, and no more than asked for; what is settled is not due.
+        """
+        projects = sorted(tenant(storage) for _ in range(2))
+        moments = {late: later(seconds=late) for late in (1, 2, 3, 9)}
+        made = {
+            late: added(storage, samples.payment(projects[late % 2], due_at=moment))
+            for late, moment in moments.items()
+        }
+        added(storage, samples.payment(projects[0]))
+
+        def due(limit: int = 9) -> list[tuple[str, str]]:
+            found = read(storage, lambda work: work.payments.due_payments(moments[3], limit=10_000))
+            return [each for each in found if each[0] in projects][:limit]
+
+        assert due() == [(made[late].project_id, made[late].id) for late in (1, 2, 3)]
+        assert len(read(storage, lambda work: work.payments.due_payments(moments[3], limit=2))) == 2
+        settled = evolve(made[2], status=PaymentStatus.FAILED, settled_at=moments[3], due_at=None)
+        under_the_head(storage, settled.project_id, lambda work: work.payments.put_payment(settled))
+        assert due() == [(made[late].project_id, made[late].id) for late in (1, 3)]
+        again = evolve(made[1], due_at=moments[9], tries=1)
+        under_the_head(storage, again.project_id, lambda work: work.payments.put_payment(again))
+        assert due() == [(made[3].project_id, made[3].id)]
+
+    def test_a_project_has_one_payment_method(self, storage: Storage) -> None:
+        """
+        The latest one, until it is removed.
+        """
+        project_id, other = tenant(storage), tenant(storage)
+        first = samples.payment_method(project_id, method=None)
+        second = samples.payment_method(project_id, customer=AWKWARD, collects=False, provider="other")
+        foreign = samples.payment_method(other)
+
+        for method in (first, foreign, second):
+            with storage.work() as work:
+                work.payments.put_method(method)
+        assert read(storage, lambda work: work.payments.method(project_id)) == second
+        for _ in range(2):
+            with storage.work() as work:
+                work.payments.remove_method(project_id)
+
+        assert read(storage, lambda work: work.payments.method(project_id)) is None
+        assert read(storage, lambda work: work.payments.method(other)) == foreign
 
     def test_payments_are_listed_newest_first(self, storage: Storage) -> None:
         """

@@ -101,6 +101,7 @@ READS: dict[str, Read] = {
     "invoices.left_to_pay": lambda work, p: work.invoices.left_to_pay(p),
     "payments.payment": lambda work, p: work.payments.payment(p, "pay_same"),
     "payments.payments": lambda work, p: work.payments.payments(p, limit=9, before=None),
+    "payments.method": lambda work, p: work.payments.method(p),
     "payments.refunds": lambda work, p: work.payments.refunds(p, "pay_same"),
     "payments.allocations_of_payment": lambda work, p: work.payments.allocations_of_payment(p, "pay_same"),
     "payments.allocations_of_invoice": lambda work, p: work.payments.allocations_of_invoice(p, "inv_same"),
@@ -204,6 +205,7 @@ def _twin_payments(work: UnitOfWork, project_id: str, word: str) -> None:
     size = len(word)
     paid = samples.payment(project_id, id="pay_same", transaction_id="txn_same", reference=word)
     work.payments.add_payment(paid)
+    work.payments.put_method(samples.payment_method(project_id, customer=word))
     work.payments.add_refund(samples.refund(paid, "txn_same", id="rfd_same", reason=word))
     work.payments.add_allocations(
         [samples.allocation(project_id, "txn_same", "inv_same", micros=size, payment_id="pay_same")]

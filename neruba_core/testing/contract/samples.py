@@ -28,6 +28,7 @@ from neruba_core.payments.model import (
     Correction,
     CorrectionKind,
     Payment,
+    PaymentMethod,
     PaymentStatus,
     Refund,
 )
@@ -635,6 +636,19 @@ def payment(project_id: str, **changes: Any) -> Payment:
         "settled_at": NOW if settled else None,
     }
     return Payment(**fields | changes)
+
+
+def payment_method(project_id: str, **changes: Any) -> PaymentMethod:
+    fields: dict[str, Any] = {
+        "project_id": project_id,
+        "provider": "rehearsed",
+        "customer": "cus_1",
+        "method": "pm_1",
+        "collects": True,
+        "changed_at": NOW,
+        "changed_by": "user:usr_1",
+    }
+    return PaymentMethod(**fields | changes)
 
 
 def refund(paid: Payment, transaction_id: str, **changes: Any) -> Refund:

@@ -93,7 +93,7 @@ def upgrade(op: Operations) -> None:
         ),
         sa.CheckConstraint(
             "type IN ('credit', 'debit', 'charge', 'reversal', 'usage', 'invoice', 'invoice_void', "
-            "'payment', 'refund', 'credit_note', 'write_off')",
+            "'payment', 'refund', 'credit_note', 'write_off', 'provider_fee')",
             name="neruba_transactions_type_ck",
         ),
         sa.CheckConstraint("version > 0", name="neruba_transactions_version_ck"),

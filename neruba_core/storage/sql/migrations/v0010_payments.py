@@ -29,6 +29,12 @@ def upgrade(op: Operations) -> None:
         kinds.text("transaction_id", null=True),
         kinds.int8("granted_micros"),
         kinds.int8("refunded_micros"),
+        kinds.int8("fee_micros"),
+        kinds.text("customer", null=True),
+        kinds.text("method", null=True),
+        kinds.int4("tries"),
+        kinds.int8("asked_at", null=True),
+        kinds.int8("due_at", null=True),
         sa.PrimaryKeyConstraint("project_id", "id", name="neruba_payments_pk"),
         sa.ForeignKeyConstraint(
             ["project_id", "invoice_id"],
@@ -45,7 +51,7 @@ def upgrade(op: Operations) -> None:
         ),
         sa.CheckConstraint(
             "amount_micros > 0 AND granted_micros BETWEEN 0 AND amount_micros "
-            "AND refunded_micros BETWEEN 0 AND amount_micros",
+            "AND refunded_micros BETWEEN 0 AND amount_micros AND fee_micros >= 0 AND tries >= 0",
             name="neruba_payments_amounts_ck",
         ),
         sa.CheckConstraint(
@@ -54,6 +60,22 @@ def upgrade(op: Operations) -> None:
             name="neruba_payments_settled_ck",
         ),
         sa.CheckConstraint("status IN ('pending', 'succeeded', 'failed')", name="neruba_payments_status_ck"),
+        sa.CheckConstraint("status = 'pending' OR due_at IS NULL", name="neruba_payments_due_ck"),
+    )
+    op.create_index("neruba_payments_due_ix", "neruba_payments", ["due_at"])
+    op.create_table(
+        "neruba_payment_methods",
+        kinds.text("project_id"),
+        kinds.text("provider"),
+        kinds.text("customer"),
+        kinds.text("method", null=True),
+        kinds.flag("collects"),
+        kinds.int8("changed_at"),
+        kinds.text("changed_by"),
+        sa.PrimaryKeyConstraint("project_id", name="neruba_payment_methods_pk"),
+        sa.ForeignKeyConstraint(
+            ["project_id"], ["neruba_projects.id"], name="neruba_payment_methods_project_fk"
+        ),
     )
     op.create_table(
         "neruba_refunds",

@@ -1,0 +1,96 @@
+"""What a payment provider is to us: something that is asked for money, and may answer late, twice or never.
+
+Every request carries an id of ours, under which the provider acts at most once however often it is repeated.
+So it is safe to ask again, as long as it is the same question, and as long as the provider remembers the id:
+``key_lasts``. After that we only look, and what is not found then was never there.
+
+An adapter answers what it knows and raises ``ProviderUnavailable`` where it knows nothing: a timeout, a
+connection that broke, a server in trouble, a request that is still under way. It never guesses.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Protocol
+
+from attrs import frozen
+
+from neruba_core.payments.model import MANUAL, Payment, PaymentStatus
+
+
+@frozen
+class Ask:
+    """Money to ask for, in micro-units of *currency*; equal for one payment whenever it is asked."""
+
+    project_id: str
+    payment_id: str
+    amount_micros: int
+    currency: str
+    customer: str | None
+    method: str | None
+    invoice_id: str | None
+    provider_id: str | None = None
+    """What the provider calls it, if it has said so already."""
+
+    @classmethod
+    def of(cls, payment: Payment, currency: str) -> Ask:
+        """What is asked for *payment*."""
+        return cls(
+            project_id=payment.project_id,
+            payment_id=payment.id,
+            amount_micros=payment.amount_micros,
+            currency=currency,
+            customer=payment.customer,
+            method=payment.method,
+            invoice_id=payment.invoice_id,
+            provider_id=payment.provider_id,
+        )
+
+
+@frozen
+class Answer:
+    """How it stands: *failure* says why the money will not come, *fee_micros* what the provider keeps of it,
+    as far as that is known."""
+
+    status: PaymentStatus
+    provider_id: str | None = None
+    failure: str | None = None
+    fee_micros: int = 0
+
+
+class PaymentProvider(Protocol):
+    """See the module."""
+
+    @property
+    def name(self) -> str:
+        """As it stands in payments and in ``cash:{name}``."""
+
+    @property
+    def immediate(self) -> bool:
+        """Whether nobody outside is asked, so that a payment may succeed within its unit of work."""
+
+    @property
+    def key_lasts(self) -> timedelta:
+        """For how long after the first time the same question is sure to act once."""
+
+    def charge(self, ask: Ask) -> Answer:
+        """Ask for the money, at most once per payment id."""
+
+    def look_up(self, ask: Ask) -> Answer | None:
+        """How it stands, by the provider's id or by ours; ``None`` if the provider does not find it."""
+
+
+class Manual:
+    """Finance has the money already, so all that is asked for has come."""
+
+    name = MANUAL
+    immediate = True
+    key_lasts = timedelta.max
+
+    def charge(self, ask: Ask) -> Answer:
+        """It is here."""
+        return Answer(PaymentStatus.SUCCEEDED)
+
+    def look_up(self, ask: Ask) -> Answer | None:
+        """It is here."""
+        return Answer(PaymentStatus.SUCCEEDED)
