@@ -32,8 +32,9 @@ def due_periods(work: DueWork, project_ids: Sequence[str], *, at: Instant) -> di
     due: dict[str, list[str]] = {}
     for project_id, project in sorted(projects.items()):
         rows, start = stored[project_id], starts[project_id]
-        closed = [row.span.start for row in rows if row.invoiced_at is not None]
-        start = min(closed, default=start)
+        if any(row.invoiced_at is not None for row in rows):
+            # The first may be open again, its invoice void.
+            start = rows[0].span.start
         # A moment later than any whose period is over.
         last = at - timedelta(hours=project.grace_hours)
         names = [

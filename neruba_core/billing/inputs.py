@@ -334,6 +334,11 @@ class _Reading:
     def project(self) -> Project:
         return self.prices.project
 
+    @property
+    def looks_back(self) -> bool:
+        """Whether it also bills what has changed of earlier periods: there are closed ones."""
+        return not self.closed and self.project.invoiced_until is not None
+
     def inputs(self, cutoff: int) -> Inputs:
         part = self.draft.part if self.draft else next_part(self.documents)
         return Inputs(
@@ -450,16 +455,19 @@ def _reversals_counted(work: RunWork, project_id: str) -> set[str]:
 def _read_late(work: RunWork, readings: Sequence[_Reading]) -> None:
     """Which closed periods have usage that may not be billed as it is now.
 
-    Those of events recorded or voided since the invoice before, and whatever lies before the first period
-    that was billed. The run of a closed period looks at that period alone, and only where the project's
-    late usage has documents of its own.
+    Those of events recorded or voided since the invoice before, those that were closed without an invoice,
+    what void documents had adjusted, and whatever lies before the first period that was billed. The run of a
+    closed period looks at that period alone, and only where the project's late usage has documents of its
+    own.
     """
     for reading in readings:
         if reading.closed:
             if reading.project.late_usage_policy is LateUsagePolicy.CREDIT_NOTE:
                 reading.late.append(_Late(reading.period))
-        elif reading.previous is not None:
+        elif reading.looks_back:
             _note_changed(work, reading)
+            _note_without_invoice(work, reading)
+    _note_void(work, readings)
     _note_before_the_first(work, readings)
     _note_held(work, readings)
     for reading in readings:
@@ -467,10 +475,42 @@ def _read_late(work: RunWork, readings: Sequence[_Reading]) -> None:
 
 
 def _note_changed(work: RunWork, reading: _Reading) -> None:
-    assert reading.previous is not None
-    start = reading.period.span.start
-    for day in work.usage.changed_days(reading.project.id, since=reading.previous.cutoff, before=start):
+    if reading.previous is None:
+        return
+    since, before = reading.previous.cutoff, reading.previous.span.end
+    for day in work.usage.changed_days(reading.project.id, since=since, before=before):
         _note(reading, day.metric_key, day.day, day.day + _LAST_OF_DAY)
+
+
+def _note_without_invoice(work: RunWork, reading: _Reading) -> None:
+    """Closed periods later than the last that has an invoice. Its cutoff tells nothing about them: it may be
+    of a later time, if that period was run again."""
+    project_id, end = reading.project.id, reading.period.span.start
+    start = None if reading.previous is None else reading.previous.span.end
+    if start == end:
+        return
+    for day in work.usage.active_days([project_id], start=start, end=end):
+        _note(reading, day.metric_key, day.day, day.day + _LAST_OF_DAY)
+    covered = [] if start is None else periods.covering(reading.project, reading.stored, start, end)
+    _note_adjusted(reading, work.invoices.issued(project_id, [each.name for each in covered] or None))
+
+
+def _note_adjusted(reading: _Reading, documents: Iterable[Invoice]) -> None:
+    """Add what the documents adjust."""
+    for document in documents:
+        for line in document.lines:
+            if line.kind is LineKind.ADJUSTMENT:
+                period = periods.named(reading.project, reading.stored, line.period)
+                if period.span.end <= reading.period.span.start:
+                    _note_period(reading, period, line.metric_key)
+
+
+def _note_void(work: RunWork, readings: Sequence[_Reading]) -> None:
+    """What a void document had billed of a closed period counts as not billed, however long ago its usage
+    was recorded."""
+    by_id = {each.project.id: each for each in readings if each.looks_back}
+    for document in work.invoices.voided(sorted(by_id)) if by_id else ():
+        _note_adjusted(by_id[document.project_id], [document])
 
 
 def _note_before_the_first(work: RunWork, readings: Sequence[_Reading]) -> None:
@@ -504,7 +544,7 @@ def _note_held(work: RunWork, readings: Sequence[_Reading]) -> None:
     for hold in work.usage.holds(sorted(by_id)) if by_id else ():
         holds.setdefault(hold.project_id, []).append(hold)
         reading = by_id[hold.project_id]
-        if hold.state is QuarantineState.REPLAYED and reading.previous is not None and not reading.closed:
+        if hold.state is QuarantineState.REPLAYED and reading.looks_back:
             _note(reading, hold.metric_key, hold.timestamp, hold.timestamp)
     for project_id, found in holds.items():
         by_id[project_id].held = Held.of(found)
@@ -514,12 +554,19 @@ def _note(reading: _Reading, metric_key: str, first: Instant, last: Instant) -> 
     """Add the metric to the closed periods between two moments, both included."""
     end = min(last + periods.MICROSECOND, reading.period.span.start)
     for period in periods.covering(reading.project, reading.stored, first, end):
-        if not is_closed(reading.project, reading.stored, period):
-            continue
-        late = next((each for each in reading.late if each.period == period), None)
-        if late is None:
-            late = _Late(period)
-            reading.late.append(late)
+        _note_period(reading, period, metric_key)
+
+
+def _note_period(reading: _Reading, period: BillingPeriod, metric_key: str | None) -> None:
+    """Add the metric to *period*, if that is closed; where there is none, what is missing to the plan's
+    commitment."""
+    if not is_closed(reading.project, reading.stored, period):
+        return
+    late = next((each for each in reading.late if each.period == period), None)
+    if late is None:
+        late = _Late(period)
+        reading.late.append(late)
+    if metric_key is not None:
         late.metric_keys.add(metric_key)
 
 

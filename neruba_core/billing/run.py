@@ -417,10 +417,11 @@ def _totals(invoice: Invoice | None) -> dict[str, int]:
 
 
 def _open_before(inputs: Inputs) -> Iterator[BillingPeriod]:
-    """The open periods between the first closed one and the inputs' own."""
+    """The open periods between the first that was ever billed and the inputs' own, once one is closed."""
     project, stored, start = inputs.project, inputs.stored, inputs.period.span.start
-    first = min((row.span.start for row in stored if row.invoiced_at is not None), default=start)
-    for period in periods.covering(project, stored, first, start):
+    if all(row.invoiced_at is None for row in stored):
+        return
+    for period in periods.covering(project, stored, stored[0].span.start, start):
         if not is_closed(project, stored, period):
             yield period
 

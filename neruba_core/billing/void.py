@@ -96,20 +96,29 @@ def _require_voidable(work: VoidingWork, invoice: Invoice) -> None:
     if invoice.paid_micros:
         raise InvoiceNotVoidable(invoice.id, "a part of it has been paid or credited")
     if invoice.kind is InvoiceKind.INVOICE:
-        # The period's next run bills the whole of it, and so what they have billed of it once more.
+        # The next run of a period that is open again bills the whole of it, and so what they have billed of
+        # it once more.
         adjusting = _adjusting(work, invoice)
         if adjusting:
             numbers = ", ".join(str(each.number) for each in adjusting)
-            raise InvoiceNotVoidable(invoice.id, f"later documents adjust it; void number {numbers} first")
+            raise InvoiceNotVoidable(
+                invoice.id, f"other documents adjust what it closed; void number {numbers} first"
+            )
 
 
 def _adjusting(work: VoidingWork, invoice: Invoice) -> list[Invoice]:
-    """The other documents in force that adjust what *invoice* has billed."""
+    """The other documents in force that adjust a period which would be open again: that of *invoice*, and if
+    no other is closed, those before it as well."""
+    rows = work.billing.periods([invoice.project_id])[invoice.project_id]
+    others_closed = any(row.invoiced_at is not None and row.name != invoice.period for row in rows)
     return [
         each
-        for each in work.invoices.issued(invoice.project_id, [invoice.period])
+        for each in work.invoices.issued(invoice.project_id, [invoice.period] if others_closed else None)
         if each.id != invoice.id
-        and any(line.kind is LineKind.ADJUSTMENT and line.period == invoice.period for line in each.lines)
+        and any(
+            line.kind is LineKind.ADJUSTMENT and (line.period == invoice.period or not others_closed)
+            for line in each.lines
+        )
     ]
 
 

@@ -41,6 +41,9 @@ class InvoiceStore(Protocol):
         """Every finalized or paid (not void) document with a line about one of *periods* (service or own
         period; ``None``: all of them), by ascending number."""
 
+    def voided(self, project_ids: Iterable[str]) -> Sequence[Invoice]:
+        """Every void document of the projects, by project and ascending number."""
+
     def invoices(
         self, project_id: str, *, limit: int, before: str | None, state: InvoiceState | None = None
     ) -> Sequence[Invoice]:

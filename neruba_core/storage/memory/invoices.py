@@ -104,6 +104,15 @@ class MemoryInvoices:
         ]
         return tuple(sorted(found, key=lambda invoice: invoice.number or 0))
 
+    def voided(self, project_ids: Iterable[str]) -> Sequence[Invoice]:
+        found = [
+            invoice
+            for project_id in sorted(set(project_ids))
+            for invoice in self._tables.invoices.ascending(project_id)
+            if invoice.state is InvoiceState.VOID
+        ]
+        return tuple(sorted(found, key=lambda invoice: (invoice.project_id, invoice.number or 0)))
+
     def invoices(
         self, project_id: str, *, limit: int, before: str | None, state: InvoiceState | None = None
     ) -> Sequence[Invoice]:

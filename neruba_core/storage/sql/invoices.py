@@ -44,6 +44,7 @@ from neruba_core.storage.sql.queries import Query, among, given
 from neruba_core.storage.sql.statements import SqlStore, below
 
 _OPEN = "state = 'finalized' AND paid_micros < amount_due_micros"
+_VOID = "state = 'void'"
 
 # The lines come last: SQLite then finds the rest of a row without reading through them.
 INVOICES = Table(
@@ -112,6 +113,13 @@ INVOICES = Table(
         "project_id",
         postgresql_where=sql(_OPEN),
         sqlite_where=sql(_OPEN),
+    ),
+    # The few that every run looks at again.
+    Index(
+        "neruba_invoices_void_ix",
+        "project_id",
+        postgresql_where=sql(_VOID),
+        sqlite_where=sql(_VOID),
     ),
 )
 
@@ -183,6 +191,13 @@ _ABOUT = Query(
         ),
     ).order_by(_I.number)
 )
+_VOIDED = Query(
+    lambda postgresql: (
+        select(INVOICES)
+        .where(among(postgresql, _I.project_id, "project_ids"), sql(_VOID))
+        .order_by(_I.project_id, _I.number)
+    )
+)
 _LEFT_TO_PAY = Query(
     select(_I.amount_due_micros - _I.paid_micros).where(_I.project_id == given("project_id"), sql(_OPEN))
 )
@@ -245,6 +260,10 @@ class SqlInvoices(SqlStore):
             rows = self._statements.ask(_ISSUED, project_id=project_id)
         else:
             rows = self._statements.ask(_ABOUT, project_id=project_id, periods=set(periods))
+        return [_invoice(row) for row in rows]
+
+    def voided(self, project_ids: Iterable[str]) -> Sequence[Invoice]:
+        rows = self._statements.ask(_VOIDED, project_ids=sorted(set(project_ids)))
         return [_invoice(row) for row in rows]
 
     def invoices(

@@ -309,6 +309,25 @@ class Invoices(Promises):
             assert list(work.invoices.issued(project_id, ["2026-05", "2026-06"])) == [empty]
             assert list(work.invoices.issued(project_id, [])) == []
 
+    def test_what_was_voided_is_found_for_many_projects(self, storage: Storage) -> None:
+        """
+        Only that, by project and number; a project without any has none.
+        """
+        one, other, foreign = sorted(tenant(storage) for _ in range(3))
+        gone = [
+            samples.invoice(one, number=12, part=1),
+            samples.invoice(one, number=2, part=2),
+            samples.invoice(other, number=1, lines=LINES),
+        ]
+        finalize(storage, *gone, samples.invoice(one, number=3, part=3), samples.invoice(foreign, number=1))
+        draft(storage, samples.invoice(other, part=4))
+        twelve, two, first = (set_state(storage, each, **VOIDED) for each in gone)
+
+        with storage.snapshot() as work:
+            assert list(work.invoices.voided([other, one])) == [two, twelve, first]
+            assert list(work.invoices.voided([foreign])) == []
+            assert list(work.invoices.voided([])) == []
+
     def test_invoices_are_listed_newest_first(self, storage: Storage) -> None:
         """
         By descending id, strictly below ``before``, and if wanted those of one state.

@@ -10,13 +10,16 @@ from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
+from attrs import evolve
+
 from neruba_core.audit.model import Tally
 from neruba_core.instants import Period
+from neruba_core.invoices.model import InvoiceState
 from neruba_core.ledger.model import Account, TransactionType
 from neruba_core.payments.model import CorrectionKind
 from neruba_core.storage.port import Storage, UnitOfWork
 from neruba_core.testing.contract import samples
-from neruba_core.testing.contract.samples import END, NOW, START, TOKENS, tenant
+from neruba_core.testing.contract.samples import END, NOW, START, TOKENS, later, tenant
 from neruba_core.usage.model import Wanted
 
 Read = Callable[[UnitOfWork, str], Any]
@@ -96,6 +99,7 @@ READS: dict[str, Read] = {
     "invoices.last_numbers": lambda work, p: work.invoices.last_numbers([p]),
     "invoices.issued": lambda work, p: work.invoices.issued(p, ["2026-03"]),
     "invoices.invoices": lambda work, p: work.invoices.invoices(p, limit=9, before=None),
+    "invoices.voided": lambda work, p: work.invoices.voided([p]),
     "invoices.open_totals": lambda work, p: work.invoices.open_totals(p),
     "invoices.pdf": lambda work, p: work.invoices.pdf(p, "inv_same"),
     "invoices.left_to_pay": lambda work, p: work.invoices.left_to_pay(p),
@@ -194,6 +198,11 @@ def _twin_billing(work: UnitOfWork, project_id: str, word: str) -> None:
             )
             for part, name in enumerate(("same", "bare"), start=1)
         ]
+    )
+    void = samples.invoice(project_id, id="inv_void", number=size + 90, part=98, project_name=word)
+    work.invoices.finalize([void])
+    work.invoices.set_state(
+        evolve(void, state=InvoiceState.VOID, voided_at=later(seconds=1), void_reason=word)
     )
     work.invoices.put_drafts([samples.invoice(project_id, id="inv_draft", part=99, project_name=word)])
     work.invoices.keep_pdf(project_id, "inv_same", word.encode())

@@ -260,6 +260,14 @@ def _invoices(op: Operations) -> None:
         postgresql_where=still_open,
         sqlite_where=still_open,
     )
+    void = sa.text("state = 'void'")
+    op.create_index(
+        "neruba_invoices_void_ix",
+        "neruba_invoices",
+        ["project_id"],
+        postgresql_where=void,
+        sqlite_where=void,
+    )
     op.create_table(
         "neruba_invoice_periods",
         kinds.text("project_id"),
