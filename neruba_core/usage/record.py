@@ -148,6 +148,8 @@ class _Recording:
     draws: Draws | None = None
     drawing: frozenset[str] = frozenset()
     """The projects whose usage may have to be drawn: what *draws* was opened for."""
+    declared: set[tuple[str, str]] = field(factory=set)
+    """The metrics that this unit has declared, by project and key."""
     refused: dict[int, Rejected] = field(factory=dict)
     notes: OutcomeNotes = field(factory=OutcomeNotes)
 
@@ -198,7 +200,7 @@ class _Recording:
         self._draw(events)
         inserted = self.work.usage.insert(list(events.values())) if events else None
         if inserted is not None:
-            self._need_undrawn(event for event in events.values() if event.id not in inserted)
+            self._need_no_trace(event for event in events.values() if event.id not in inserted)
         outcomes: dict[int, Recorded] = {}
         for index, event in events.items():
             if inserted is None or event.id in inserted:
@@ -222,10 +224,13 @@ class _Recording:
             return None
         return self.draws.draw(event, self.metrics[event.project_id][event.metric_key], origin)
 
-    def _need_undrawn(self, collided: Iterable[UsageEvent]) -> None:
-        """A prepaid event that collides after all has been paid for twice: the unit has to run again, when
-        it will find the other event before it draws."""
-        if any(event.project_id in self.drawing for event in collided):
+    def _need_no_trace(self, collided: Iterable[UsageEvent]) -> None:
+        """An event that collides after all has been paid for twice if it is prepaid, and may have declared a
+        metric that nobody uses: then the unit has to run again, and will find the other event first."""
+        if any(
+            event.project_id in self.drawing or (event.project_id, event.metric_key) in self.declared
+            for event in collided
+        ):
             raise StorageConflict("an event was recorded meanwhile")
 
     def _met_already(self) -> set[int]:
@@ -304,7 +309,7 @@ class _Recording:
             return Rejected(unpaid, one.origin.request_id)
         if self.work.usage.insert([event]) is None:
             return Accepted(event)
-        self._need_undrawn([event])
+        self._need_no_trace([event])
         # Someone else's insert came between: it can be read now.
         met = _Prior.read(self.work, [one]).verdict(one)
         assert met is not None, "what collides can be read"
@@ -373,6 +378,7 @@ class _Recording:
             for project_id, key in sorted(unknown)
         ]
         self.work.metering.add_metrics(declared)
+        self.declared |= unknown
         for metric in declared:
             self.metrics.setdefault(metric.project_id, {})[metric.key] = metric
 

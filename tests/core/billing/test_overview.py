@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from sqlalchemy.event import listen
 
 from neruba_core.errors import FormatInvalid
 from neruba_core.instants import EPOCH, Period
@@ -120,3 +121,26 @@ def test_an_event_a_little_ahead_counts_in_the_month_to_come(billing, project_id
     record(billing, project_id, "a", billing.clock() + timedelta(minutes=4))
 
     assert lines(billing, project_id) == [("2026-04", "tokens", 5)]
+
+
+def test_an_old_event_costs_no_more_than_another(database):
+    """
+    However many months lie between: what is open is found by the days on which there is usage.
+    """
+    counted: list[str] = []
+    billing = Rehearsal(database, runs_due=False)
+    project_id = billing.projects.create(name="Acme").id
+    record(billing, project_id, "a", NOON)
+    record(billing, project_id, "b", NOON - timedelta(days=40))
+
+    def look() -> int:
+        counted.clear()
+        billing.billing.overview(project_id)
+        return len(counted)
+
+    listen(database._engine, "before_cursor_execute", lambda *execution: counted.append(execution[2]))
+    before = look()
+    record(billing, project_id, "c", EPOCH)
+
+    assert ("1970-01", "tokens", 5) in lines(billing, project_id)
+    assert look() <= before + 1
