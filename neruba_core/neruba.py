@@ -36,6 +36,7 @@ from neruba_core.namespaces.plans import Plans
 from neruba_core.namespaces.platform_keys import PlatformKeys
 from neruba_core.namespaces.prices import Prices
 from neruba_core.namespaces.projects import Projects
+from neruba_core.namespaces.schedule import Schedule
 from neruba_core.namespaces.sessions import Sessions
 from neruba_core.namespaces.subscriptions import Subscriptions
 from neruba_core.namespaces.usage import Usage
@@ -194,6 +195,12 @@ class Neruba:
                 at=self._context.clock(),
             )
         )
+
+    @property
+    def schedule(self) -> Schedule:
+        """Doing what falls due, and telling what will."""
+        # Made anew: kept, it and the façade would hold each other.
+        return Schedule(self._context, self)
 
     def now(self) -> Instant:
         """The time by this engine's clock."""

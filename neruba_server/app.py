@@ -122,7 +122,7 @@ def _house(neruba: Neruba, settings: Settings, clock: SettableClock | None) -> t
         trusted=networks(settings.trusted_proxies),
         clock=clock,
     )
-    ticker = Ticker(neruba, keys, run, bills=settings.bills_by_itself)
+    ticker = Ticker(neruba, keys, run, jobs=settings.jobs if settings.run_jobs else ())
     house.alive = lambda: ticker.alive
     return house, ticker
 

@@ -25,6 +25,7 @@ from typed_settings.loaders import DictLoader, Loader
 from neruba_core import Neruba, instants
 from neruba_core.errors import Invalid
 from neruba_core.instants import Clock, Instant
+from neruba_core.namespaces.jobs import ALL, JOBS, Job
 
 PREFIX = "NERUBA_"
 SECTION = "neruba"
@@ -185,6 +186,8 @@ class Settings:
     """``json`` writes one object a line."""
     billing_runs: str = field(default="manual", converter=_billing_runs)
     """``automatic`` finalizes each period by itself once its grace is over; otherwise somebody runs it."""
+    run_jobs: bool = field(default=True, converter=_switch)
+    """Whether ``serve`` does what falls due; ``false`` where ``neruba ticker`` does it."""
     test_clock: Instant | None = field(default=None, converter=_test_clock)
     """For tests: the clock stands still at this instant until ``POST /test-clock`` moves it."""
     trusted_proxies: tuple[str, ...] = field(default=(), converter=_networks)
@@ -199,6 +202,11 @@ class Settings:
     def bills_by_itself(self) -> bool:
         """Whether periods are billed without anybody asking; under a test clock its moves do that."""
         return self.billing_runs == "automatic" and self.test_clock is None
+
+    @property
+    def jobs(self) -> tuple[Job, ...]:
+        """What this deployment does by itself when it falls due."""
+        return ALL if self.bills_by_itself else JOBS
 
     @property
     def on_sqlite(self) -> bool:

@@ -132,6 +132,18 @@ class Payments:
                 log.exception("payment %s could not be resolved and stays pending", payment_id)
         return resolved
 
+    def pending_since(self) -> Instant | None:
+        """Since when a payment has been due for ``settle_pending``; ``None`` if none is."""
+        now = self._context.clock()
+
+        def read(work: UnitOfWork) -> Instant | None:
+            for project_id, payment_id in work.payments.due_payments(now, limit=1):
+                payment = work.payments.payment(project_id, payment_id)
+                return None if payment is None else payment.due_at
+            return None
+
+        return self._context.read(read)
+
     @property
     def asks_outside(self) -> bool:
         """Whether there is a provider that ``settle_pending`` may have to ask."""

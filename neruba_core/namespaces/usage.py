@@ -187,6 +187,10 @@ class Usage:
         every second, and any number of processes may."""
         return self._context.write(lambda work: work.usage.fold(at_most=at_most))
 
+    def folds_due(self) -> bool:
+        """Whether ``fold`` would find something to do."""
+        return self._context.read(lambda work: work.usage.folds_due())
+
     def refold(self, project_id: str) -> None:
         """Forget the project's rollups, to be folded anew; needed after a database was restored from a
         dump, or moved. Raises ``ProjectNotFound``."""

@@ -26,7 +26,8 @@ PROJECT_ID = "prj_" + "0" * 32
 class Rehearsal(Neruba):
     """A façade for tests: *clock* is moved by hand, and equal seeds give equal ids.
 
-    With *runs_due* the clock stops on its way wherever a billing run falls due, and the run is done there.
+    With *runs_due* the clock stops on its way wherever something falls due, such as a billing run, and it is
+    done there.
     Passwords are hashed with the least effort there is, for tests make many and guard nothing.
     """
 
@@ -47,7 +48,7 @@ class Rehearsal(Neruba):
             **{"password_effort": "testing", **options},
         )
         if runs_due:
-            self.clock.stop_for(Stops(self.billing.next_due, self.billing.run_due))
+            self.clock.stop_for(Stops(self.schedule.next_after, self.schedule.catch_up))
 
 
 def rehearsal(

@@ -103,6 +103,9 @@ class UsageStore(Protocol):
         and 0 when all is done. Never doubles: what is folded and how far moves in one unit, and only one
         unit folds at a time (others return 0)."""
 
+    def folds_due(self) -> bool:
+        """Whether ``fold`` would find something to do."""
+
     def refold(self, project_id: str) -> None:
         """Forget the project's rollups: its totals come from raw events until they are folded anew."""
 

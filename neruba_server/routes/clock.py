@@ -5,13 +5,14 @@ Only a server that was started with ``--test-clock`` has this route, and product
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from aiohttp import web
 
 from neruba_core import Neruba, instants
 from neruba_core.billing.results import ProjectRun
 from neruba_core.instants import Instant
+from neruba_core.namespaces.jobs import ALL, BILL, Job
 from neruba_core.testing.clock import SettableClock
 from neruba_server import present
 from neruba_server.problems import ClockBackwards
@@ -30,14 +31,21 @@ async def move(call: Call) -> web.Response:
 
 
 def moved(neruba: Neruba, clock: SettableClock, to: Instant) -> Iterator[ProjectRun]:
-    """Move *clock* forward, from one due instant to the next, and run what falls due at each.
+    """Move *clock* forward, from one due instant to the next, and do what falls due at each; the billing
+    runs that were among it.
 
     Raises ``ClockBackwards``.
     """
     if to < clock():
         raise ClockBackwards(instants.text(clock()))
-    yield from neruba.billing.run_due()
-    while (due := neruba.billing.next_due()) is not None and due <= to:
+    others = tuple(job for job in ALL if job is not BILL)
+    yield from _caught_up(neruba, others)
+    while (due := neruba.schedule.next_after()) is not None and due <= to:
         clock.set(due)
-        yield from neruba.billing.run_due()
+        yield from _caught_up(neruba, others)
     clock.set(to)
+
+
+def _caught_up(neruba: Neruba, others: Sequence[Job]) -> Iterator[ProjectRun]:
+    neruba.schedule.catch_up(others)
+    yield from neruba.billing.run_due()

@@ -8,6 +8,7 @@ import logging
 from aiohttp import web
 
 from neruba_core.errors import NerubaError, SchemaOutdated
+from neruba_core.schedule.model import JobState
 from neruba_server import present
 from neruba_server.routes.call import Call
 from neruba_server.wire import support as wire
@@ -29,6 +30,7 @@ async def readyz(call: Call) -> web.Response:
     unavailable = [name for name, found in checks.items() if found != "ok"]
     checks["writer"] = _writer(call)
     checks["background"] = "ok" if house.alive() else "stopped"
+    checks["schedule"] = "unknown" if unavailable else await _schedule(call)
     if unavailable:
         return present.json(wire.Readiness("unavailable", checks), 503)
     degraded = any(found != "ok" for found in checks.values())
@@ -48,6 +50,20 @@ async def _database(call: Call) -> dict[str, str]:
         log.warning("not ready: %s", str(error) or "the database took too long to answer")
         return {"database": "unavailable", "schema": "unknown"}
     return {"database": "ok", "schema": "ok"}
+
+
+async def _schedule(call: Call) -> str:
+    """``ok``, or the jobs that are late, failing or stuck, by name; why is for the log and for operators."""
+    jobs = call.house.settings.jobs
+    try:
+        found = await asyncio.wait_for(call.run(lambda neruba: neruba.schedule.status(jobs)), CHECK_SECONDS)
+    except (NerubaError, TimeoutError):
+        return "unknown"
+    troubled: dict[str, list[str]] = {}
+    for job in found:
+        if job.state is not JobState.OK:
+            troubled.setdefault(job.state.value, []).append(job.name)
+    return "; ".join(f"{state}: {', '.join(names)}" for state, names in sorted(troubled.items())) or "ok"
 
 
 def _writer(call: Call) -> str:

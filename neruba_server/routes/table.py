@@ -56,6 +56,7 @@ from neruba_server.routes import (
     prices,
     projects,
     runs,
+    schedule,
     subscriptions,
     support,
 )
@@ -73,6 +74,7 @@ from neruba_server.wire import plans as wire_plans
 from neruba_server.wire import prices as wire_prices
 from neruba_server.wire import projects as wire_projects
 from neruba_server.wire import runs as wire_runs
+from neruba_server.wire import schedule as wire_schedule
 from neruba_server.wire import subscriptions as wire_subscriptions
 from neruba_server.wire import support as wire_support
 
@@ -772,6 +774,17 @@ MONEY = (
         "Money",
         {200: wire_money.Wallet},
         query=(q.AS_OF, q.KNOWN_AT),
+    ),
+    Route(
+        "GET",
+        "/projects/{projectId}/schedule",
+        schedule.schedule,
+        BILLING_READERS,
+        "getSchedule",
+        "What falls due next, and what is late",
+        "Money",
+        {200: wire_schedule.Schedule},
+        query=(q.LIMIT,),
     ),
     Route(
         "GET",

@@ -28,6 +28,7 @@ GLOBAL = {
     "neruba_answers",
     "neruba_shared_prices",
     "neruba_plans",
+    "neruba_jobs",
     "neruba_leases",
     "neruba_shared_metrics",
     "neruba_platform_keys",

@@ -11,6 +11,7 @@ from aiohttp.test_utils import make_mocked_request
 
 from neruba_core import Neruba
 from neruba_core.errors import KeyRefused
+from neruba_core.namespaces.jobs import PRUNE
 from neruba_core.testing.clock import SettableClock
 from neruba_server import auth
 from neruba_server.auth import KeyRing, client_address, networks
@@ -222,14 +223,10 @@ async def test_old_rows_of_the_trail_are_let_go():
             "POST", "/ingest/usage", world.one.usage_key, {"X-Request-Id": "old"}, key="o", json=USAGE
         )
 
-    async def run(act):
-        return act()
-
-    ticker = Ticker(neruba, KeyRing(neruba), run)
-    await ticker.prune()
+    neruba.schedule.tick([PRUNE])
     assert len(neruba.audit.trail(world.one.id, "old")) == 1
     clock.advance(timedelta(days=31))
-    await ticker.prune()
+    neruba.schedule.tick([PRUNE])
     assert neruba.audit.trail(world.one.id, "old") == ()
 
 

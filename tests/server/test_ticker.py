@@ -1,10 +1,14 @@
-"""Billing that goes by itself, where the server is set to."""
+"""What falls due is done by itself; billing where the server is set to."""
 
 from __future__ import annotations
 
 import asyncio
+from datetime import timedelta
+
+import pytest
 
 from neruba_core.instants import parse
+from neruba_core.namespaces.jobs import ALL, JOBS
 from neruba_core.testing.builders import Rehearsal, rehearsal
 from neruba_server.auth import KeyRing
 from neruba_server.ticker import Ticker
@@ -28,17 +32,18 @@ def using() -> Rehearsal:
     return neruba
 
 
-async def ticked(neruba: Rehearsal, *, bills: bool) -> list[str]:
+async def ticked(neruba: Rehearsal, monkeypatch: pytest.MonkeyPatch, *, bills: bool) -> list[str]:
     """The states of all invoices after a ticker has had its turn."""
 
     async def run(act):
         return await asyncio.get_running_loop().run_in_executor(None, act)
 
-    ticker = Ticker(neruba, KeyRing(neruba), run, bills=bills)
+    monkeypatch.setattr("neruba_server.ticker.TICK_SECONDS", 0.01)
+    ticker = Ticker(neruba, KeyRing(neruba), run, jobs=ALL if bills else JOBS)
     ticker.start()
     assert ticker.alive
     (project,) = neruba.projects.list().items
-    for _ in range(100 if bills else 5):
+    for _ in range(25):
         await asyncio.sleep(0.02)
         if neruba.invoices.list(project.id).items:
             break
@@ -47,26 +52,25 @@ async def ticked(neruba: Rehearsal, *, bills: bool) -> list[str]:
     return [invoice.state.value for invoice in neruba.invoices.list(project.id).items]
 
 
-async def test_what_is_due_is_billed_by_itself():
+async def test_what_is_due_is_billed_by_itself(monkeypatch):
     """
     Where the deployment wants that.
     """
-    assert await ticked(using(), bills=True) == ["finalized"]
+    assert await ticked(using(), monkeypatch, bills=True) == ["finalized"]
 
 
-async def test_otherwise_somebody_has_to_run_it():
+async def test_otherwise_somebody_has_to_run_it(monkeypatch):
     """
     An old event shows in the overview before anybody bills it.
     """
-    assert await ticked(using(), bills=False) == []
+    assert await ticked(using(), monkeypatch, bills=False) == []
 
 
 async def test_billing_that_fails_is_tried_again(monkeypatch):
     """
-    The database may be gone for a while; the ticker goes on.
+    After a pause, by the clock; the ticker goes on.
     """
     neruba = using()
-    monkeypatch.setattr("neruba_server.ticker.BILL_SECONDS", 0.01)
     honest, failures = type(neruba.billing).run_due, [ConnectionError("gone")]
 
     def failing(self, *arguments, **options):
@@ -76,4 +80,6 @@ async def test_billing_that_fails_is_tried_again(monkeypatch):
 
     monkeypatch.setattr(type(neruba.billing), "run_due", failing)
 
-    assert await ticked(neruba, bills=True) == ["finalized"]
+    assert await ticked(neruba, monkeypatch, bills=True) == []
+    neruba.clock.advance(timedelta(minutes=1))
+    assert await ticked(neruba, monkeypatch, bills=True) == ["finalized"]

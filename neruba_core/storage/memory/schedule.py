@@ -1,18 +1,22 @@
-"""Leases in memory."""
+"""Leases and the records of jobs in memory."""
 
 from __future__ import annotations
+
+from collections.abc import Mapping
 
 from attrs import define, field
 
 from neruba_core.instants import Instant
+from neruba_core.schedule.model import JobRecord
 from neruba_core.storage.memory.tables import Undo
 
 
 @define(eq=False)
 class ScheduleTables:
-    """Who holds each name, and until when."""
+    """Who holds each name, and until when; how each job went."""
 
     leases: dict[str, tuple[str, Instant]] = field(factory=dict)
+    jobs: dict[str, JobRecord] = field(factory=dict)
 
 
 @define(eq=False)
@@ -36,3 +40,9 @@ class MemorySchedule:
 
     def leased(self, name: str) -> tuple[str, Instant] | None:
         return self._tables.leases.get(name)
+
+    def jobs(self) -> Mapping[str, JobRecord]:
+        return dict(self._tables.jobs)
+
+    def put_job(self, record: JobRecord) -> None:
+        self._undo.put(self._tables.jobs, record.name, record)

@@ -247,6 +247,9 @@ class MemoryUsage:
     def fold(self, *, at_most: int) -> int:
         return 0
 
+    def folds_due(self) -> bool:
+        return False
+
     def refold(self, project_id: str) -> None:
         """There is nothing to forget."""
 

@@ -282,6 +282,9 @@ class SqlRollups(SqlStore):
             self._fold(json.dumps(pieces))
         return folded
 
+    def folds_due(self) -> bool:
+        return bool(self._statements.ask(_DUE, at_most=1))
+
     def _fold(self, pieces: str) -> None:
         statements = self._statements
         statements.do(_MERGE, pieces=pieces)

@@ -338,3 +338,17 @@ class Rollups(Promises):
 
         assert list(changed) == [ActiveDay(books.project_id, TOKENS, FIRST)]
         assert after >= before
+
+    def test_a_store_tells_whether_there_is_something_to_fold(self, storage: Storage) -> None:
+        """
+        So that nobody writes where nothing waits.
+        """
+        books = Ledger(storage)
+        books.record(samples.usage_event(books.project_id, timestamp=FIRST))
+
+        due = read(storage, lambda work: work.usage.folds_due())
+        folded = write(storage, lambda work: work.usage.fold(at_most=PIECE))
+        fold(storage)
+
+        assert due == (folded > 0)
+        assert not read(storage, lambda work: work.usage.folds_due())

@@ -4,10 +4,20 @@ from __future__ import annotations
 
 from datetime import datetime
 
+from neruba_core.schedule.model import JobRecord
 from neruba_core.storage.port import Storage
 from neruba_core.testing.contract.base import Promises
 from neruba_core.testing.contract.samples import AWKWARD, NOW, later, new_id
-from neruba_core.testing.contract.units import Rival, answer, read, start, together, waits, write
+from neruba_core.testing.contract.units import (
+    Rival,
+    answer,
+    read,
+    start,
+    together,
+    undone,
+    waits,
+    write,
+)
 
 
 def lease(storage: Storage, name: str, holder: str, now: datetime, until: datetime) -> bool:
@@ -21,7 +31,7 @@ def leased(storage: Storage, name: str) -> tuple[str, datetime] | None:
 
 
 class Schedule(Promises):
-    """Leases."""
+    """Leases, and the records of jobs."""
 
     def test_a_lease_is_taken_by_the_first_who_asks(self, storage: Storage) -> None:
         """
@@ -114,3 +124,24 @@ class Schedule(Promises):
         assert waited
         assert answer(ours) is True
         assert leased(storage, name) == ("other", later(seconds=60))
+
+    def test_how_a_job_went_is_kept_by_its_name(self, storage: Storage) -> None:
+        """
+        In every part, until it is written anew; what was undone was never so.
+        """
+        name, other = new_id(AWKWARD), new_id("job")
+        began = JobRecord(name, NOW)
+        went = JobRecord(name, later(seconds=1), later(seconds=2), NOW, later(micros=1), f"no {AWKWARD}", 3)
+
+        assert name not in read(storage, lambda work: work.schedule.jobs())
+        write(storage, lambda work: work.schedule.put_job(began))
+        first = read(storage, lambda work: work.schedule.jobs())[name]
+        with undone(storage.work()) as work:
+            work.schedule.put_job(went)
+            work.schedule.put_job(JobRecord(other, NOW))
+        unchanged = read(storage, lambda work: work.schedule.jobs())
+        write(storage, lambda work: work.schedule.put_job(went))
+
+        assert first == unchanged[name] == began
+        assert other not in unchanged
+        assert read(storage, lambda work: work.schedule.jobs())[name] == went

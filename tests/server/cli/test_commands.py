@@ -173,3 +173,49 @@ def test_looking_at_users_makes_no_database(neruba, tmp_path):
     one_line(neruba("users", "list", "--database", "sqlite:///misspelt.db"), "there is no database")
 
     assert not list(tmp_path.iterdir())
+
+
+def test_what_is_due_can_be_done_once(neruba):
+    """
+    From cron, say; what was done just now is not due again.
+    """
+    with Neruba.open("sqlite:///neruba.db") as engine:
+        engine.projects.create(name="Acme")
+
+    first = neruba("ticker", "--once")
+    again = neruba("ticker", "--once")
+
+    assert first.exit_code == again.exit_code == 0
+    assert "prune_trail  done" in first.stdout
+    assert again.stdout == "Nothing is due.\n"
+
+
+def test_a_job_that_fails_is_told_with_a_status(neruba, monkeypatch):
+    """
+    The others are done all the same.
+    """
+    from neruba_core.namespaces.audit import Audit
+
+    with Neruba.open("sqlite:///neruba.db"):
+        pass
+
+    def fails(*_: object) -> int:
+        raise OSError("disk gone")
+
+    monkeypatch.setattr(Audit, "prune", fails)
+    result = neruba("ticker", "--once")
+
+    one_line(result, "1 of 2 jobs failed")
+    assert "prune_trail  failed  OSError: disk gone" in result.stdout
+    assert "tell_of_expiring_keys  done" in result.stdout
+
+
+def test_a_test_clock_is_left_to_the_server(neruba, monkeypatch):
+    """
+    Whoever moves it does what falls due on the way.
+    """
+    with Neruba.open("sqlite:///neruba.db"):
+        pass
+    monkeypatch.setenv("NERUBA_TEST_CLOCK", "2026-03-01T00:00:00Z")
+
+    one_line(neruba("ticker", "--once"), "test clock")

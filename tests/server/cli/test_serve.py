@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import socket
+import subprocess
 import time
 import urllib.error
 import urllib.request
@@ -16,7 +17,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from neruba_core import Neruba
-from tests.server.cli.conftest import EMAIL, PASSWORD, SECONDS, Server, serving
+from tests.server.cli.conftest import EMAIL, PASSWORD, SECONDS, Server, command, environment, serving
 
 linux = pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="finds processes in /proc")
 
@@ -234,3 +235,35 @@ def _post(url, body, headers=None):
     )
     with urllib.request.urlopen(request, timeout=SECONDS) as answer:
         return json.load(answer)
+
+
+def test_a_ticker_of_its_own_ends_when_it_is_told_to(tmp_path):
+    """
+    With the piece of work in hand done, and status 0; what it did is on record.
+    """
+    database = f"sqlite:///{tmp_path}/billing.db"
+    prepared(database)
+    process = subprocess.Popen(
+        command("ticker", "--database", database),
+        cwd=tmp_path,
+        env=environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    with process:
+        assert process.stdout is not None
+        said = process.stdout.readline()
+        with Neruba.open(database) as engine:
+            done: set[str] = set()
+            deadline = time.monotonic() + 20
+            while time.monotonic() < deadline:
+                done = {job.name for job in engine.schedule.status() if job.record is not None}
+                if {"prune_trail", "tell_of_expiring_keys"} <= done:
+                    break
+                time.sleep(0.05)
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(20) == 0
+
+    assert "does what falls due in sqlite:///" in said
+    assert {"prune_trail", "tell_of_expiring_keys"} <= done

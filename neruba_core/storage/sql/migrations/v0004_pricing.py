@@ -185,6 +185,18 @@ def _billing(op: Operations) -> None:
         kinds.int8("leased_until"),
         sa.PrimaryKeyConstraint("name", name="neruba_leases_pk"),
     )
+    op.create_table(
+        "neruba_jobs",
+        kinds.text("name"),
+        kinds.int8("started_at"),
+        kinds.int8("ended_at", null=True),
+        kinds.int8("succeeded_at", null=True),
+        kinds.int8("failed_at", null=True),
+        kinds.text("error", null=True),
+        kinds.int4("failures"),
+        sa.PrimaryKeyConstraint("name", name="neruba_jobs_pk"),
+        sa.CheckConstraint("failures >= 0", name="neruba_jobs_failures_ck"),
+    )
 
 
 def _invoices(op: Operations) -> None:
