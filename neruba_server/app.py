@@ -25,6 +25,7 @@ from neruba_server.auth import Anyone, Door, KeyRing, challenge, networks
 from neruba_server.connections import REQUEST_ID, finished
 from neruba_server.docs_page.page import add_docs
 from neruba_server.logs import PRINCIPAL
+from neruba_server.outbound.deliveries import Deliveries
 from neruba_server.present import OUTCOME
 from neruba_server.problems import MethodNotAllowed, RouteNotFound
 from neruba_server.routes.call import Call, House
@@ -55,6 +56,8 @@ def create_app(neruba: Neruba, settings: Settings, *, clock: SettableClock | Non
     """The application over *neruba*, which stays the caller's to close; with the test *clock* that *neruba*
     takes its time from, people may move it."""
     house, ticker = _house(neruba, settings, clock)
+    deliveries = Deliveries(neruba) if settings.send_webhooks else None
+    house.alive = lambda: ticker.alive and (deliveries is None or deliveries.alive)
     app = web.Application()
     app[HOUSE] = house
     served = [(route.method, route.path) for route in ROUTES if settings.expose_docs or not route.exposed]
@@ -77,6 +80,8 @@ def create_app(neruba: Neruba, settings: Settings, *, clock: SettableClock | Non
     async def start(_: web.Application) -> None:
         house.writer.start()
         ticker.start()
+        if deliveries is not None:
+            deliveries.start()
         house.started = True
 
     async def refuse_readiness(_: web.Application) -> None:
@@ -86,6 +91,8 @@ def create_app(neruba: Neruba, settings: Settings, *, clock: SettableClock | Non
         house.stopping = True
         await house.writer.stop()
         await ticker.stop()
+        if deliveries is not None:
+            await deliveries.stop()
         house.pool.shutdown(wait=True)
         house.hashing.shutdown(wait=True)
 
@@ -123,7 +130,6 @@ def _house(neruba: Neruba, settings: Settings, clock: SettableClock | None) -> t
         clock=clock,
     )
     ticker = Ticker(neruba, keys, run, jobs=settings.jobs if settings.run_jobs else ())
-    house.alive = lambda: ticker.alive
     return house, ticker
 
 

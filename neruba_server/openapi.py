@@ -403,6 +403,7 @@ _OWN_CODES: Mapping[str, tuple[str, ...]] = {
         "invoice.settled",
         "invoice.write_off_exceeded",
     ),
+    "createWebhookEndpoint": ("format.invalid", "webhook.endpoint_limit"),
     "voidInvoice": ("invoice.not_voidable",),
     "replayQuarantined": (
         "quarantine.closed",

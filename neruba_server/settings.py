@@ -188,6 +188,8 @@ class Settings:
     """``automatic`` finalizes each period by itself once its grace is over; otherwise somebody runs it."""
     run_jobs: bool = field(default=True, converter=_switch)
     """Whether ``serve`` does what falls due; ``false`` where ``neruba ticker`` does it."""
+    send_webhooks: bool = field(default=True, converter=_switch)
+    """Whether ``serve`` sends messages to webhook endpoints; ``false`` where another process does."""
     test_clock: Instant | None = field(default=None, converter=_test_clock)
     """For tests: the clock stands still at this instant until ``POST /test-clock`` moves it."""
     trusted_proxies: tuple[str, ...] = field(default=(), converter=_networks)

@@ -120,7 +120,8 @@ class Webhooks:
     ) -> Page[Delivery]:
         """What became of messages, newest first, each with its latest attempts.
 
-        Raises ``ProjectNotFound``, ``FormatInvalid``, ``CursorInvalid`` or ``CursorMismatch``.
+        Raises ``ProjectNotFound``, ``WebhookEndpointNotFound``, ``FormatInvalid``, ``CursorInvalid`` or
+        ``CursorMismatch``.
         """
         wanted = None if state is None else choice(DeliveryState, state, "a state of deliveries")
         return self._context.read(
@@ -129,8 +130,16 @@ class Webhooks:
             )
         )
 
-    def redeliver(self, project_id: str, delivery_id: str, *, origin: Origin = SYSTEM) -> Delivery:
-        """Send a message again, whatever became of it before; its id stays the same.
+    def redeliver(
+        self,
+        project_id: str,
+        delivery_id: str,
+        *,
+        endpoint_id: str | None = None,
+        origin: Origin = SYSTEM,
+    ) -> Delivery:
+        """Send a message again, whatever became of it before; its id stays the same. With *endpoint_id*
+        only if it was for that endpoint.
 
         Raises ``ProjectNotFound``, ``ProjectArchived``, ``WebhookDeliveryNotFound`` or, where its endpoint
         was deleted, ``WebhookEndpointNotFound``.
@@ -138,7 +147,13 @@ class Webhooks:
         context = self._context
         return context.write(
             lambda work: endpoints.redeliver(
-                work, project_id, delivery_id, at=context.clock(), ids=context.ids, origin=origin
+                work,
+                project_id,
+                delivery_id,
+                endpoint_id=endpoint_id,
+                at=context.clock(),
+                ids=context.ids,
+                origin=origin,
             )
         )
 
@@ -149,8 +164,10 @@ class Webhooks:
         """Whether messages may be sent to this machine itself."""
         return self._context.key_environment == "test"
 
-    def take(self, room: Callable[[Endpoint], int], *, lease: timedelta) -> tuple[Task, ...]:
-        """Claim what is due, for each endpoint as much as there is *room* for.
+    def take(
+        self, room: Callable[[Endpoint], int], *, lease: timedelta, most: int = 1_000
+    ) -> tuple[Task, ...]:
+        """Claim what is due: *most* in all, and for each endpoint as much as there is *room* for.
 
         What is not recorded within *lease* may be taken, and sent, by another.
         """
@@ -159,7 +176,14 @@ class Webhooks:
         if not context.read(lambda work: rounds.is_due(work, room, at=at)):
             return ()
         claim = context.ids.new("clm")
-        return context.write(lambda work: rounds.take(work, room, claim=claim, at=at, until=at + lease))
+        return context.write(
+            lambda work: rounds.take(work, room, most=most, claim=claim, at=at, until=at + lease)
+        )
+
+    def give_back(self, tasks: Sequence[Task]) -> None:
+        """Have tasks that came to nothing, since whoever took them ends, sent by another at once."""
+        context = self._context
+        context.write(lambda work: rounds.give_back(work, tasks, at=context.clock()))
 
     def record(self, sent: Sequence[Sent]) -> int:
         """Write what came of attempts, in one unit of work; how many of them still mattered."""

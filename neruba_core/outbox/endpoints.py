@@ -165,8 +165,11 @@ def page_of_deliveries(
     limit: int,
     cursor: str | None,
 ) -> Page[Delivery]:
-    """The project's deliveries, newest first. Raises ``ProjectNotFound``."""
+    """The project's deliveries, newest first. Raises ``ProjectNotFound`` or, where there is no endpoint of
+    this id, ``WebhookEndpointNotFound``."""
     existing(work, project_id)
+    if endpoint_id is not None:
+        _there(work.outbox.endpoint(project_id, endpoint_id), endpoint_id)
     filters = ("deliveries", project_id, endpoint_id, state)
     rows = work.outbox.deliveries(
         project_id,
@@ -179,16 +182,26 @@ def page_of_deliveries(
 
 
 def redeliver(
-    work: Keeping, project_id: str, delivery_id: str, *, at: Instant, ids: Ids, origin: Origin
+    work: Keeping,
+    project_id: str,
+    delivery_id: str,
+    *,
+    endpoint_id: str | None,
+    at: Instant,
+    ids: Ids,
+    origin: Origin,
 ) -> Delivery:
-    """Begin a delivery again, whatever became of it: the same message under the same id.
+    """Begin a delivery again, whatever became of it: the same message under the same id. With *endpoint_id*
+    only one to that endpoint.
 
     Raises ``ProjectNotFound``, ``ProjectArchived``, ``WebhookDeliveryNotFound`` or, where its endpoint was
     deleted, ``WebhookEndpointNotFound``.
     """
     locked_writable(work, project_id)
+    if endpoint_id is not None:
+        _there(work.outbox.endpoint(project_id, endpoint_id), endpoint_id)
     delivery = work.outbox.delivery(project_id, delivery_id)
-    if delivery is None:
+    if delivery is None or endpoint_id not in (None, delivery.endpoint_id):
         raise WebhookDeliveryNotFound(delivery_id)
     endpoint = _locked(work, project_id, delivery.endpoint_id)
     # Whoever holds its endpoint alone may end it, so what is read now is what there is.
@@ -201,7 +214,11 @@ def redeliver(
 
 
 def _locked(work: HasOutbox, project_id: str, endpoint_id: str) -> Endpoint:
-    endpoint = work.outbox.lock_endpoints([(project_id, endpoint_id)]).get((project_id, endpoint_id))
+    locked_now = work.outbox.lock_endpoints([(project_id, endpoint_id)])
+    return _there(locked_now.get((project_id, endpoint_id)), endpoint_id)
+
+
+def _there(endpoint: Endpoint | None, endpoint_id: str) -> Endpoint:
     if endpoint is None or endpoint.deleted_at is not None:
         raise WebhookEndpointNotFound(endpoint_id)
     return endpoint

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from datetime import timedelta
 from typing import Protocol
 
-from attrs import frozen
+from attrs import evolve, frozen
 
 from neruba_core.audit.changes import note_change
 from neruba_core.audit.model import SYSTEM
@@ -50,12 +50,20 @@ def is_due(work: HasOutbox, room: Callable[[Endpoint], int], *, at: Instant) -> 
 
 
 def take(
-    work: HasOutbox, room: Callable[[Endpoint], int], *, claim: str, at: Instant, until: Instant
+    work: HasOutbox,
+    room: Callable[[Endpoint], int],
+    *,
+    most: int,
+    claim: str,
+    at: Instant,
+    until: Instant,
 ) -> tuple[Task, ...]:
-    """Claim what is due, for each endpoint as much as there is *room* for, until *until*."""
+    """Claim what is due until *until*: *most* in all, and for each endpoint as much as there is *room* for;
+    those with the most room, which wait for nothing, come first."""
     taken: list[tuple[Endpoint, Delivery]] = []
-    for endpoint in work.outbox.due_endpoints(at):
-        limit = room(endpoint)
+    due_now = [(room(endpoint), endpoint) for endpoint in work.outbox.due_endpoints(at)]
+    for has_room, endpoint in sorted(due_now, key=lambda each: -each[0]):
+        limit = min(has_room, most - len(taken))
         if limit > 0:
             due = work.outbox.claim(endpoint, claim, now=at, until=until, limit=limit)
             taken.extend((endpoint, delivery) for delivery in due)
@@ -94,6 +102,12 @@ def record(work: RoundWork, sent: Sequence[Sent], *, jitter: Callable[[], float]
     for name in sorted(changed):
         work.outbox.replace_endpoint(endpoints[name])
     return heard
+
+
+def give_back(work: HasOutbox, tasks: Sequence[Task], *, at: Instant) -> None:
+    """Have *tasks*, which were claimed and came to nothing, sent by another at once."""
+    for task in tasks:
+        work.outbox.replace_delivery(evolve(task.delivery, claim=None, due_at=at), claim=task.delivery.claim)
 
 
 def _give_up(work: RoundWork, endpoint: Endpoint, reason: str, at: Instant, ids: Ids) -> None:

@@ -30,9 +30,12 @@ from neruba_core.errors import (
     RunNotFound,
     TransactionNotFound,
     UsageNotFound,
+    WebhookDeliveryNotFound,
+    WebhookEndpointNotFound,
 )
 from neruba_core.invoices.model import InvoiceState
 from neruba_core.ledger.model import TransactionType
+from neruba_core.outbox.model import DeliveryState
 from neruba_core.payments.model import PaymentStatus
 from neruba_core.tenancy.model import Role
 from neruba_server.auth import Anyone, Audience, Machines, Operators, People, PeopleOrMachines
@@ -59,6 +62,7 @@ from neruba_server.routes import (
     schedule,
     subscriptions,
     support,
+    webhooks,
 )
 from neruba_server.routes import query as q
 from neruba_server.routes.call import Call
@@ -77,6 +81,7 @@ from neruba_server.wire import runs as wire_runs
 from neruba_server.wire import schedule as wire_schedule
 from neruba_server.wire import subscriptions as wire_subscriptions
 from neruba_server.wire import support as wire_support
+from neruba_server.wire import webhooks as wire_webhooks
 
 Handler: TypeAlias = Callable[[Call], Awaitable[web.Response]]
 
@@ -102,6 +107,8 @@ NOT_FOUND: Mapping[str, Callable[[str], NerubaError]] = {
     "quarantineId": QuarantineNotFound,
     "planId": PlanNotFound,
     "paymentId": PaymentNotFound,
+    "endpointId": WebhookEndpointNotFound,
+    "deliveryId": WebhookDeliveryNotFound,
     "runId": RunNotFound,
     "invoiceId": InvoiceNotFound,
     "requestId": lambda _: RouteNotFound(),
@@ -1051,6 +1058,92 @@ PAYMENTS = (
     ),
 )
 
+WEBHOOKS = (
+    Route(
+        "POST",
+        "/projects/{projectId}/webhook-endpoints",
+        webhooks.create,
+        ADMIN,
+        "createWebhookEndpoint",
+        "Have messages sent to a URL; the secret that they are signed with is shown once",
+        "Webhooks",
+        {201: wire_webhooks.WebhookEndpointWithSecret},
+        wire_webhooks.NewWebhookEndpoint,
+        idempotency=ACCEPTED,
+    ),
+    Route(
+        "GET",
+        "/projects/{projectId}/webhook-endpoints",
+        webhooks.listed,
+        ADMIN,
+        "listWebhookEndpoints",
+        "The endpoints, without their secrets",
+        "Webhooks",
+        {200: wire_webhooks.WebhookEndpoints},
+        query=PAGE,
+    ),
+    Route(
+        "DELETE",
+        "/projects/{projectId}/webhook-endpoints/{endpointId}",
+        webhooks.delete,
+        ADMIN,
+        "deleteWebhookEndpoint",
+        "Send nothing more to an endpoint, not even what waits for it",
+        "Webhooks",
+        {204: None},
+    ),
+    Route(
+        "POST",
+        "/projects/{projectId}/webhook-endpoints/{endpointId}/rotate-secret",
+        webhooks.rotate_secret,
+        ADMIN,
+        "rotateWebhookSecret",
+        "Give an endpoint a new secret; for a while messages are signed with both",
+        "Webhooks",
+        {201: wire_webhooks.WebhookEndpointWithSecret},
+        wire_webhooks.SecretRotation,
+        body_optional=True,
+        idempotency=ACCEPTED,
+    ),
+    Route(
+        "POST",
+        "/projects/{projectId}/webhook-endpoints/{endpointId}/test",
+        webhooks.test,
+        ADMIN,
+        "testWebhookEndpoint",
+        "Send an endpoint a message of type webhook.test, even if it is disabled",
+        "Webhooks",
+        {201: wire_webhooks.WebhookDelivery},
+        wire_support.Nothing,
+        body_optional=True,
+        idempotency=ACCEPTED,
+    ),
+    Route(
+        "GET",
+        "/projects/{projectId}/webhook-endpoints/{endpointId}/deliveries",
+        webhooks.deliveries,
+        ADMIN,
+        "listWebhookDeliveries",
+        "What became of the messages to an endpoint, newest first",
+        "Webhooks",
+        {200: wire_webhooks.WebhookDeliveries},
+        query=(q.word("state", DeliveryState), *PAGE),
+    ),
+    Route(
+        "POST",
+        "/projects/{projectId}/webhook-endpoints/{endpointId}/deliveries/{deliveryId}/redeliver",
+        webhooks.redeliver,
+        ADMIN,
+        "redeliverWebhook",
+        "Send a message again under the same id, whatever became of it",
+        "Webhooks",
+        {200: wire_webhooks.WebhookDelivery},
+        wire_support.Nothing,
+        body_optional=True,
+        idempotency=ACCEPTED,
+    ),
+)
+
 SUPPORT_ROUTES = (
     Route(
         "GET",
@@ -1171,6 +1264,7 @@ ROUTES: tuple[Route, ...] = (
     *MONEY,
     *BILLING,
     *PAYMENTS,
+    *WEBHOOKS,
     *SUPPORT_ROUTES,
     *OPERATION,
 )

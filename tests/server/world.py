@@ -265,11 +265,22 @@ def _two_months_billed(neruba: Neruba, project_id: str, name: str) -> dict[str, 
 
 
 def stocked(world: World) -> World:
-    """*world*, whose tenants also have a hold, a payment, and an invoice of which something is open. It is
-    apart from the rest, for it moves money that other tests count."""
+    """*world*, whose tenants also have a hold, a payment, an invoice of which something is open, and somebody
+    who listens. It is apart from the rest, for it moves money that other tests count."""
     for tenant in (world.one, world.other):
         tenant.ids |= _money_in_and_out(world.neruba, tenant.id)
+        tenant.ids |= _listened_to(world.neruba, tenant.id)
     return world
+
+
+def _listened_to(neruba: Neruba, project_id: str) -> dict[str, str]:
+    """Two endpoints, and two deliveries to one of them."""
+    url = "https://hooks.example.com/neruba"
+    neruba.webhooks.create(project_id, url=url, message_types=["invoice.paid"])
+    endpoint = neruba.webhooks.create(project_id, url=url).endpoint
+    neruba.webhooks.test(project_id, endpoint.id)
+    delivery = neruba.webhooks.test(project_id, endpoint.id)
+    return {"endpointId": endpoint.id, "deliveryId": delivery.id}
 
 
 def _money_in_and_out(neruba: Neruba, project_id: str) -> dict[str, str]:
@@ -322,5 +333,5 @@ class OwnServer(TestServer):
 
 
 def served(neruba: Neruba, **settings: Any) -> TestServer:
-    """A server that is not started yet."""
-    return OwnServer(create_app(neruba, Settings(**settings)))
+    """A server that is not started yet. It sends no messages: what tests look at stands still."""
+    return OwnServer(create_app(neruba, Settings(**{"send_webhooks": False, **settings})))
