@@ -60,6 +60,8 @@ def test_killed_servers_lose_halve_and_double_nothing(
     """
     url = _database_url(kind, request, tmp_path)
     neruba = Neruba.open(url)
+    # Also where this fails: connections that nobody closes fail whatever test comes next.
+    request.addfinalizer(neruba.close)
     project = neruba.projects.create(name="Killed")
     neruba.wallets.credit(project.id, amount="1000000", description="Start", idempotency_key="start")
     secret = neruba.access_keys.issue(project.id, name="K", scopes=["ingest:usage", "ingest:charge"]).secret
@@ -88,7 +90,6 @@ def test_killed_servers_lose_halve_and_double_nothing(
     assert swept.transactions == len(charges) + 1
     assert len(usages) > KILLS
     assert len(charges) > KILLS
-    neruba.close()
 
 
 @frozen

@@ -140,15 +140,16 @@ class SqlStorage:
 
     @contextmanager
     def _connected(self, begin: tuple[str, ...]) -> Iterator[Connection]:
+        pool = self._engine.pool
         connection = self._begun(begin)
         try:
             yield connection
         finally:
-            if self._closed and self._own:
-                # The pool that it would go back to is gone.
-                self._discard(connection)
             with suppress(exc.SQLAlchemyError):
                 connection.close()
+            if self._closed and self._own:
+                # The pool that it went back to may have been emptied before that.
+                pool.dispose()
 
     def _begun(self, begin: tuple[str, ...], *, again: bool = True) -> Connection:
         with ExitStack() as undo:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from sqlalchemy import create_engine, make_url
+from sqlalchemy import create_engine, event, make_url
 
 from neruba_core.storage.sql import SqlStorage
 from neruba_core.storage.sql.engine import file_of, normalised
@@ -116,3 +116,17 @@ def test_a_unit_that_outlives_its_store_leaves_no_connection_open(postgres_url):
     assert driver is not None
     assert driver.closed
     storage.close()
+
+
+def test_what_comes_back_while_the_store_closes_is_closed_as_well(postgres_url):
+    """
+    The pool that takes it may have been emptied the moment before.
+    """
+    storage = SqlStorage(postgres_url)
+    event.listen(storage.engine, "checkin", lambda *_: storage.close())
+
+    with storage.snapshot() as work:
+        driver = work._statements.connection.connection.driver_connection
+
+    assert driver is not None
+    assert driver.closed
