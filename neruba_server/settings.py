@@ -26,6 +26,7 @@ from neruba_core import Neruba, instants
 from neruba_core.errors import Invalid
 from neruba_core.instants import Clock, Instant
 from neruba_core.namespaces.jobs import ALL, JOBS, Job
+from neruba_core.payments.stripe import StripeProvider
 
 PREFIX = "NERUBA_"
 SECTION = "neruba"
@@ -140,6 +141,19 @@ def _secret(value: object) -> str:
     return value
 
 
+def _token(value: object) -> str:
+    if not isinstance(value, str) or any(character.isspace() for character in value.strip()):
+        raise ValueError("must be text without spaces")
+    return value.strip()
+
+
+def _base_url(value: object) -> str:
+    text = _text(value).rstrip("/")
+    if text.partition("://")[0] not in ("http", "https") or not _well_formed(text):
+        raise ValueError(f"is {text!r}, but must be a URL such as https://api.stripe.com")
+    return text
+
+
 def _path(value: object) -> Path | None:
     return None if value in (None, "") else Path(str(value))
 
@@ -190,6 +204,12 @@ class Settings:
     """Whether ``serve`` does what falls due; ``false`` where ``neruba ticker`` does it."""
     send_webhooks: bool = field(default=True, converter=_switch)
     """Whether ``serve`` sends messages to webhook endpoints; ``false`` where another process does."""
+    stripe_api_key: str = field(default="", converter=_token, repr=False)
+    """Stripe's secret or restricted key; with it, projects can pay through ``stripe``."""
+    stripe_webhook_secret: str = field(default="", converter=_token, repr=False)
+    """Signs what Stripe sends to ``POST /webhooks/stripe``; Stripe shows it with the endpoint."""
+    stripe_api_base: str = field(default="https://api.stripe.com", converter=_base_url)
+    """Where Stripe's API is; another one for tests."""
     test_clock: Instant | None = field(default=None, converter=_test_clock)
     """For tests: the clock stands still at this instant until ``POST /test-clock`` moves it."""
     trusted_proxies: tuple[str, ...] = field(default=(), converter=_networks)
@@ -261,6 +281,14 @@ def open_neruba(settings: Settings, *, migrate: bool, clock: Clock | None = None
         options["pepper"] = settings.key_pepper.encode("utf-8", "surrogateescape")
     if clock is not None:
         options["clock"] = clock
+    if settings.stripe_api_key:
+        options["providers"] = [
+            StripeProvider(
+                settings.stripe_api_key,
+                webhook_secret=settings.stripe_webhook_secret or None,
+                api_base=settings.stripe_api_base,
+            )
+        ]
     return Neruba.open(settings.database_url, migrate=migrate, **options)
 
 

@@ -27,6 +27,10 @@ class TransactionType(StrEnum):
     CREDIT_NOTE = "credit_note"
     WRITE_OFF = "write_off"
     PROVIDER_FEE = "provider_fee"
+    REFUND_PAID = "refund_paid"
+    REFUND_FAILED = "refund_failed"
+    DISPUTE = "dispute"
+    DISPUTE_WON = "dispute_won"
 
 
 @frozen

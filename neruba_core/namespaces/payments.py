@@ -31,6 +31,7 @@ from neruba_core.payments.model import (
     Refund,
 )
 from neruba_core.payments.pay import NewPayment
+from neruba_core.payments.provider import Answer
 from neruba_core.payments.receivables import Receivables, receivables
 from neruba_core.payments.refund import NewRefund
 from neruba_core.storage.port import UnitOfWork
@@ -91,27 +92,55 @@ class Payments:
 
         Raises ``PaymentInsideUnit``, ``ProjectNotFound`` or ``PaymentNotFound``.
         """
+        self._ask(
+            project_id,
+            origin,
+            lambda at_desk: settling.begin(at_desk, payment_id),
+            lambda at_desk, answer: settling.settle(at_desk, payment_id, answer),
+        )
+        return self.get(project_id, payment_id)
+
+    def resolve_refund(self, project_id: str, refund_id: str, *, origin: Origin = SYSTEM) -> Refund:
+        """Ask the provider of a pending refund how it stands, unless somebody else has just done so.
+
+        Raises ``PaymentInsideUnit`` or ``ProjectNotFound``.
+        """
+        self._ask(
+            project_id,
+            origin,
+            lambda at_desk: settling.begin_refund(at_desk, refund_id),
+            lambda at_desk, answer: settling.settle_refund(at_desk, refund_id, answer),
+        )
+        return self._context.read(lambda work: _refund(work, project_id, refund_id))
+
+    def _ask(
+        self,
+        project_id: str,
+        origin: Origin,
+        begin: Callable[[Desk], settling.Begun | None],
+        settle: Callable[[Desk, Answer], object],
+    ) -> None:
+        """Between two units of work, ask the provider and write what it said."""
         context = self._context
         if context.bound is not None:
             raise PaymentInsideUnit
-        begun = context.write(lambda work: settling.begin(self._desk(work, project_id, origin), payment_id))
+        begun = context.write(lambda work: begin(self._desk(work, project_id, origin)))
         if begun is None:
-            return self.get(project_id, payment_id)
-        provider = context.provider(self.get(project_id, payment_id).provider)
-        answer = settling.asked(provider, begun, at=context.clock())
+            return
+        answer = settling.asked(context.provider(begun.provider), begun, at=context.clock())
         if answer is None:
-            return self.get(project_id, payment_id)
+            return
 
-        def unit(work: UnitOfWork) -> Payment:
+        def unit(work: UnitOfWork) -> None:
             at_desk = self._desk(work, project_id, origin)
-            payment = settling.settle(at_desk, payment_id, answer)
+            settle(at_desk, answer)
             at_desk.close()
-            return payment
 
-        return context.write(unit)
+        context.write(unit)
 
-    def settle_pending(self, *, at_most: int = 20) -> Sequence[Payment]:
-        """Resolve at most *at_most* pending payments of all projects that are due; what has become of them.
+    def settle_pending(self, *, at_most: int = 20) -> Sequence[Payment | Refund]:
+        """Resolve at most *at_most* pending payments of all projects that are due, and as many refunds; what
+        has become of them.
 
         For a scheduler to call every few seconds. Several may at once: each payment is taken by one of them.
         What goes wrong with one payment is logged and does not keep the others from being resolved. Raises
@@ -121,26 +150,41 @@ class Payments:
         if context.bound is not None:
             raise PaymentInsideUnit
         now = context.clock()
-        due = context.read(lambda work: work.payments.due_payments(now, limit=at_most))
+
+        def due(work: UnitOfWork) -> list[tuple[Callable[[str, str], Payment | Refund], str, str]]:
+            payments = work.payments.due_payments(now, limit=at_most)
+            refunds = work.payments.due_refunds(now, limit=at_most)
+            return [
+                *((self.resolve, *each) for each in payments),
+                *((self.resolve_refund, *each) for each in refunds),
+            ]
+
         resolved = []
-        for project_id, payment_id in due:
+        for resolve, project_id, row_id in context.read(due):
             try:
-                resolved.append(self.resolve(project_id, payment_id))
+                resolved.append(resolve(project_id, row_id))
             except StorageError:
                 raise
             except Exception:
-                log.exception("payment %s could not be resolved and stays pending", payment_id)
+                log.exception("%s could not be resolved and stays pending", row_id)
         return resolved
 
     def pending_since(self) -> Instant | None:
-        """Since when a payment has been due for ``settle_pending``; ``None`` if none is."""
+        """Since when a payment or refund has been due for ``settle_pending``; ``None`` if none is."""
         now = self._context.clock()
 
         def read(work: UnitOfWork) -> Instant | None:
-            for project_id, payment_id in work.payments.due_payments(now, limit=1):
-                payment = work.payments.payment(project_id, payment_id)
-                return None if payment is None else payment.due_at
-            return None
+            payments, refunds = (
+                work.payments.due_payments(now, limit=1),
+                work.payments.due_refunds(now, limit=1),
+            )
+            rows = [
+                *(work.payments.payment(*each) for each in payments),
+                *(work.payments.refund(*each) for each in refunds),
+            ]
+            return min(
+                (row.due_at for row in rows if row is not None and row.due_at is not None), default=None
+            )
 
         return self._context.read(read)
 
@@ -231,25 +275,29 @@ class Payments:
     ) -> Success[Refund]:
         """Give a payment back, in part or whole, at most once per key.
 
-        What it granted is clawed back first, then the invoices that it paid last are open again. Raises
+        What it granted is clawed back first, then the invoices that it paid last are open again. A provider
+        is asked as in ``pay``; until it has paid out, the money is owed and the refund pending. Raises
         ``PaymentNotFound``, ``PaymentNotSucceeded``, ``RefundExceedsPayment``, and as ``pay``.
         """
         new = NewRefund.of(payment_id=payment_id, amount=amount, reason=reason)
 
-        def made(work: UnitOfWork, refund_id: str) -> Refund:
-            found = work.payments.refunds(project_id, payment_id)
-            return next(each for each in found if each.id == refund_id)
+        def act(at_desk: Desk) -> Refund:
+            provider = refund.payment_of(at_desk, payment_id).provider
+            return refund.refund(at_desk, new, self._context.provider(provider))
 
-        return self._once(
+        given = self._once(
             project_id,
             refund.OPERATION,
             f"/projects/{project_id}/payments/{payment_id}/refund",
             new.body(),
             idempotency_key,
             origin,
-            lambda at_desk: refund.refund(at_desk, new),
-            made,
+            act,
+            lambda work, refund_id: _refund(work, project_id, refund_id),
         )
+        if given.value.status is not PaymentStatus.PENDING or self._context.bound is not None:
+            return given
+        return type(given)(self.resolve_refund(project_id, given.value.id, origin=origin))
 
     def refunds(self, project_id: str, payment_id: str) -> Sequence[Refund]:
         """What of a payment went back, oldest first. Raises ``ProjectNotFound`` or ``PaymentNotFound``."""
@@ -390,4 +438,10 @@ def _payment(work: UnitOfWork, project_id: str, payment_id: str) -> Payment:
     found = work.payments.payment(project_id, payment_id)
     if found is None:
         raise PaymentNotFound(payment_id)
+    return found
+
+
+def _refund(work: UnitOfWork, project_id: str, refund_id: str) -> Refund:
+    found = work.payments.refund(project_id, refund_id)
+    assert found is not None, "refunds are never deleted"
     return found

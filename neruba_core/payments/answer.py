@@ -50,8 +50,11 @@ def refund_values(refund: Refund) -> dict[str, Json]:
         "amount": money.text(refund.amount_micros),
         "reason": refund.reason,
         "status": refund.status.value,
+        "providerId": refund.provider_id,
+        "failure": refund.failure,
         "transactionId": refund.transaction_id,
         "createdAt": instants.text(refund.created_at),
+        "settledAt": _moment(refund.settled_at),
     }
 
 

@@ -94,7 +94,11 @@ class PaymentMethod:
 
 @frozen
 class Refund:
-    """Money of a payment that goes back to the payer, promised by *transaction_id*."""
+    """Money of a payment that goes back to the payer, promised by *transaction_id*.
+
+    While the provider has not paid it out it is pending, and asked for as a payment is; a refund that failed
+    has given the promised money back to the project.
+    """
 
     project_id: str
     id: str
@@ -106,6 +110,17 @@ class Refund:
     created_at: Instant
     actor: str
     request_id: str | None = None
+    provider_id: str | None = None
+    failure: str | None = None
+    settled_at: Instant | None = None
+    tries: int = 0
+    asked_at: Instant | None = None
+    due_at: Instant | None = None
+
+    @property
+    def digits(self) -> str:
+        """What the ids of all that comes of the refund share with its own."""
+        return self.id.removeprefix("rfd_")
 
 
 class AllocationKind(StrEnum):

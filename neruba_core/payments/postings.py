@@ -12,7 +12,7 @@ from neruba_core.invoices.model import Invoice
 from neruba_core.ledger.chart import OVERDRAFT
 from neruba_core.ledger.model import Posting, TransactionType
 from neruba_core.ledger.posting import balanced, credit, debit
-from neruba_core.payments.model import Allocation, Correction, CorrectionKind, Payment
+from neruba_core.payments.model import Allocation, Correction, CorrectionKind, Payment, Refund
 from neruba_core.wallets.book import Book, Decision
 from neruba_core.wallets.credit import DEFAULT_PRIORITY
 from neruba_core.wallets.model import Grant, GrantKind
@@ -111,7 +111,7 @@ def refunded(
     reason: str,
     at: Instant,
 ) -> Decision:
-    """The money goes back: invoices are open again, credit is taken wherever it has gone meanwhile."""
+    """Money is to go back: invoices are open again, credit is taken wherever it has gone meanwhile."""
     chart, micros = book.chart, of_grant + of_invoices
     return Decision(
         transaction_id=f"txn_{digits}",
@@ -123,10 +123,62 @@ def refunded(
                 debit(chart.receivable, of_invoices),
                 *_taken(book, payment.grant_id, of_grant, at),
                 credit(chart.refundable, micros),
-                debit(chart.refundable, micros),
-                credit(chart.cash_of(payment.provider), micros),
             )
         ),
+    )
+
+
+def paid_back(book: Book, payment: Payment, refund: Refund) -> Decision:
+    """What was promised has left the till."""
+    return Decision(
+        transaction_id=f"txn_paid_{refund.digits}",
+        type=TransactionType.REFUND_PAID,
+        amount_micros=refund.amount_micros,
+        description=refund.reason,
+        postings=balanced(
+            (
+                debit(book.chart.refundable, refund.amount_micros),
+                credit(book.chart.cash_of(payment.provider), refund.amount_micros),
+            )
+        ),
+    )
+
+
+def sent_back(book: Book, payment: Payment, refund: Refund) -> Decision:
+    """What had left the till has come back, because the payer's bank did not take it."""
+    return Decision(
+        transaction_id=f"txn_sent_{refund.digits}",
+        type=TransactionType.REFUND_FAILED,
+        amount_micros=refund.amount_micros,
+        description=refund.reason,
+        postings=balanced(
+            (
+                debit(book.chart.cash_of(payment.provider), refund.amount_micros),
+                credit(book.chart.refundable, refund.amount_micros),
+            )
+        ),
+    )
+
+
+def not_refunded(
+    book: Book, refund: Refund, shares: Sequence[Share], failure: str, *, at: Instant
+) -> Decision:
+    """What was promised stays: it settles *shares*, and the rest is a paid grant."""
+    settled, digits = sum(share.micros for share in shares), f"back_{refund.digits}"
+    grant, granting = _granting(book, digits, refund.amount_micros - settled, GrantKind.PAID, at)
+    return Decision(
+        transaction_id=f"txn_{digits}",
+        type=TransactionType.REFUND_FAILED,
+        amount_micros=refund.amount_micros,
+        description=failure,
+        postings=balanced(
+            (
+                debit(book.chart.refundable, refund.amount_micros),
+                credit(book.chart.receivable, settled),
+                *granting,
+            )
+        ),
+        grants=grant,
     )
 
 

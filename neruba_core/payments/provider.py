@@ -15,7 +15,7 @@ from typing import Protocol
 
 from attrs import frozen
 
-from neruba_core.payments.model import MANUAL, Payment, PaymentStatus
+from neruba_core.payments.model import MANUAL, Payment, PaymentStatus, Refund
 
 
 @frozen
@@ -32,6 +32,11 @@ class Ask:
     provider_id: str | None = None
     """What the provider calls it, if it has said so already."""
 
+    @property
+    def our_id(self) -> str:
+        """What it is called here."""
+        return self.payment_id
+
     @classmethod
     def of(cls, payment: Payment, currency: str) -> Ask:
         """What is asked for *payment*."""
@@ -44,6 +49,36 @@ class Ask:
             method=payment.method,
             invoice_id=payment.invoice_id,
             provider_id=payment.provider_id,
+        )
+
+
+@frozen
+class RefundAsk:
+    """Money of a payment to give back, in micro-units of *currency*; *charge_id* is what the provider calls
+    the payment."""
+
+    project_id: str
+    refund_id: str
+    amount_micros: int
+    currency: str
+    charge_id: str | None
+    provider_id: str | None = None
+
+    @property
+    def our_id(self) -> str:
+        """What it is called here."""
+        return self.refund_id
+
+    @classmethod
+    def of(cls, refund: Refund, payment: Payment, currency: str) -> RefundAsk:
+        """What is asked for *refund*, of *payment*."""
+        return cls(
+            project_id=refund.project_id,
+            refund_id=refund.id,
+            amount_micros=refund.amount_micros,
+            currency=currency,
+            charge_id=payment.provider_id,
+            provider_id=refund.provider_id,
         )
 
 
@@ -79,6 +114,12 @@ class PaymentProvider(Protocol):
     def look_up(self, ask: Ask) -> Answer | None:
         """How it stands, by the provider's id or by ours; ``None`` if the provider does not find it."""
 
+    def refund(self, ask: RefundAsk) -> Answer:
+        """Give the money back, at most once per refund id."""
+
+    def look_up_refund(self, ask: RefundAsk) -> Answer | None:
+        """How it stands; ``None`` if the provider does not find it."""
+
 
 class Manual:
     """Finance has the money already, so all that is asked for has come."""
@@ -93,4 +134,12 @@ class Manual:
 
     def look_up(self, ask: Ask) -> Answer | None:
         """It is here."""
+        return Answer(PaymentStatus.SUCCEEDED)
+
+    def refund(self, ask: RefundAsk) -> Answer:
+        """It has gone back."""
+        return Answer(PaymentStatus.SUCCEEDED)
+
+    def look_up_refund(self, ask: RefundAsk) -> Answer | None:
+        """It has gone back."""
         return Answer(PaymentStatus.SUCCEEDED)

@@ -1,9 +1,9 @@
 """Asking a provider, between two units of work.
 
-A payment is *begun* in one unit: that somebody sets out to ask, and when the next may, is committed before
-anybody is asked. The provider is asked while no unit is open, so nothing is locked however long it takes.
-What it said is *settled* in another unit. Whoever dies in between leaves a payment that falls due again, and
-the question is repeated under the same id.
+A payment, or a refund, is *begun* in one unit: that somebody sets out to ask, and when the next may, is
+committed before anybody is asked. The provider is asked while no unit is open, so nothing is locked however
+long it takes. What it said is *settled* in another unit. Whoever dies in between leaves a payment that falls
+due again, and the question is repeated under the same id.
 
 Statuses only go forward: a payment that was booked stays booked, whatever an older answer says; one that was
 given up is booked after all if the money comes.
@@ -13,21 +13,23 @@ from __future__ import annotations
 
 import logging
 from datetime import timedelta
+from typing import TypeVar
 
 from attrs import evolve, frozen
 
 from neruba_core import money
 from neruba_core.audit.changes import note_change
-from neruba_core.errors import PaymentNotFound, ProviderUnavailable
+from neruba_core.errors import ProviderUnavailable
 from neruba_core.idempotency.fingerprint import Json
 from neruba_core.instants import Instant
 from neruba_core.outbox.model import MessageType
 from neruba_core.payments.answer import payment_values
 from neruba_core.payments.desk import Desk
-from neruba_core.payments.model import Payment, PaymentStatus
+from neruba_core.payments.model import Payment, PaymentStatus, Refund
 from neruba_core.payments.pay import succeed
-from neruba_core.payments.postings import fee_kept
-from neruba_core.payments.provider import Answer, Ask, PaymentProvider
+from neruba_core.payments.postings import fee_kept, sent_back
+from neruba_core.payments.provider import Answer, Ask, PaymentProvider, RefundAsk
+from neruba_core.payments.refund import kept, paid_out, payment_of
 
 log = logging.getLogger("neruba.payments")
 
@@ -37,11 +39,15 @@ LONGEST_WAIT = timedelta(hours=1)
 LOST = "the provider never heard of it"
 
 
+Money = TypeVar("Money", Payment, Refund)
+
+
 @frozen
 class Begun:
-    """A payment that somebody has set out to ask for."""
+    """A payment or refund that somebody has set out to ask for."""
 
-    ask: Ask
+    ask: Ask | RefundAsk
+    provider: str
     tries: int
     asked_at: Instant
 
@@ -51,46 +57,66 @@ def begin(desk: Desk, payment_id: str) -> Begun | None:
 
     Raises ``PaymentNotFound``.
     """
-    payment = _payment(desk, payment_id)
-    if payment.status is not PaymentStatus.PENDING or payment.due_at is None or payment.due_at > desk.at:
+    payment = payment_of(desk, payment_id)
+    if not _is_due(payment, desk.at):
         return None
-    payment = begun(payment, desk.at)
+    payment = _begun(payment, desk.at)
     desk.work.payments.put_payment(payment)
-    return as_begun(payment, desk.project.currency)
+    return _as_begun(payment, payment, Ask.of(payment, desk.project.currency))
 
 
-def begun(payment: Payment, at: Instant) -> Payment:
-    """*payment*, which somebody sets out to ask for at *at*; when the next may, is later each time."""
-    wait = min(FIRST_WAIT * 2 ** min(payment.tries, 10), LONGEST_WAIT)
-    return evolve(payment, tries=payment.tries + 1, asked_at=payment.asked_at or at, due_at=at + wait)
+def begin_refund(desk: Desk, refund_id: str) -> Begun | None:
+    """Set out to ask for the refund, unless it is settled or somebody else has set out."""
+    refund = _refund(desk, refund_id)
+    if not _is_due(refund, desk.at):
+        return None
+    refund = _begun(refund, desk.at)
+    desk.work.payments.put_refund(refund)
+    payment = payment_of(desk, refund.payment_id)
+    return _as_begun(refund, payment, RefundAsk.of(refund, payment, desk.project.currency))
 
 
-def as_begun(payment: Payment, currency: str) -> Begun:
-    """What is asked for *payment*, which has been begun."""
-    assert payment.asked_at is not None, "it was begun"
-    return Begun(Ask.of(payment, currency), payment.tries, payment.asked_at)
+def _is_due(row: Payment | Refund, at: Instant) -> bool:
+    return row.status is PaymentStatus.PENDING and row.due_at is not None and row.due_at <= at
+
+
+def _begun(row: Money, at: Instant) -> Money:
+    """*row*, which somebody sets out to ask for at *at*; when the next may, is later each time."""
+    wait = min(FIRST_WAIT * 2 ** min(row.tries, 10), LONGEST_WAIT)
+    return evolve(row, tries=row.tries + 1, asked_at=row.asked_at or at, due_at=at + wait)
+
+
+def _as_begun(row: Payment | Refund, payment: Payment, ask: Ask | RefundAsk) -> Begun:
+    assert row.asked_at is not None, "it was begun"
+    return Begun(ask, payment.provider, row.tries, row.asked_at)
 
 
 def asked(provider: PaymentProvider, begun: Begun, *, at: Instant) -> Answer | None:
     """Ask outside of any unit of work; ``None`` if nobody knows yet."""
     try:
-        if begun.tries == 1:
-            return provider.charge(begun.ask)
-        found = provider.look_up(begun.ask)
+        found = None if begun.tries == 1 else _look_up(provider, begun.ask)
         if found is not None:
             return found
-        if at - begun.asked_at < provider.key_lasts:
-            return provider.charge(begun.ask)
+        if begun.tries == 1 or at - begun.asked_at < provider.key_lasts:
+            return _act(provider, begun.ask)
     except ProviderUnavailable as trouble:
-        log.warning("payment %s stays pending: %s", begun.ask.payment_id, trouble)
+        log.warning("%s stays pending: %s", begun.ask.our_id, trouble)
         return None
     # What could have been asked for under our id is long visible by now, and nobody asks any more.
     return Answer(PaymentStatus.FAILED, failure=LOST)
 
 
+def _act(provider: PaymentProvider, ask: Ask | RefundAsk) -> Answer:
+    return provider.charge(ask) if isinstance(ask, Ask) else provider.refund(ask)
+
+
+def _look_up(provider: PaymentProvider, ask: Ask | RefundAsk) -> Answer | None:
+    return provider.look_up(ask) if isinstance(ask, Ask) else provider.look_up_refund(ask)
+
+
 def settle(desk: Desk, payment_id: str, answer: Answer) -> Payment:
     """Write what has become of the payment, and book it if the money has come. Raises ``PaymentNotFound``."""
-    payment = _payment(desk, payment_id)
+    payment = payment_of(desk, payment_id)
     known = evolve(payment, provider_id=payment.provider_id or answer.provider_id)
     if answer.status is PaymentStatus.SUCCEEDED:
         if payment.status is not PaymentStatus.SUCCEEDED:
@@ -100,6 +126,26 @@ def settle(desk: Desk, payment_id: str, answer: Answer) -> Payment:
         return _fail(desk, known, answer.failure or "refused")
     if known != payment:
         desk.work.payments.put_payment(known)
+    return known
+
+
+def settle_refund(desk: Desk, refund_id: str, answer: Answer) -> Refund:
+    """Write what has become of the refund, and book that the money has left or stays. A bank may send back
+    even what has left, but nothing leaves that failed."""
+    refund = _refund(desk, refund_id)
+    known = evolve(refund, provider_id=refund.provider_id or answer.provider_id)
+    if refund.status is PaymentStatus.FAILED:
+        return refund
+    if answer.status is PaymentStatus.SUCCEEDED and refund.status is PaymentStatus.PENDING:
+        return paid_out(desk, known)
+    if answer.status is PaymentStatus.FAILED:
+        if refund.status is PaymentStatus.SUCCEEDED:
+            desk.post(
+                sent_back(desk.book, payment_of(desk, refund.payment_id), refund), "refund_back", refund.id
+            )
+        return kept(desk, known, answer.failure or "refused")
+    if known != refund:
+        desk.work.payments.put_refund(known)
     return known
 
 
@@ -135,8 +181,7 @@ def _with_fee(desk: Desk, payment: Payment, fee_micros: int) -> Payment:
     return kept
 
 
-def _payment(desk: Desk, payment_id: str) -> Payment:
-    found = desk.work.payments.payment(desk.project.id, payment_id)
-    if found is None:
-        raise PaymentNotFound(payment_id)
+def _refund(desk: Desk, refund_id: str) -> Refund:
+    found = desk.work.payments.refund(desk.project.id, refund_id)
+    assert found is not None, "a refund that is asked for is there"
     return found

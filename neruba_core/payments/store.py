@@ -20,8 +20,8 @@ from neruba_core.payments.model import (
 class PaymentStore(Protocol):
     """Payments and what came of them. Everything is written under the project's locked head.
 
-    Refunds, allocations and corrections are append-only, and so is a payment but for what settling and
-    refunding it change.
+    Allocations and corrections are append-only, and so are payments and refunds but for what settling and
+    refunding change.
     """
 
     def add_payment(self, payment: Payment) -> None:
@@ -53,6 +53,16 @@ class PaymentStore(Protocol):
 
     def add_refund(self, refund: Refund) -> None:
         """Insert. An id that is taken fails the unit."""
+
+    def put_refund(self, refund: Refund) -> None:
+        """Write ``status``, ``provider_id``, ``failure``, ``settled_at``, ``tries``, ``asked_at`` and
+        ``due_at``; the rest of *refund* is left aside."""
+
+    def refund(self, project_id: str, refund_id: str) -> Refund | None: ...
+
+    def due_refunds(self, now: Instant, *, limit: int) -> Sequence[tuple[str, str]]:
+        """Project and id of at most *limit* refunds of all projects that are due at *now*, longest due
+        first."""
 
     def refunds(self, project_id: str, payment_id: str) -> Sequence[Refund]:
         """Those of a payment, by ascending id."""

@@ -29,7 +29,7 @@ from neruba_core.invoices.model import Invoice, InvoiceState, KeptPdf
 from neruba_core.ledger.model import Account, Entry, Head, Transaction
 from neruba_core.metering.model import Metric
 from neruba_core.outbox.model import Delivery, Endpoint, Message
-from neruba_core.payments.model import Allocation, Correction, Payment, Refund
+from neruba_core.payments.model import Allocation, Correction, Payment, PaymentMethod, Refund
 from neruba_core.pricing.meters import Meter
 from neruba_core.pricing.model import (
     Graduated,
@@ -157,6 +157,7 @@ _TABLES: Mapping[str, _Table] = {
         _each(lambda work, row: work.invoices.keep_pdf(row.project_id, row.invoice_id, row.content)),
     ),
     "runs": _Table(Run, lambda work, rows: work.billing.add_runs(rows), _NO_CUTOFF),
+    "payment_methods": _Table(PaymentMethod, _each(lambda work, row: work.payments.put_method(row))),
     "payments": _Table(Payment, _each(lambda work, row: work.payments.add_payment(row))),
     "refunds": _Table(Refund, _each(lambda work, row: work.payments.add_refund(row))),
     "allocations": _Table(Allocation, lambda work, rows: work.payments.add_allocations(rows)),

@@ -15,7 +15,7 @@ from attrs import define, evolve, field
 
 from neruba_core.errors import ProviderUnavailable
 from neruba_core.payments.model import PaymentStatus
-from neruba_core.payments.provider import Answer, Ask
+from neruba_core.payments.provider import Answer, Ask, RefundAsk
 
 
 @define(eq=False)
@@ -29,6 +29,8 @@ class RehearsedProvider:
     charged: dict[str, Answer] = field(factory=dict)
     asked: list[Ask] = field(factory=list)
     """Every request to charge, repeated ones too."""
+    returned: dict[str, Answer] = field(factory=dict)
+    """What has been given back, by the id of our refund."""
 
     def then(self, words: Iterable[str]) -> None:
         """Do as *words* say with the next requests."""
@@ -37,26 +39,38 @@ class RehearsedProvider:
     def charge(self, ask: Ask) -> Answer:
         """Take the money, once per payment."""
         self.asked.append(ask)
-        word = self.plan.popleft() if self.plan else "succeed"
-        if word == "drop":
-            raise ProviderUnavailable(self.name, "the connection was refused")
-        if word == "break":
-            raise ZeroDivisionError("a defect in the adapter")
-        self.charged.setdefault(ask.payment_id, self._answer(word, ask.payment_id))
-        if word == "lose":
-            raise ProviderUnavailable(self.name, "the connection broke")
-        return self.charged[ask.payment_id]
+        return self._act(self.charged, ask.payment_id)
 
     def look_up(self, ask: Ask) -> Answer | None:
         """How it stands."""
         return self.charged.get(ask.payment_id)
 
+    def refund(self, ask: RefundAsk) -> Answer:
+        """Give the money back, once per refund."""
+        return self._act(self.returned, ask.refund_id)
+
+    def look_up_refund(self, ask: RefundAsk) -> Answer | None:
+        """How it stands."""
+        return self.returned.get(ask.refund_id)
+
     def finish(self, payment_id: str, status: PaymentStatus, failure: str | None = None) -> None:
         """What was under way has ended."""
-        self.charged[payment_id] = evolve(self.charged[payment_id], status=status, failure=failure)
+        done = self.charged if payment_id in self.charged else self.returned
+        done[payment_id] = evolve(done[payment_id], status=status, failure=failure)
 
-    def _answer(self, word: str, payment_id: str) -> Answer:
-        provider_id = f"re_{payment_id.removeprefix('pay_')}"
+    def _act(self, done: dict[str, Answer], our_id: str) -> Answer:
+        word = self.plan.popleft() if self.plan else "succeed"
+        if word == "drop":
+            raise ProviderUnavailable(self.name, "the connection was refused")
+        if word == "break":
+            raise ZeroDivisionError("a defect in the adapter")
+        done.setdefault(our_id, self._answer(word, our_id))
+        if word == "lose":
+            raise ProviderUnavailable(self.name, "the connection broke")
+        return done[our_id]
+
+    def _answer(self, word: str, our_id: str) -> Answer:
+        provider_id = f"re_{our_id.partition('_')[2]}"
         if word == "decline":
             return Answer(PaymentStatus.FAILED, provider_id, "card_declined")
         if word == "wait":

@@ -125,7 +125,7 @@ class NewRefund:
 
 @frozen
 class Refund:
-    """Money that goes back to the payer."""
+    """Money that goes back to the payer; until the provider has paid it out it is pending."""
 
     id: str
     project_id: str
@@ -133,8 +133,11 @@ class Refund:
     amount: Money
     reason: str
     status: PaymentStatus
+    provider_id: str | None
+    failure: str | None
     transaction_id: str
     created_at: Moment
+    settled_at: Moment | None
 
     @classmethod
     def of(cls, refund: CoreRefund) -> Refund:
@@ -146,8 +149,11 @@ class Refund:
             amount=refund.amount_micros,
             reason=refund.reason,
             status=refund.status,
+            provider_id=refund.provider_id,
+            failure=refund.failure,
             transaction_id=refund.transaction_id,
             created_at=refund.created_at,
+            settled_at=refund.settled_at,
         )
 
 

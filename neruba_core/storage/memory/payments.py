@@ -76,14 +76,7 @@ class MemoryPayments:
         return self._tables.payments.page(project_id, limit=limit, before=before, wanted=wanted)
 
     def due_payments(self, now: Instant, *, limit: int) -> Sequence[tuple[str, str]]:
-        table = self._tables.payments
-        due = [
-            (payment.due_at, payment.project_id, payment.id)
-            for scope in table.scopes()
-            for payment in table.ascending(scope)
-            if payment.due_at is not None and payment.due_at <= now
-        ]
-        return tuple((project_id, payment_id) for _, project_id, payment_id in sorted(due)[:limit])
+        return _due(self._tables.payments, now, limit)
 
     def put_method(self, method: PaymentMethod) -> None:
         self._tables.methods.put(self._undo, method.project_id, method.project_id, method)
@@ -97,6 +90,29 @@ class MemoryPayments:
     def add_refund(self, refund: Refund) -> None:
         self._ledger.need_lock(refund.project_id)
         self._tables.refunds.add(self._undo, refund.project_id, refund.id, refund)
+
+    def put_refund(self, refund: Refund) -> None:
+        self._ledger.need_lock(refund.project_id)
+        current = self.refund(refund.project_id, refund.id)
+        if current is None:
+            return
+        changed = evolve(
+            current,
+            status=refund.status,
+            provider_id=refund.provider_id,
+            failure=refund.failure,
+            settled_at=refund.settled_at,
+            tries=refund.tries,
+            asked_at=refund.asked_at,
+            due_at=refund.due_at,
+        )
+        self._tables.refunds.replace(self._undo, refund.project_id, refund.id, changed)
+
+    def refund(self, project_id: str, refund_id: str) -> Refund | None:
+        return self._tables.refunds.get(project_id, refund_id)
+
+    def due_refunds(self, now: Instant, *, limit: int) -> Sequence[tuple[str, str]]:
+        return _due(self._tables.refunds, now, limit)
 
     def refunds(self, project_id: str, payment_id: str) -> Sequence[Refund]:
         found = self._tables.refunds.ascending(project_id)
@@ -130,3 +146,15 @@ class MemoryPayments:
     def last_correction(self, project_id: str, kind: CorrectionKind) -> int:
         found = self._tables.corrections.ascending(project_id)
         return max((each.number for each in found if each.kind is kind), default=0)
+
+
+def _due(
+    table: Table[str, Payment] | Table[str, Refund], now: Instant, limit: int
+) -> tuple[tuple[str, str], ...]:
+    due = [
+        (row.due_at, row.project_id, row.id)
+        for scope in table.scopes()
+        for row in table.ascending(scope)
+        if row.due_at is not None and row.due_at <= now
+    ]
+    return tuple((project_id, row_id) for _, project_id, row_id in sorted(due)[:limit])

@@ -113,6 +113,12 @@ REFUNDS = Table(
     whole("created_at"),
     text("actor"),
     text("request_id", optional=True),
+    text("provider_id", optional=True),
+    text("failure", optional=True),
+    whole("settled_at", optional=True),
+    small("tries"),
+    whole("asked_at", optional=True),
+    whole("due_at", optional=True),
     PrimaryKeyConstraint("project_id", "id", name="neruba_refunds_pk"),
     tenant("neruba_refunds"),
     reference(
@@ -126,7 +132,9 @@ REFUNDS = Table(
         deferred=True,
     ),
     one_of("status", PaymentStatus, "neruba_refunds_status_ck"),
-    CheckConstraint("amount_micros > 0", name="neruba_refunds_amount_ck"),
+    CheckConstraint("amount_micros > 0 AND tries >= 0", name="neruba_refunds_amount_ck"),
+    CheckConstraint("status = 'pending' OR due_at IS NULL", name="neruba_refunds_due_ck"),
+    Index("neruba_refunds_due_ix", "due_at"),
     Index("neruba_refunds_payment_ix", "project_id", "payment_id", "id"),
 )
 
@@ -231,6 +239,7 @@ _PUT_METHOD = insert(
     ),
 )
 _ADD_REFUND = insert(REFUNDS)
+_PUT_REFUND = update(REFUNDS, "status", "provider_id", "failure", "settled_at", "tries", "asked_at", "due_at")
 _ADD_ALLOCATIONS = insert(ALLOCATIONS)
 _ADD_CORRECTION = insert(CORRECTIONS)
 
@@ -244,6 +253,13 @@ _DUE = Query(
     .limit(given("most"))
 )
 _METHOD = Query(select(METHODS).where(METHODS.c.project_id == given("project_id")))
+_REFUND = Query(select(REFUNDS).where(_R.project_id == given("project_id"), _R.id == given("refund_id")))
+_DUE_REFUNDS = Query(
+    select(_R.project_id, _R.id)
+    .where(_R.due_at <= given("now"))
+    .order_by(_R.due_at, _R.project_id, _R.id)
+    .limit(given("most"))
+)
 _REFUNDS = Query(
     select(REFUNDS)
     .where(_R.project_id == given("project_id"), _R.payment_id == given("payment_id"))
@@ -343,8 +359,35 @@ class SqlPayments(SqlStore):
             micros(refund.created_at),
             refund.actor,
             refund.request_id,
+            refund.provider_id,
+            refund.failure,
+            micros_or_none(refund.settled_at),
+            refund.tries,
+            micros_or_none(refund.asked_at),
+            micros_or_none(refund.due_at),
         )
         self._statements.write(_ADD_REFUND, [row])
+
+    def put_refund(self, refund: Refund) -> None:
+        row = (
+            refund.status.value,
+            refund.provider_id,
+            refund.failure,
+            micros_or_none(refund.settled_at),
+            refund.tries,
+            micros_or_none(refund.asked_at),
+            micros_or_none(refund.due_at),
+            refund.project_id,
+            refund.id,
+        )
+        self._statements.write(_PUT_REFUND, [row])
+
+    def refund(self, project_id: str, refund_id: str) -> Refund | None:
+        row = self._statements.ask_one(_REFUND, project_id=project_id, refund_id=refund_id)
+        return None if row is None else _refund(row)
+
+    def due_refunds(self, now: Instant, *, limit: int) -> Sequence[tuple[str, str]]:
+        return [(row[0], row[1]) for row in self._statements.ask(_DUE_REFUNDS, now=micros(now), most=limit)]
 
     def refunds(self, project_id: str, payment_id: str) -> Sequence[Refund]:
         rows = self._statements.ask(_REFUNDS, project_id=project_id, payment_id=payment_id)
@@ -479,6 +522,7 @@ def _method(row: Any) -> PaymentMethod:
 
 def _refund(row: Any) -> Refund:
     project_id, refund_id, payment_id, amount, reason, status, transaction_id, created_at, *rest = row
+    actor, request_id, provider_id, failure, settled_at, tries, asked_at, due_at = rest
     return Refund(
         project_id,
         refund_id,
@@ -488,7 +532,14 @@ def _refund(row: Any) -> Refund:
         PaymentStatus(status),
         transaction_id,
         instant(created_at),
-        *rest,
+        actor,
+        request_id,
+        provider_id,
+        failure,
+        instant_or_none(settled_at),
+        tries,
+        instant_or_none(asked_at),
+        instant_or_none(due_at),
     )
 
 

@@ -201,6 +201,54 @@ class Payments(Promises):
         assert list(read(storage, lambda work: work.payments.refunds(project_id, paid.id))) == refunds
         assert not read(storage, lambda work: work.payments.refunds(project_id, "pay_none"))
 
+    def test_settling_a_refund_changes_what_it_may_and_nothing_else(self, storage: Storage) -> None:
+        """
+        The amount and whose it is stay.
+        """
+        project_id = tenant(storage)
+        paid = added(storage, samples.payment(project_id))
+        pending = samples.refund(
+            paid, booked(storage, project_id), status=PaymentStatus.PENDING, due_at=later(seconds=1)
+        )
+        under_the_head(storage, project_id, lambda work: work.payments.add_refund(pending))
+        changes: dict[str, Any] = {
+            "status": PaymentStatus.FAILED,
+            "provider_id": AWKWARD,
+            "failure": AWKWARD,
+            "settled_at": later(seconds=5),
+            "tries": 4,
+            "asked_at": later(seconds=2),
+            "due_at": None,
+        }
+        wrong = evolve(pending, amount_micros=1, reason="other", actor="other", **changes)
+
+        under_the_head(storage, project_id, lambda work: work.payments.put_refund(wrong))
+
+        expected = evolve(pending, **changes)
+        assert read(storage, lambda work: work.payments.refund(project_id, pending.id)) == expected
+        assert read(storage, lambda work: work.payments.refund(project_id, "rfd_none")) is None
+
+    def test_refunds_that_are_due_are_found_across_projects(self, storage: Storage) -> None:
+        """
+        Longest due first, and no more than asked for.
+        """
+        made = []
+        for late in (3, 1, 2, 9):
+            project_id = tenant(storage)
+            refund = samples.refund(
+                added(storage, samples.payment(project_id)),
+                booked(storage, project_id),
+                status=PaymentStatus.PENDING,
+                due_at=later(seconds=late),
+            )
+            under_the_head(storage, project_id, lambda work, one=refund: work.payments.add_refund(one))  # type: ignore[misc]
+            made.append((project_id, refund.id))
+
+        found = read(storage, lambda work: work.payments.due_refunds(later(seconds=3), limit=10_000))
+
+        assert [each for each in found if each in made] == [made[1], made[2], made[0]]
+        assert len(read(storage, lambda work: work.payments.due_refunds(later(seconds=3), limit=1))) == 1
+
     def test_allocations_are_found_by_payment_and_by_invoice(self, storage: Storage) -> None:
         """
         By transaction; what settles below zero opens again.

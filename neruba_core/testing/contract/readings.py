@@ -106,6 +106,7 @@ READS: dict[str, Read] = {
     "payments.payment": lambda work, p: work.payments.payment(p, "pay_same"),
     "payments.payments": lambda work, p: work.payments.payments(p, limit=9, before=None),
     "payments.method": lambda work, p: work.payments.method(p),
+    "payments.refund": lambda work, p: work.payments.refund(p, "rfd_same"),
     "payments.refunds": lambda work, p: work.payments.refunds(p, "pay_same"),
     "payments.allocations_of_payment": lambda work, p: work.payments.allocations_of_payment(p, "pay_same"),
     "payments.allocations_of_invoice": lambda work, p: work.payments.allocations_of_invoice(p, "inv_same"),

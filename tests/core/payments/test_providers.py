@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import copy
+import shutil
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from neruba_core.audit.model import SYSTEM
 from neruba_core.errors import (
     NerubaError,
     PaymentInsideUnit,
@@ -17,11 +21,13 @@ from neruba_core.errors import (
     TextInvalid,
 )
 from neruba_core.idempotency.outcomes import Accepted, Replayed
-from neruba_core.payments.model import Payment, PaymentStatus
+from neruba_core.payments import settling
+from neruba_core.payments.model import Payment, PaymentStatus, Refund
 from neruba_core.payments.provider import Answer
 from neruba_core.storage.memory.storage import MemoryStorage
 from neruba_core.storage.sql.storage import SqlStorage
 from neruba_core.testing.builders import Rehearsal
+from neruba_core.testing.clock import SettableClock
 from neruba_core.testing.failing import failing
 from neruba_core.testing.provider import RehearsedProvider
 from tests.core.payments.stage import Till
@@ -158,13 +164,11 @@ def test_money_that_comes_after_all_is_booked(card, provider):
     assert card.proved()
 
 
-def answered(till: Till, payment: Payment, answer: Answer) -> None:
+def answered(till: Till, asked: Payment | Refund, answer: Answer) -> None:
     """As if the provider had just said so."""
-    from neruba_core.audit.model import SYSTEM
-    from neruba_core.payments.settling import settle as write
-
     payments = till.billing.payments
-    payments._context.write(lambda work: write(payments._desk(work, till.id, SYSTEM), payment.id, answer))
+    write: Any = settling.settle if isinstance(asked, Payment) else settling.settle_refund
+    payments._context.write(lambda work: write(payments._desk(work, till.id, SYSTEM), asked.id, answer))
 
 
 def test_a_fee_is_booked_once_however_late_it_is_told(card):
@@ -224,6 +228,65 @@ def test_the_same_key_asks_once(card, provider):
     assert (type(first), type(again)) == (Accepted, Replayed)
     assert again.value == first.value
     assert len(provider.asked) == 1
+
+
+def test_a_refund_is_owed_until_the_provider_has_paid_it_out(card, provider):
+    """
+    However the answer was lost, the money leaves once.
+    """
+    payment = pay(card, "12")
+    provider.then(["lose"])
+
+    refund = card.refund(payment, "5")
+
+    assert (refund.status.value, refund.due_at is not None) == ("pending", True)
+    assert card.accounts["refundable"] == "-5.000000"
+    assert card.billing.payments.get(card.id, payment.id).refunded_micros == 5_000_000
+    assert settle(card) == ["succeeded"]
+    assert "refundable" not in card.accounts
+    assert card.accounts["cash:rehearsed"] == "7.000000"
+    assert list(provider.returned) == [refund.id]
+    assert settle(card) == []
+    assert card.proved()
+
+
+@pytest.mark.parametrize("paid_meanwhile", [False, True])
+def test_a_refund_that_fails_gives_the_project_its_money_again(card, provider, paid_meanwhile):
+    """
+    The invoice is settled again where it is open still; the rest is credit.
+    """
+    invoice = card.owe("12")
+    payment = pay(card, "20", invoice)
+    provider.then(["wait"])
+    refund = card.refund(payment, "15")
+    assert card.stands(invoice) == ("finalized", "7.000000")
+    if paid_meanwhile:
+        card.pay("7", invoice)
+    provider.finish(refund.id, PaymentStatus.FAILED, "account closed")
+
+    assert settle(card) == ["failed"]
+
+    assert card.stands(invoice) == ("paid", "0.000000")
+    assert card.balance == ("15.000000" if paid_meanwhile else "8.000000")
+    assert card.billing.payments.get(card.id, payment.id).refunded_micros == 0
+    assert card.refund(payment, "20").status.value == "succeeded"
+    assert card.accounts.get("cash:rehearsed", "0.000000") == "0.000000"
+    assert card.proved()
+
+
+def test_money_that_a_bank_sends_back_is_in_the_till_again(card, provider):
+    """
+    Even after the refund had succeeded; twice told is once booked.
+    """
+    payment = pay(card, "12")
+    refund = card.refund(payment, "5")
+
+    for status in (PaymentStatus.FAILED, PaymentStatus.FAILED, PaymentStatus.SUCCEEDED):
+        answered(card, refund, Answer(status, failure="account closed"))
+
+    assert card.accounts["cash:rehearsed"] == "12.000000"
+    assert card.balance == "12.000000"
+    assert card.proved()
 
 
 def test_a_project_says_how_it_pays(card):
@@ -302,6 +365,24 @@ class Dying:
         return call
 
 
+def in_memory() -> Rehearsal:
+    return Rehearsal(MemoryStorage(), providers=(RehearsedProvider(),))
+
+
+def migrated(file: Path) -> str:
+    url = f"sqlite:///{file}"
+    storage = SqlStorage(url)
+    storage.migrate()
+    storage.close()
+    return url
+
+
+def start(till: Till) -> Till:
+    """It pays by card, and owes 12."""
+    carded(till).owe("12")
+    return till
+
+
 @pytest.mark.parametrize("kind", ["memory", "sqlite"])
 def test_a_crash_at_any_call_ends_in_one_booking(kind, tmp_path):
     """
@@ -309,15 +390,24 @@ def test_a_crash_at_any_call_ends_in_one_booking(kind, tmp_path):
     not answered may repeat the request.
     """
     number = 0
+    kept = Till(
+        Rehearsal(SqlStorage(migrated(tmp_path / "0.db")), providers=(RehearsedProvider(),))
+        if kind == "sqlite"
+        else in_memory()
+    )
+    start(kept)
+    kept.billing.close()
 
     def prepared() -> Till:
         nonlocal number
         number += 1
-        storage = MemoryStorage() if kind == "memory" else SqlStorage(f"sqlite:///{tmp_path}/{number}.db")
-        if isinstance(storage, SqlStorage):
-            storage.migrate()
-        till = carded(Till(Rehearsal(storage, providers=(RehearsedProvider(),))))
-        till.owe("12")
+        if kind == "memory":
+            till = Till(in_memory())
+            return start(till)
+        shutil.copy(tmp_path / "0.db", tmp_path / f"{number}.db")
+        till = copy.copy(kept)
+        clock = SettableClock(kept.billing.clock())
+        till.billing = Rehearsal(SqlStorage(f"sqlite:///{tmp_path}/{number}.db"), clock=clock)
         return till
 
     def engine(till: Till, storage: Any, provider: Any) -> Rehearsal:

@@ -89,6 +89,12 @@ def upgrade(op: Operations) -> None:
         kinds.int8("created_at"),
         kinds.text("actor"),
         kinds.text("request_id", null=True),
+        kinds.text("provider_id", null=True),
+        kinds.text("failure", null=True),
+        kinds.int8("settled_at", null=True),
+        kinds.int4("tries"),
+        kinds.int8("asked_at", null=True),
+        kinds.int8("due_at", null=True),
         sa.PrimaryKeyConstraint("project_id", "id", name="neruba_refunds_pk"),
         sa.ForeignKeyConstraint(
             ["project_id", "payment_id"],
@@ -103,9 +109,11 @@ def upgrade(op: Operations) -> None:
             deferrable=True,
             initially="DEFERRED",
         ),
-        sa.CheckConstraint("amount_micros > 0", name="neruba_refunds_amount_ck"),
+        sa.CheckConstraint("amount_micros > 0 AND tries >= 0", name="neruba_refunds_amount_ck"),
+        sa.CheckConstraint("status = 'pending' OR due_at IS NULL", name="neruba_refunds_due_ck"),
         sa.CheckConstraint("status IN ('pending', 'succeeded', 'failed')", name="neruba_refunds_status_ck"),
     )
+    op.create_index("neruba_refunds_due_ix", "neruba_refunds", ["due_at"])
     op.create_index("neruba_refunds_payment_ix", "neruba_refunds", ["project_id", "payment_id", "id"])
     op.create_table(
         "neruba_allocations",
@@ -179,4 +187,4 @@ def upgrade(op: Operations) -> None:
         sa.CheckConstraint("kind IN ('credit_note', 'write_off')", name="neruba_corrections_kind_ck"),
     )
     op.create_index("neruba_corrections_invoice_ix", "neruba_corrections", ["project_id", "invoice_id", "id"])
-    append_only(op, "neruba_refunds", "neruba_allocations", "neruba_corrections")
+    append_only(op, "neruba_allocations", "neruba_corrections")

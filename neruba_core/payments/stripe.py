@@ -1,0 +1,246 @@
+"""Stripe as a payment provider: payment intents of saved cards, refunds, and what its events are about.
+
+Every request to act carries the id of our payment or refund as Stripe's ``Idempotency-Key`` and in its
+metadata. A refused card is an answer; a conflict, a full queue, a broken connection or a server in trouble is
+none, and the same question is asked again later. What is found counts whatever its amount says about our
+books: it is looked up by Stripe's own id, or by our id in the metadata.
+
+The library is imported when the first request is made, and nowhere else.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from attrs import define, field
+
+from neruba_core.currencies import currency_of
+from neruba_core.errors import ProviderUnavailable
+from neruba_core.money import PLACES
+from neruba_core.payments.model import PaymentStatus
+from neruba_core.payments.provider import Answer, Ask, RefundAsk
+
+if TYPE_CHECKING:
+    from stripe import StripeClient
+
+T = TypeVar("T")
+
+API_BASE = "https://api.stripe.com"
+SECONDS = 20.0
+"""How long an answer may take."""
+
+PAYMENT, REFUND, PROJECT = "neruba_payment", "neruba_refund", "neruba_project"
+"""Our ids in Stripe's metadata."""
+
+# Where Stripe counts otherwise than ISO 4217 does: https://docs.stripe.com/currencies
+_EXPONENTS = {"ISK": 2, "UGX": 2, "MGA": 0}
+_CHARGE = "latest_charge.balance_transaction"
+_GONE = {"requires_action", "requires_confirmation", "requires_payment_method", "canceled"}
+
+
+def minor_units(amount_micros: int, currency: str) -> int | None:
+    """*amount_micros* as Stripe counts them; ``None`` where Stripe has no such amount.
+
+    Currencies of three decimals are charged in steps of ten of their smallest unit.
+    """
+    exponent = _EXPONENTS.get(currency, currency_of(currency).exponent)
+    step = 10 ** (PLACES - exponent) * (10 if exponent == 3 else 1)
+    return None if amount_micros % step else amount_micros // 10 ** (PLACES - exponent)
+
+
+def micros_of(minor: int, currency: str) -> int:
+    """What Stripe counts as *minor*, in micro-units."""
+    exponent = _EXPONENTS.get(currency, currency_of(currency).exponent)
+    scale: int = 10 ** (PLACES - exponent)
+    return minor * scale
+
+
+@define(eq=False)
+class StripeProvider:
+    """``PaymentProvider`` over the Stripe account of *api_key*; *webhook_secret* proves that its events are
+    Stripe's."""
+
+    _api_key: str = field(repr=False)
+    _webhook_secret: str | None = field(default=None, repr=False, kw_only=True)
+    _api_base: str = field(default=API_BASE, kw_only=True)
+    _seconds: float = field(default=SECONDS, kw_only=True)
+    _made: StripeClient | None = field(default=None, init=False, repr=False)
+
+    name = "stripe"
+    immediate = False
+    # Stripe forgets keys after 24 hours at the earliest.
+    key_lasts = timedelta(hours=23)
+
+    # --- money in -----------------------------------------------------------------------------
+
+    def charge(self, ask: Ask) -> Answer:
+        """Charge the saved card or account, without the customer being there."""
+        amount = minor_units(ask.amount_micros, ask.currency)
+        if amount is None:
+            return Answer(PaymentStatus.FAILED, failure=f"Stripe has no such amount of {ask.currency}")
+
+        def create() -> Answer:
+            params: dict[str, Any] = {
+                "amount": amount,
+                "currency": ask.currency.lower(),
+                "customer": ask.customer,
+                "payment_method": ask.method or self._usual_method(ask.customer),
+                "confirm": True,
+                "off_session": True,
+                # Nobody is there to be sent to another page.
+                "automatic_payment_methods": {"enabled": True, "allow_redirects": "never"},
+                "metadata": {PAYMENT: ask.payment_id, PROJECT: ask.project_id},
+                "expand": [_CHARGE],
+            }
+            intents: Any = self._client.v1.payment_intents
+            return _of_intent(_plain(intents.create(params, {"idempotency_key": ask.payment_id})))
+
+        return self._asked(create)
+
+    def look_up(self, ask: Ask) -> Answer | None:
+        """The payment intent, by its id or by ours. Stripe's search is up to a minute behind."""
+
+        def find() -> Answer | None:
+            intents: Any = self._client.v1.payment_intents
+            if ask.provider_id is not None:
+                return _of_intent(_plain(intents.retrieve(ask.provider_id, {"expand": [_CHARGE]})))
+            query = f"metadata['{PAYMENT}']:'{ask.payment_id}'"
+            found = _plain(intents.search({"query": query, "expand": [f"data.{_CHARGE}"]}))["data"]
+            return _of_intent(found[0]) if found else None
+
+        return self._looked(find)
+
+    # --- money back ---------------------------------------------------------------------------
+
+    def refund(self, ask: RefundAsk) -> Answer:
+        """Give money of a payment intent back."""
+        amount = minor_units(ask.amount_micros, ask.currency)
+        if amount is None:
+            return Answer(PaymentStatus.FAILED, failure=f"Stripe has no such amount of {ask.currency}")
+
+        def create() -> Answer:
+            params: dict[str, Any] = {
+                "payment_intent": ask.charge_id,
+                "amount": amount,
+                "metadata": {REFUND: ask.refund_id, PROJECT: ask.project_id},
+            }
+            refunds: Any = self._client.v1.refunds
+            return _of_refund(_plain(refunds.create(params, {"idempotency_key": ask.refund_id})))
+
+        return self._asked(create)
+
+    def look_up_refund(self, ask: RefundAsk) -> Answer | None:
+        """The refund, by its id, or by ours among those of the payment intent."""
+
+        def find() -> Answer | None:
+            refunds: Any = self._client.v1.refunds
+            if ask.provider_id is not None:
+                return _of_refund(_plain(refunds.retrieve(ask.provider_id)))
+            for each in self._all(refunds.list, ask.charge_id):
+                if each["metadata"].get(REFUND) == ask.refund_id:
+                    return _of_refund(each)
+            return None
+
+        return self._looked(find)
+
+    # --- talking ------------------------------------------------------------------------------
+
+    @property
+    def _client(self) -> StripeClient:
+        if self._made is None:
+            import stripe
+
+            # No repetitions of its own: the payment falls due again, and by then more is known.
+            self._made = stripe.StripeClient(
+                self._api_key,
+                base_addresses={"api": self._api_base.rstrip("/")},
+                max_network_retries=0,
+                http_client=stripe.RequestsClient(timeout=self._seconds),
+            )
+        return self._made
+
+    def _usual_method(self, customer: str | None) -> str | None:
+        if customer is None:
+            return None
+        customers: Any = self._client.v1.customers
+        found = _plain(customers.retrieve(customer))
+        usual: str | None = (found.get("invoice_settings") or {}).get("default_payment_method")
+        return usual
+
+    def _all(self, listing: Callable[..., Any], intent_id: str | None) -> list[dict[str, Any]]:
+        listed = listing({"payment_intent": intent_id, "limit": 100})
+        return [_plain(each) for each in listed.auto_paging_iter()]
+
+    def _asked(self, act: Callable[[], Answer]) -> Answer:
+        """What *act* answers, where a refusal is an answer too. Raises ``ProviderUnavailable``."""
+        import stripe
+
+        try:
+            return act()
+        except stripe.CardError as refused:
+            intent = (_told(refused).get("payment_intent") or {}).get("id")
+            return Answer(PaymentStatus.FAILED, intent, _reason(refused))
+        except stripe.InvalidRequestError as refused:
+            return Answer(PaymentStatus.FAILED, failure=_reason(refused))
+        except stripe.StripeError as trouble:
+            raise self._unavailable(trouble) from trouble
+
+    def _looked(self, act: Callable[[], T]) -> T:
+        import stripe
+
+        try:
+            return act()
+        except stripe.StripeError as trouble:
+            raise self._unavailable(trouble) from trouble
+
+    def _unavailable(self, trouble: Any) -> ProviderUnavailable:
+        status = "no answer" if trouble.http_status is None else f"status {trouble.http_status}"
+        return ProviderUnavailable(self.name, f"{type(trouble).__name__}, {status}")
+
+
+def _plain(answer: Any) -> dict[str, Any]:
+    """An object of the library as the JSON that it was made of."""
+    plain: dict[str, Any] = json.loads(str(answer))
+    return plain
+
+
+def _told(error: Any) -> Mapping[str, Any]:
+    body = error.json_body if isinstance(error.json_body, dict) else {}
+    told: Mapping[str, Any] = body.get("error") or {}
+    return told
+
+
+def _reason(error: Any) -> str:
+    told = _told(error)
+    codes = [told[name] for name in ("code", "decline_code") if told.get(name)]
+    return ": ".join(codes) or "refused"
+
+
+def _of_intent(intent: Mapping[str, Any]) -> Answer:
+    if intent["status"] in _GONE:
+        error = intent.get("last_payment_error") or {}
+        codes = [error[name] for name in ("code", "decline_code") if error.get(name)]
+        return Answer(PaymentStatus.FAILED, intent["id"], ": ".join(codes) or intent["status"])
+    if intent["status"] == "succeeded":
+        return Answer(PaymentStatus.SUCCEEDED, intent["id"], fee_micros=_fee(intent))
+    return Answer(PaymentStatus.PENDING, intent["id"])
+
+
+def _fee(intent: Mapping[str, Any]) -> int:
+    """What Stripe kept, once it says so; 0 where it settles in another currency than it charged."""
+    charge = intent.get("latest_charge")
+    settled = charge.get("balance_transaction") if isinstance(charge, dict) else None
+    if not isinstance(settled, dict) or settled["currency"] != intent["currency"]:
+        return 0
+    return micros_of(settled["fee"], intent["currency"].upper())
+
+
+def _of_refund(refund: Mapping[str, Any]) -> Answer:
+    if refund["status"] in ("failed", "canceled"):
+        return Answer(PaymentStatus.FAILED, refund["id"], refund.get("failure_reason") or refund["status"])
+    if refund["status"] == "succeeded":
+        return Answer(PaymentStatus.SUCCEEDED, refund["id"])
+    return Answer(PaymentStatus.PENDING, refund["id"])
