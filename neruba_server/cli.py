@@ -18,6 +18,7 @@ from neruba_server.commands.options import example
 from neruba_server.commands.reconcile import reconcile
 from neruba_server.commands.server import migrate, openapi, serve
 from neruba_server.commands.ticker import ticker
+from neruba_server.commands.usage import usage
 from neruba_server.commands.users import users
 
 
@@ -36,5 +37,5 @@ def main() -> None:
     """
 
 
-for command in (serve, ticker, migrate, doctor, openapi, users, billing, reconcile, demo, verify):
+for command in (serve, ticker, migrate, doctor, openapi, users, usage, billing, reconcile, demo, verify):
     main.add_command(command)

@@ -104,7 +104,7 @@ def reconcile(file: Path, as_json: bool, database_url: str | None, config: Path 
     settings = load(config, database_url=database_url)
     need_existing_file(settings)
     with open_neruba(settings, migrate=False) as neruba:
-        known, names = _known(neruba)
+        known, names = known_projects(neruba)
         theirs = read(_rows(file), known)
         ours = dict(_ours(neruba, names, sorted({place.period for place in theirs.totals})))
     found = differences(ours, theirs)
@@ -208,7 +208,7 @@ def _rows(file: Path) -> Iterator[tuple[int, Mapping[str, str]]]:
         fail(f"{file} cannot be read as CSV in UTF-8: {error}")
 
 
-def _known(neruba: Neruba) -> tuple[dict[str, str], dict[str, str]]:
+def known_projects(neruba: Neruba) -> tuple[dict[str, str], dict[str, str]]:
     """Project ids by id and, where only one project has it, by external key; and how to call each."""
     known: dict[str, str] = {}
     names: dict[str, str] = {}
