@@ -42,6 +42,7 @@ class Chart:
     usage: str = "revenue:{metric_key}"
     promotions: str = "promotions"
     goodwill: str = "goodwill"
+    breakage: str = "breakage"
     adjustments: str = "adjustments"
     cash: str = "cash:manual"
     receivable: str = "receivable"
@@ -57,6 +58,7 @@ class Chart:
         (OVERDRAFT, AccountClass.ASSET),
         ("cash", AccountClass.ASSET),
         ("revenue", AccountClass.INCOME),
+        ("breakage", AccountClass.INCOME),
         ("promotions", AccountClass.CONTRA_INCOME),
         ("goodwill", AccountClass.CONTRA_INCOME),
         ("adjustments", AccountClass.CONTRA_INCOME),

@@ -26,6 +26,7 @@ class TransactionType(StrEnum):
     REFUND = "refund"
     CREDIT_NOTE = "credit_note"
     WRITE_OFF = "write_off"
+    EXPIRY = "expiry"
     PROVIDER_FEE = "provider_fee"
     REFUND_PAID = "refund_paid"
     REFUND_FAILED = "refund_failed"
@@ -91,7 +92,7 @@ class Transaction:
 
     Unique by (project, operation, idempotency key) and, among those with an event id, by (project,
     operation, event id). *body* is the answer as it is replayed for ever. *grant_id* names the grant
-    that a credit opened; *reverses* the transaction that a reversal corrects.
+    that a credit opened, or whose rest an expiry took; *reverses* the transaction that a reversal corrects.
     """
 
     project_id: str

@@ -90,6 +90,9 @@ class LedgerStore(Protocol):
     def heads_due(self, at: Instant, *, limit: int) -> Sequence[str]:
         """The projects whose head is due at or before *at*, the longest due first."""
 
+    def next_head_due(self, after: Instant) -> Instant | None:
+        """The first moment later than *after* at which a project's head is due."""
+
     def transaction_count(self, project_id: str) -> int:
         """How many transactions are booked, counted."""
 

@@ -37,6 +37,19 @@ def _unfolded(neruba: Neruba) -> Instant | None:
     return neruba.now() if neruba.usage.folds_due() else None
 
 
+def _expire(neruba: Neruba) -> bool:
+    neruba.wallets.expire_due()
+    return neruba.wallets.due_since() is not None
+
+
+def _unexpired(neruba: Neruba) -> Instant | None:
+    return neruba.wallets.due_since()
+
+
+def _next_expiry(neruba: Neruba, after: Instant) -> Instant | None:
+    return neruba.wallets.next_due(after)
+
+
 def _prune(neruba: Neruba) -> bool:
     neruba.audit.prune(neruba.now() - TRAIL_KEPT)
     return False
@@ -69,6 +82,7 @@ def _unsettled(neruba: Neruba) -> Instant | None:
     return neruba.payments.pending_since() if neruba.payments.asks_outside else None
 
 
+EXPIRE = Job("expire_credit", WHENEVER, _expire, waits=_unexpired, next_after=_next_expiry)
 FOLD = Job("fold_usage", WHENEVER, _fold, waits=_unfolded)
 PRUNE = Job("prune_trail", timedelta(hours=1), _prune)
 TELL_OF_KEYS = Job("tell_of_expiring_keys", timedelta(hours=1), _tell_of_keys)
@@ -84,7 +98,7 @@ BILL = Job(
     lease=timedelta(minutes=15),
 )
 
-JOBS: tuple[Job, ...] = (FOLD, PRUNE, TELL_OF_KEYS, SETTLE_PAYMENTS)
+JOBS: tuple[Job, ...] = (EXPIRE, FOLD, PRUNE, TELL_OF_KEYS, SETTLE_PAYMENTS)
 """What every deployment does."""
 
 ALL: tuple[Job, ...] = (*JOBS, BILL)

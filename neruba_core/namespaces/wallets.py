@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from attrs import frozen
 
 from neruba_core.audit.model import SYSTEM, Origin
 from neruba_core.context import Context
+from neruba_core.errors import StorageError
 from neruba_core.idempotency.outcomes import Success, raised
-from neruba_core.instants import Instant, maybe_utc
+from neruba_core.instants import EPOCH, Instant, maybe_utc, utc
 from neruba_core.ledger.model import Transaction
 from neruba_core.money import Amount
 from neruba_core.tenancy.projects import existing
 from neruba_core.wallets.credit import NewCredit
+from neruba_core.wallets.expire import expire
 from neruba_core.wallets.model import GrantKind
 from neruba_core.wallets.orders import NewDebit, Order, credit_order, debit_order, reversal_order
 from neruba_core.wallets.reverse import NewReversal
 from neruba_core.wallets.settle import settle
 from neruba_core.wallets.view import WalletView, wallet
+
+EXPIRED_TOGETHER = 50
+"""How many projects share a unit of work."""
 
 
 @frozen
@@ -93,6 +100,57 @@ class Wallets:
         as_of, known_at = maybe_utc(as_of), maybe_utc(known_at)
         return self._context.read(
             lambda work: wallet(work, existing(work, project_id), at=at, as_of=as_of, known_at=known_at)
+        )
+
+    def expire_due(
+        self, *, at_most: int = EXPIRED_TOGETHER, project_ids: Sequence[str] | None = None
+    ) -> Sequence[Transaction]:
+        """Post what has expired by now, and end the holds whose time is over, in at most *at_most* projects,
+        those that have waited longest first, or in those of *project_ids*; the transactions.
+
+        What is expired stopped counting at its instant; posting it changes no balance. For a scheduler to
+        call, any number of them at once. A project that cannot be expired holds up no other of them, and its
+        error is raised at the end.
+        """
+        context = self._context
+        at = context.clock()
+        due = project_ids
+        if due is None:
+            due = context.read(lambda work: work.ledger.heads_due(at, limit=at_most))
+        if not due:
+            return ()
+        try:
+            return self._expire(due)
+        except StorageError:
+            raise
+        except Exception:
+            posted: list[Transaction] = []
+            troubles: list[Exception] = []
+            for project_id in due:
+                try:
+                    posted += self._expire([project_id])
+                except StorageError:
+                    raise
+                except Exception as trouble:
+                    troubles.append(trouble)
+            if troubles:
+                raise troubles[0] from None
+            return posted
+
+    def due_since(self) -> Instant | None:
+        """Since when something has waited for ``expire_due``; ``None`` where nothing does."""
+        due = self.next_due(EPOCH)
+        return due if due is not None and due <= self._context.clock() else None
+
+    def next_due(self, after: Instant | None = None) -> Instant | None:
+        """The first moment later than *after* (now) at which a grant or a hold of any project may expire."""
+        moment = self._context.clock() if after is None else utc(after)
+        return self._context.read(lambda work: work.ledger.next_head_due(moment))
+
+    def _expire(self, project_ids: Sequence[str]) -> Sequence[Transaction]:
+        context = self._context
+        return context.write(
+            lambda work: expire(work, project_ids, at=context.clock(), ids=context.ids, chart=context.chart)
         )
 
     def _settle(self, order: Order[Transaction]) -> Success[Transaction]:

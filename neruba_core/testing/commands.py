@@ -216,7 +216,7 @@ class Reverse:
         original = project.booked.get(transaction_id)
         if original is None:
             return ["transaction.not_found"]
-        if original.type == "reversal":
+        if original.type in {"reversal", "expiry"}:
             return ["transaction.not_reversible"]
         left = original.amount - original.reversed
         amount = left if self.amount is None else self.amount
@@ -226,6 +226,21 @@ class Reverse:
         project.bind("reverse", self.key, None, (self.amount,), replay="replayed", path=transaction_id)
         _made(project, booked, answers[0])
         return ["accepted"]
+
+
+@frozen
+class Expire:
+    """Post what has expired."""
+
+    def send(self, neruba: Neruba, project_id: str) -> Answers:
+        return asked(lambda: neruba.wallets.expire_due(project_ids=[project_id]))
+
+    def foretell(self, project: ModelProject, at: Instant, answers: Answers) -> list[str]:
+        posted = answers[0].whole
+        for transaction, booked in zip(posted, project.expire(at), strict=True):
+            assert transaction.amount_micros == booked.amount
+            project.booked[transaction.id] = booked
+        return ["done"]
 
 
 @frozen

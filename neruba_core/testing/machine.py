@@ -49,6 +49,7 @@ from neruba_core.testing.commands import (
     Credit,
     Declare,
     Event,
+    Expire,
     Reverse,
     Spend,
     Support,
@@ -235,6 +236,11 @@ class Machine(RuleBasedStateMachine):
     @rule(project=projects, command=by_chance(_reverse))
     def reverse(self, project: str, command: Command) -> None:
         self._do(project, command)
+
+    @precondition(lambda self: any(lot.expires for model in self.model.values() for lot in model.lots))
+    @rule(project=projects)
+    def expire(self, project: str) -> None:
+        self._do(project, Expire())
 
     @rule(project=projects, command=by_chance(_usage))
     def record(self, project: str, command: Command) -> None:

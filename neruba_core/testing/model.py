@@ -22,13 +22,14 @@ Content = tuple[object, ...]
 
 @define(eq=False)
 class Lot:
-    """What is left of a grant."""
+    """What is left of a grant; of that, *expired* is posted as such."""
 
     kind: str
     priority: int
     effective: Instant
     expires: Instant | None
     left: int
+    expired: int = 0
 
     def alive(self, at: Instant) -> bool:
         return self.expires is None or at < self.expires
@@ -115,11 +116,21 @@ class ModelProject:
             self._give_back(original, amount, at)
         return booked
 
+    def expire(self, at: Instant) -> list[Booked]:
+        """Post what is over of each grant, the first to end first; nothing that counts changes."""
+        ended = [lot for lot in self.lots if lot.left > lot.expired and not lot.alive(at)]
+        posted = []
+        for lot in sorted(ended, key=lambda lot: lot.expires or _NEVER):
+            posted.append(Booked("expiry", lot.left - lot.expired, at))
+            lot.expired = lot.left
+        return posted
+
     def _take(self, booked: Booked, lots: list[Lot]) -> None:
         missing = booked.amount
         for lot in lots:
             share = min(lot.left, missing)
             lot.left -= share
+            lot.expired = min(lot.expired, lot.left)
             missing -= share
             booked.draws.append((lot, share))
         self.overdraft += missing

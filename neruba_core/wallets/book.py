@@ -17,7 +17,7 @@ from neruba_core.ledger.model import Account, Head, Posting, Transaction, Transa
 from neruba_core.money import within_total
 from neruba_core.tenancy.model import Project
 from neruba_core.texts import Properties
-from neruba_core.wallets.model import Grant, Hold, Lot
+from neruba_core.wallets.model import Grant, Hold, Lot, expires_to
 
 _WALLET_PREFIX = f"{WALLET}:"
 
@@ -26,7 +26,8 @@ _WALLET_PREFIX = f"{WALLET}:"
 class Decision:
     """What a command comes to, before it has a version: balanced postings, and the grants that it opens
     (their accounts are among the postings). What is drawn from a grant is a posting on its account.
-    *closes* is the hold that it captures, as it is afterwards."""
+    *closes* is the hold that it captures, as it is afterwards; *expires* the grant whose rest it takes. It is
+    effective when it is booked, unless *effective_at* says when it was."""
 
     transaction_id: str
     type: TransactionType
@@ -37,13 +38,15 @@ class Decision:
     metadata: Properties | None = field(default=None, hash=False)
     reverses: str | None = None
     closes: Hold | None = None
+    expires: str | None = None
+    effective_at: Instant | None = None
 
 
 @define
 class Original:
     """A transaction that is to be reversed: what it drew from which grants, in order, and what reversals
     have given back to each so far (or to the grant that succeeded it). What a capture drew was taken when it
-    was held, at *held_at*."""
+    was held, at *held_at*. Of a credit, *expired_micros* were posted as expired and not clawed back yet."""
 
     transaction: Transaction
     drawn: Sequence[tuple[str, int]]
@@ -51,6 +54,7 @@ class Original:
     reversed_micros: int
     returned_micros: dict[str, int]
     held_at: Instant | None = None
+    expired_micros: int = 0
 
     def drawn_at(self, grant: Grant) -> Instant:
         """When *grant* was drawn: as early as it was held for it."""
@@ -83,6 +87,7 @@ class Book:
     changed: set[str] = field(factory=set)
     reserved: list[Hold] = field(factory=list)
     closed: list[Hold] = field(factory=list)
+    rescheduled: bool = False
 
     @property
     def overdraft_micros(self) -> int:
@@ -103,7 +108,7 @@ class Book:
     @property
     def written(self) -> bool:
         """Whether there is anything to write."""
-        return bool(self.changed or self.reserved or self.closed)
+        return bool(self.changed or self.reserved or self.closed or self.rescheduled)
 
     def changed_accounts(self) -> list[Account]:
         """The accounts that have changed, by name."""
@@ -144,6 +149,12 @@ class Book:
         """Have the project looked at by *moment* at the latest."""
         if self.head.due_at is None or moment < self.head.due_at:
             self.head = evolve(self.head, due_at=moment)
+
+    def due_again(self, moment: Instant | None) -> None:
+        """Have the project looked at next at *moment*, all that was due before being done."""
+        if self.head.due_at != moment:
+            self.head = evolve(self.head, due_at=moment)
+            self.rescheduled = True
 
     def _shift_holds(self, hold: Hold, sign: int) -> None:
         for draw in hold.draws:
@@ -210,6 +221,13 @@ class Book:
             return
         original = self.originals[decision.reverses]
         original.reversed_micros += decision.amount_micros
+        if original.transaction.grant_id is not None:
+            grant = original.grants[original.transaction.grant_id]
+            original.expired_micros -= sum(
+                posting.debit_micros
+                for posting in decision.postings
+                if posting.account == expires_to(self.chart, grant.kind)
+            )
         opened = {grant.id: grant for grant in decision.grants}
         for posting in decision.postings:
             if posting.credit_micros and posting.account.startswith(_WALLET_PREFIX):

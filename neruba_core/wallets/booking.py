@@ -136,7 +136,9 @@ class Booking:
 
     def _transaction(self, book: Book, decision: Decision, cause: Cause) -> Transaction:
         balance_after = book.balance_micros(self.at)
-        grant_id = decision.grants[0].id if decision.grants and decision.reverses is None else None
+        grant_id = decision.expires
+        if decision.grants and decision.reverses is None:
+            grant_id = decision.grants[0].id
         return Transaction(
             project_id=book.project.id,
             version=book.head.version,
@@ -155,7 +157,7 @@ class Booking:
             fingerprint_version=VERSION,
             actor=cause.origin.actor,
             request_id=cause.origin.request_id,
-            effective_at=self.at,
+            effective_at=self.at if decision.effective_at is None else decision.effective_at,
             recorded_at=self.at,
             body=render(
                 project_id=book.project.id,

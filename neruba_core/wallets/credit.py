@@ -1,14 +1,16 @@
 """Granting credit, and taking it back.
 
 A credit opens a grant. If the wallet is overdrawn, the new grant first repays the overdraft, in the
-same transaction. Reversing a credit claws it back: from the grant's own remainder, then from other
-grants in spending order, and what is still missing becomes overdraft, here even beyond the limit,
-for the credit was never due. What is held stays where it is: its capture may not fail.
+same transaction. Reversing a credit claws it back: from the grant's own remainder, expired or not, and what
+was posted as expired of it, then from other grants in spending order, and what is still missing becomes
+overdraft, here even beyond the limit, for the credit was never due. What is held stays where it is: its
+capture may not fail.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import chain
 
 from attrs import frozen
 
@@ -21,7 +23,7 @@ from neruba_core.ledger.model import Posting, TransactionType
 from neruba_core.ledger.posting import balanced, credit, debit
 from neruba_core.money import Amount
 from neruba_core.wallets.book import Book, Decision, Original
-from neruba_core.wallets.model import Grant, GrantKind, Lot
+from neruba_core.wallets.model import Grant, GrantKind, expires_to
 from neruba_core.wallets.spending import spending_order
 
 DEFAULT_KIND = GrantKind.PROMOTIONAL
@@ -101,14 +103,21 @@ def claw_back(book: Book, original: Original, micros: int, reason: str, *, at: I
     assert grant_id is not None, "a credit opens a grant"
     postings: list[Posting] = []
     missing = micros
-    for lot in _own_first(book, grant_id, at):
-        share = min(lot.free_micros, missing)
+    kind = original.grants[grant_id].kind
+    sources = (
+        # Even an expired remainder is taken: it is the very credit that was never due.
+        _own(book, grant_id),
+        # And where that is posted already, from where it went, so that it does not matter whether it is.
+        [(expires_to(book.chart, kind), original.expired_micros)],
+        _others(book, grant_id, at),
+    )
+    for account, free in chain.from_iterable(sources):
+        share = min(free, missing)
         if share:
-            postings.append(debit(lot.grant.account, share))
+            postings.append(debit(account, share))
             missing -= share
     if missing:
         postings.append(debit(OVERDRAFT, missing))
-    kind = original.grants[grant_id].kind
     return Decision(
         transaction_id=ids.new("txn"),
         type=TransactionType.REVERSAL,
@@ -128,14 +137,16 @@ def source_of(chart: Chart, kind: GrantKind) -> str:
     }[kind]
 
 
-def _own_first(book: Book, grant_id: str, at: Instant) -> Iterator[Lot]:
-    own = book.lots.get(grant_id)
-    if own is not None:
-        # Even an expired remainder is taken: it is the very credit that was never due.
-        yield own
+def _own(book: Book, grant_id: str) -> Iterator[tuple[str, int]]:
+    lot = book.lots.get(grant_id)
+    if lot is not None:
+        yield lot.grant.account, lot.free_micros
+
+
+def _others(book: Book, grant_id: str, at: Instant) -> Iterator[tuple[str, int]]:
     for lot in sorted(book.lots.values(), key=spending_order):
         if lot.grant.id != grant_id and not lot.expired(at):
-            yield lot
+            yield lot.grant.account, lot.free_micros
 
 
 def _kind(kind: GrantKind | str) -> GrantKind:

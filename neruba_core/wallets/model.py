@@ -10,6 +10,7 @@ from enum import StrEnum
 from attrs import evolve, frozen
 
 from neruba_core.instants import Instant
+from neruba_core.ledger.chart import Chart
 
 
 class GrantKind(StrEnum):
@@ -18,6 +19,15 @@ class GrantKind(StrEnum):
     PROMOTIONAL = "promotional"
     PAID = "paid"
     GOODWILL = "goodwill"
+
+
+def expires_to(chart: Chart, kind: GrantKind) -> str:
+    """The account that expired credit goes to."""
+    return {
+        GrantKind.PROMOTIONAL: chart.promotions,
+        GrantKind.GOODWILL: chart.goodwill,
+        GrantKind.PAID: chart.breakage,
+    }[kind]
 
 
 @frozen

@@ -9,6 +9,7 @@ it did, and what they came to is written in bulk. The outcome of each is a value
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Any, Protocol, TypeAlias, TypeVar
 
@@ -34,15 +35,16 @@ from neruba_core.idempotency.store import HasIdempotency
 from neruba_core.ids import Ids
 from neruba_core.instants import Instant
 from neruba_core.ledger.chart import WALLET, Chart
-from neruba_core.ledger.model import Entry, Transaction
+from neruba_core.ledger.model import Entry, Transaction, TransactionType
 from neruba_core.ledger.store import HasLedger
 from neruba_core.outbox.emit import Telling
 from neruba_core.outbox.store import HasOutbox
 from neruba_core.tenancy.store import HasTenancy
 from neruba_core.wallets.book import Book, Decision, Original
 from neruba_core.wallets.booking import Booking, Cause, open_books
+from neruba_core.wallets.expire import postings_of
 from neruba_core.wallets.holds import HoldAnswer, render
-from neruba_core.wallets.model import Hold, HoldState
+from neruba_core.wallets.model import Grant, Hold, HoldState, expires_to
 from neruba_core.wallets.orders import CAPTURE, HOLD, Order
 from neruba_core.wallets.store import HasWallets
 
@@ -146,13 +148,13 @@ def _read_originals(work: SettlementWork, book: Book, transaction_ids: Iterable[
             if entry.debit_micros and entry.account.startswith(_WALLET_PREFIX)
         ]
         returns, reversed_micros = [], 0
+        taken: Counter[str] = Counter()
         for reversal in work.ledger.reversals_of(project_id, transaction_id):
             reversed_micros += reversal.amount_micros
-            returns += [
-                (_grant_id(entry), entry.credit_micros)
-                for entry in work.ledger.entries_of(project_id, reversal.id)
-                if entry.credit_micros and entry.account.startswith(_WALLET_PREFIX)
-            ]
+            for entry in work.ledger.entries_of(project_id, reversal.id):
+                taken[entry.account] += entry.debit_micros
+                if entry.credit_micros and entry.account.startswith(_WALLET_PREFIX):
+                    returns.append((_grant_id(entry), entry.credit_micros))
         grant_ids = {grant_id for grant_id, _ in (*drawn, *returns)}
         if transaction.grant_id:
             grant_ids.add(transaction.grant_id)
@@ -161,10 +163,21 @@ def _read_originals(work: SettlementWork, book: Book, transaction_ids: Iterable[
         if transaction.operation == CAPTURE and transaction.metadata:
             hold_id = str(transaction.metadata["holdId"])
             held_at = work.wallets.holds(project_id, [hold_id])[hold_id].created_at
-        original = Original(transaction, drawn, grants, reversed_micros, {}, held_at)
+        expired = 0
+        if transaction.type is TransactionType.CREDIT and transaction.grant_id:
+            grant = grants[transaction.grant_id]
+            expired = _expired_micros(work, book, grant) - taken.get(expires_to(book.chart, grant.kind), 0)
+        original = Original(transaction, drawn, grants, reversed_micros, {}, held_at, expired)
         for grant_id, micros in returns:
             original.note_returned(grants[grant_id], micros)
         book.originals[transaction_id] = original
+
+
+def _expired_micros(work: SettlementWork, book: Book, grant: Grant) -> int:
+    if grant.expires_at is None:
+        return 0
+    posted = postings_of(work, book.project.id, [grant.id])[grant.id]
+    return sum(transaction.amount_micros for transaction in posted)
 
 
 def _grant_id(entry: Entry) -> str:

@@ -1,17 +1,22 @@
-"""The sweep of holds: what heads and lots say is held, held against the open holds themselves."""
+"""The sweep of wallets: what heads and lots say is held, held against the open holds themselves; and every
+expiry that was posted, against its grant."""
 
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterator
 from typing import Protocol
 
 from attrs import evolve
 
 from neruba_core.instants import Instant
 from neruba_core.ledger import sweep as ledger
+from neruba_core.ledger.model import TransactionType
 from neruba_core.ledger.store import HasLedger
 from neruba_core.ledger.sweep import Sweep
 from neruba_core.wallets.store import HasWallets
+
+_PAGE = 500
 
 
 class SweepWork(HasLedger, HasWallets, Protocol):
@@ -21,7 +26,35 @@ class SweepWork(HasLedger, HasWallets, Protocol):
 def sweep(work: SweepWork, project_id: str, *, at: Instant) -> Sweep:
     """Sweep the project's ledger, and what it says is held. Reads everything: linear in its entries."""
     swept = ledger.sweep(work, project_id, at=at)
-    return evolve(swept, faults=(*swept.faults, *held_faults(work, project_id, at=at)))
+    return evolve(
+        swept,
+        faults=(
+            *swept.faults,
+            *held_faults(work, project_id, at=at),
+            *expiry_faults(work, project_id),
+        ),
+    )
+
+
+def expiry_faults(work: SweepWork, project_id: str) -> Iterator[str]:
+    """Every expiry that was posted of what had not expired, or of more than there was."""
+    grants = {grant.id: grant for grant in work.wallets.grants_of(project_id)}
+    expired: Counter[str] = Counter()
+    before: str | None = None
+    while page := work.ledger.transactions(
+        project_id, limit=_PAGE, before=before, type=TransactionType.EXPIRY
+    ):
+        before = page[-1].place
+        for posted in page:
+            grant = grants.get(posted.grant_id or "")
+            if grant is None or grant.expires_at is None:
+                yield f"transaction {posted.id} expires what has no end"
+            elif not grant.expires_at <= posted.effective_at <= posted.recorded_at:
+                yield f"transaction {posted.id} is not effective when grant {grant.id} had expired"
+            expired[posted.grant_id or ""] += posted.amount_micros
+    for grant_id, micros in sorted(expired.items()):
+        if grant_id in grants and micros > grants[grant_id].amount_micros:
+            yield f"grant {grant_id}: more has expired than was granted"
 
 
 def held_faults(work: SweepWork, project_id: str, *, at: Instant) -> list[str]:

@@ -220,6 +220,10 @@ class MemoryLedger:
         )
         return tuple(project_id for _, project_id in due[:limit])
 
+    def next_head_due(self, after: Instant) -> Instant | None:
+        moments = (head.due_at for head in self._tables.heads.values())
+        return min((each for each in moments if each is not None and each > after), default=None)
+
     def held(self, project_id: str) -> Iterator[Account]:
         """The accounts that hold anything."""
         accounts = self._tables.accounts.get(project_id, {})

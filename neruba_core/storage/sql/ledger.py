@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from attrs import astuple, frozen
-from sqlalchemy import CheckConstraint, Index, PrimaryKeyConstraint, Table, select
+from sqlalchemy import CheckConstraint, Index, PrimaryKeyConstraint, Table, func, select
 from sqlalchemy import text as sql
 
 from neruba_core.instants import Instant
@@ -91,6 +91,7 @@ _HEADS_DUE = Query(
     .order_by(HEADS.c.due_at, HEADS.c.project_id)
     .limit(given("most"))
 )
+_NEXT_HEAD_DUE = Query(select(func.min(HEADS.c.due_at)).where(HEADS.c.due_at > given("after")))
 _ACCOUNTS = Query(
     lambda postgresql: select(
         ACCOUNTS.c.project_id, ACCOUNTS.c.name, ACCOUNTS.c.balance_micros, ACCOUNTS.c.held_micros
@@ -147,6 +148,9 @@ class SqlLedger(SqlJournal, SqlCharged):
 
     def heads_due(self, at: Instant, *, limit: int) -> Sequence[str]:
         return [row[0] for row in self._statements.ask(_HEADS_DUE, at=micros(at), most=limit)]
+
+    def next_head_due(self, after: Instant) -> Instant | None:
+        return instant_or_none(self._statements.ask_one(_NEXT_HEAD_DUE, after=micros(after))[0])
 
     def projects_changed_since(self, versions: dict[str, int]) -> Sequence[str]:
         rows = self._statements.ask(_VERSIONS)

@@ -285,11 +285,16 @@ class Wallets(Promises):
             first = work.ledger.heads_due(long_ago, limit=9)
             one = work.ledger.heads_due(long_ago + timedelta(1), limit=1)
             both = work.ledger.heads_due(long_ago + timedelta(1), limit=9)
+            moments = [
+                work.ledger.next_head_due(long_ago - timedelta(microseconds=1)),
+                work.ledger.next_head_due(long_ago),
+            ]
         with storage.work() as work:
             work.ledger.lock_heads([early, late])
             work.ledger.write_heads([Head(early), Head(late)])
 
         assert [list(each) for each in (before, first, one, both)] == [[], [early], [early], [early, late]]
+        assert moments == [long_ago, long_ago + timedelta(1)]
 
     def add(self, storage: Storage, *holds: Hold) -> None:
         """Commit the holds."""

@@ -93,7 +93,7 @@ def upgrade(op: Operations) -> None:
         ),
         sa.CheckConstraint(
             "type IN ('credit', 'debit', 'charge', 'reversal', 'usage', 'invoice', 'invoice_void', "
-            "'payment', 'refund', 'credit_note', 'write_off', 'provider_fee', "
+            "'payment', 'refund', 'credit_note', 'write_off', 'expiry', 'provider_fee', "
             "'refund_paid', 'refund_failed', 'dispute', 'dispute_won')",
             name="neruba_transactions_type_ck",
         ),
