@@ -207,7 +207,7 @@ def redeliver(
     # Whoever holds its endpoint alone may end it, so what is read now is what there is.
     delivery = work.outbox.delivery(project_id, delivery_id) or delivery
     again = anew(delivery, at)
-    work.outbox.replace_delivery(again, claim=delivery.claim)
+    work.outbox.replace_deliveries([again])
     details: dict[str, Json] = {"deliveryId": delivery_id, "messageId": delivery.message_id}
     _note(work, endpoint, "redelivered", details, at, ids, origin)
     return again

@@ -17,7 +17,7 @@ from neruba_core.audit.model import SYSTEM
 from neruba_core.audit.store import HasAudit
 from neruba_core.ids import Ids
 from neruba_core.instants import Instant
-from neruba_core.outbox.deliver import judge
+from neruba_core.outbox.deliver import Judged, judge
 from neruba_core.outbox.model import Delivery, DeliveryAttempt, DeliveryState, Endpoint, Message
 from neruba_core.outbox.store import HasOutbox
 
@@ -85,29 +85,38 @@ def record(work: RoundWork, sent: Sequence[Sent], *, jitter: Callable[[], float]
     deleted meanwhile, are not: somebody else answers for them."""
     names = {(each.task.endpoint.project_id, each.task.endpoint.id) for each in sent}
     endpoints = dict(work.outbox.lock_endpoints(names))
+    ours = work.outbox.still_claimed([each.task.delivery for each in sent])
+    judged: dict[str, Judged] = {}
     changed: set[tuple[str, str]] = set()
-    heard = 0
+    disabled: dict[tuple[str, str], tuple[str, Instant]] = {}
     for each in sent:
         delivery = each.task.delivery
-        name = (delivery.project_id, delivery.endpoint_id)
-        judged = judge(delivery, endpoints[name], each.attempt, jitter=jitter(), wait=each.wait)
-        if not work.outbox.replace_delivery(judged.delivery, claim=delivery.claim):
+        if delivery.id not in ours or delivery.id in judged:
             continue
-        heard += 1
-        if judged.endpoint != endpoints[name]:
-            endpoints[name] = judged.endpoint
+        name = (delivery.project_id, delivery.endpoint_id)
+        verdict = judge(delivery, endpoints[name], each.attempt, jitter=jitter(), wait=each.wait)
+        judged[delivery.id] = verdict
+        if verdict.endpoint != endpoints[name]:
+            endpoints[name] = verdict.endpoint
             changed.add(name)
-        if judged.disabled is not None:
-            _give_up(work, judged.endpoint, judged.disabled, each.attempt.at, ids)
+        if verdict.disabled is not None:
+            disabled[name] = (verdict.disabled, each.attempt.at)
+    work.outbox.replace_deliveries([verdict.delivery for verdict in judged.values()])
     for name in sorted(changed):
         work.outbox.replace_endpoint(endpoints[name])
-    return heard
+        # Unless another attempt of the same round found it well.
+        if name in disabled and endpoints[name].disabled_at is not None:
+            reason, at = disabled[name]
+            _give_up(work, endpoints[name], reason, at, ids)
+    return len(judged)
 
 
 def give_back(work: HasOutbox, tasks: Sequence[Task], *, at: Instant) -> None:
     """Have *tasks*, which were claimed and came to nothing, sent by another at once."""
-    for task in tasks:
-        work.outbox.replace_delivery(evolve(task.delivery, claim=None, due_at=at), claim=task.delivery.claim)
+    ours = work.outbox.still_claimed([task.delivery for task in tasks])
+    work.outbox.replace_deliveries(
+        [evolve(task.delivery, claim=None, due_at=at) for task in tasks if task.delivery.id in ours]
+    )
 
 
 def _give_up(work: RoundWork, endpoint: Endpoint, reason: str, at: Instant, ids: Ids) -> None:

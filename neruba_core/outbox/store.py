@@ -62,9 +62,12 @@ class OutboxStore(Protocol):
     ) -> Sequence[Delivery]:
         """By descending id, below *before*."""
 
-    def replace_delivery(self, delivery: Delivery, *, claim: str | None) -> bool:
-        """Compare and set: overwrite state, times, attempts and claim if the stored claim is *claim*;
-        whether it was."""
+    def still_claimed(self, deliveries: Sequence[Delivery]) -> Collection[str]:
+        """The ids of those of *deliveries* whose stored claim is the one that they bear, locked until the
+        unit ends."""
+
+    def replace_deliveries(self, deliveries: Sequence[Delivery]) -> None:
+        """Overwrite state, times, attempts and claims."""
 
     def end_pending(self, project_id: str, endpoint_id: str, state: DeliveryState, *, at: Instant) -> int:
         """Give all pending deliveries to the endpoint but those by hand *state*, and take their claims from

@@ -25,7 +25,7 @@ from neruba_core import Neruba
 from neruba_core.instants import Instant
 from neruba_core.outbox.model import DeliveryAttempt, Endpoint
 from neruba_core.outbox.rounds import Sent, Task
-from neruba_server.outbound.posting import Poster
+from neruba_server.outbound.posting import Answered, Poster
 
 T = TypeVar("T")
 
@@ -34,11 +34,11 @@ log = logging.getLogger("neruba.server")
 LEASE = timedelta(minutes=1)
 """Longer than any attempt may take, the wait for its record included."""
 POLL_SECONDS = 0.5
-GATHER_SECONDS = 0.01
+GATHER_SECONDS = 0.02
 """How long answers are gathered, so that many are recorded in one unit of work."""
 STOP_SECONDS = 5.0
 MOST = 500
-MOST_OF_ENDPOINT = 32
+MOST_OF_ENDPOINT = 64
 MOST_OF_FAILING = 2
 FAILING_AFTER = timedelta(seconds=30)
 _THREADS = 2
@@ -92,18 +92,19 @@ class Deliveries:
                 await self._end()
 
     async def _round(self) -> bool:
-        """Record and take; whether there may be more to take at once."""
+        """Record and take; whether anything was taken, so that there may be more."""
+        self._news.clear()
+        sent, most = list(self._sent), MOST - len(self._under_way)
+        webhooks = self._neruba.webhooks
         try:
-            await self._record()
-            room = MOST - len(self._under_way)
-            if room <= 0:
-                return False
-            taken = await self._run(lambda: self._neruba.webhooks.take(self._room, lease=LEASE, most=room))
+            taken = await self._run(lambda: webhooks.go_round(sent, self._room, lease=LEASE, most=most))
         except Exception as error:
             # The database may be gone for a while; what is due stays due.
             log.warning("deliveries failed and will be tried again: %s", error)
             await asyncio.sleep(POLL_SECONDS)
             return False
+        # Only now that they are written; more may have been added meanwhile.
+        del self._sent[: len(sent)]
         for task in taken:
             self._begin(task)
         return bool(taken)
@@ -139,18 +140,14 @@ class Deliveries:
 
     async def _send(self, task: Task) -> None:
         at = self._neruba.now()
-        headers = headers_of(task, self._neruba.webhooks.secrets(task.endpoint), at)
-        answer = await self._poster.post(task.endpoint.url, task.message.body.encode(), headers, at=at)
+        try:
+            headers = headers_of(task, self._neruba.webhooks.secrets(task.endpoint), at)
+            answer = await self._poster.post(task.endpoint.url, task.message.body.encode(), headers, at=at)
+        except Exception:
+            log.exception("delivery %s could not be sent", task.delivery.id)
+            answer = Answered(0, error="the request could not be made")
         attempt = DeliveryAttempt(at, answer.milliseconds, answer.status, answer.error)
         self._sent.append(Sent(task, attempt, answer.wait))
-
-    async def _record(self) -> None:
-        self._news.clear()
-        sent = list(self._sent)
-        if sent:
-            await self._run(lambda: self._neruba.webhooks.record(sent))
-            # Only now that they are written; more may have been added meanwhile.
-            del self._sent[: len(sent)]
 
     async def _end(self) -> None:
         """Let what is under way end, if it does soon; record it, and give back the rest."""
@@ -162,7 +159,8 @@ class Deliveries:
         if left:
             await asyncio.wait(list(left))
         try:
-            await self._record()
+            if self._sent:
+                await self._run(lambda: self._neruba.webhooks.record(self._sent))
             if left:
                 await self._run(lambda: self._neruba.webhooks.give_back(list(left.values())))
         except Exception as error:

@@ -104,12 +104,14 @@ class MemoryOutbox:
 
         return self._tables.deliveries.page(project_id, limit=limit, before=before, wanted=wanted)
 
-    def replace_delivery(self, delivery: Delivery, *, claim: str | None) -> bool:
-        stored = self.delivery(delivery.project_id, delivery.id)
-        if stored is None or stored.claim != claim:
-            return False
-        self._put(delivery)
-        return True
+    def still_claimed(self, deliveries: Sequence[Delivery]) -> Collection[str]:
+        stored = ((each, self.delivery(each.project_id, each.id)) for each in deliveries)
+        return {each.id for each, kept in stored if kept is not None and kept.claim == each.claim}
+
+    def replace_deliveries(self, deliveries: Sequence[Delivery]) -> None:
+        for delivery in deliveries:
+            if self.delivery(delivery.project_id, delivery.id) is not None:
+                self._put(delivery)
 
     def end_pending(self, project_id: str, endpoint_id: str, state: DeliveryState, *, at: Instant) -> int:
         waiting = [one for one in self._pending(project_id, endpoint_id) if not one.by_hand]

@@ -139,6 +139,9 @@ _ADD_ENDPOINT = insert(ENDPOINTS)
 _REPLACE_ENDPOINT = update(
     ENDPOINTS, "message_types", "salts", "failing_since", "disabled_at", "disabled_reason", "deleted_at"
 )
+_REPLACE_DELIVERIES = update(
+    DELIVERIES, "state", "tried", "due_at", "ended_at", "by_hand", "claim", "attempts"
+)
 _ADD_MESSAGES = insert(MESSAGES)
 _ADD_DELIVERIES = insert(DELIVERIES)
 
@@ -167,6 +170,15 @@ _MESSAGES = Query(
 )
 _DELIVERY = Query(
     select(DELIVERIES).where(DELIVERIES.c.project_id == given("project_id"), DELIVERIES.c.id == given("id"))
+)
+# Locked in ascending order, or two units could wait in a circle.
+_LOCK_CLAIMS = Query(
+    lambda on_postgresql: (
+        select(DELIVERIES.c.id, DELIVERIES.c.claim)
+        .where(DELIVERIES.c.project_id == given("project_id"), among(on_postgresql, DELIVERIES.c.id, "ids"))
+        .order_by(DELIVERIES.c.id)
+        .with_for_update()
+    )
 )
 # By endpoint id alone: ids are unique over all projects, and the index is ordered by them.
 _OF_ENDPOINT = (DELIVERIES.c.endpoint_id == ENDPOINTS.c.id, DELIVERIES.c.project_id == ENDPOINTS.c.project_id)
@@ -307,25 +319,20 @@ class SqlOutbox(SqlStore):
         rows = self._statements.rows(query.order_by(DELIVERIES.c.id.desc()).limit(limit))
         return [_delivery(row) for row in rows]
 
-    def replace_delivery(self, delivery: Delivery, *, claim: str | None) -> bool:
-        query = (
-            changing(DELIVERIES)
-            .where(
-                DELIVERIES.c.project_id == delivery.project_id,
-                DELIVERIES.c.id == delivery.id,
-                DELIVERIES.c.claim.is_(None) if claim is None else DELIVERIES.c.claim == claim,
-            )
-            .values(
-                state=delivery.state.value,
-                tried=delivery.tried,
-                due_at=micros(delivery.due_at),
-                ended_at=micros_or_none(delivery.ended_at),
-                by_hand=delivery.by_hand,
-                claim=delivery.claim,
-                attempts=dump_nouns(delivery.attempts),
-            )
-        )
-        return self._statements.change(query) == 1
+    def still_claimed(self, deliveries: Sequence[Delivery]) -> Collection[str]:
+        by_project: dict[str, dict[str, str | None]] = {}
+        for delivery in deliveries:
+            by_project.setdefault(delivery.project_id, {})[delivery.id] = delivery.claim
+        return {
+            row.id
+            for project_id, claims in sorted(by_project.items())
+            for row in self._statements.ask(_LOCK_CLAIMS, project_id=project_id, ids=list(claims))
+            if row.claim == claims[row.id]
+        }
+
+    def replace_deliveries(self, deliveries: Sequence[Delivery]) -> None:
+        rows = [_replaced_row(delivery) for delivery in deliveries]
+        self._statements.write(_REPLACE_DELIVERIES, sorted(rows, key=lambda row: row[-2:]))
 
     def end_pending(self, project_id: str, endpoint_id: str, state: DeliveryState, *, at: Instant) -> int:
         query = (
@@ -439,6 +446,20 @@ def _delivery_row(delivery: Delivery) -> tuple[Any, ...]:
         delivery.by_hand,
         delivery.claim,
         dump_nouns(delivery.attempts),
+    )
+
+
+def _replaced_row(delivery: Delivery) -> tuple[Any, ...]:
+    return (
+        delivery.state.value,
+        delivery.tried,
+        micros(delivery.due_at),
+        micros_or_none(delivery.ended_at),
+        delivery.by_hand,
+        delivery.claim,
+        dump_nouns(delivery.attempts),
+        delivery.project_id,
+        delivery.id,
     )
 
 

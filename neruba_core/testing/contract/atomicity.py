@@ -116,7 +116,8 @@ def everything_about_messages(work: UnitOfWork, project_id: str) -> None:
     work.outbox.add_messages([message])
     work.outbox.add_deliveries([samples.delivery(project_id, endpoint.id, message.id) for _ in range(2)])
     [claimed] = work.outbox.claim(endpoint, "someone", now=NOW, until=END, limit=1)
-    work.outbox.replace_delivery(evolve(claimed, tried=1, claim=None), claim="someone")
+    assert work.outbox.still_claimed([claimed])
+    work.outbox.replace_deliveries([evolve(claimed, tried=1, claim=None)])
     work.outbox.end_pending(project_id, endpoint.id, DeliveryState.CANCELLED, at=NOW)
 
 

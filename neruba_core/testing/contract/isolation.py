@@ -95,8 +95,8 @@ WRITES: dict[str, Callable[[UnitOfWork, str], Any]] = {
     "outbox.replace_endpoint": lambda work, p: work.outbox.replace_endpoint(
         samples.endpoint(p, id="whe_same", disabled_at=NOW)
     ),
-    "outbox.replace_delivery": lambda work, p: work.outbox.replace_delivery(
-        samples.delivery(p, "whe_same", "msg_same", id="dlv_same", tried=9), claim=None
+    "outbox.replace_deliveries": lambda work, p: work.outbox.replace_deliveries(
+        [samples.delivery(p, "whe_same", "msg_same", id="dlv_same", tried=9)]
     ),
     "outbox.end_pending": lambda work, p: work.outbox.end_pending(
         p, "whe_same", DeliveryState.CANCELLED, at=NOW

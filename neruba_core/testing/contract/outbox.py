@@ -244,11 +244,12 @@ class Outbox(Promises):
         sent(storage, endpoint)
         [lost] = claimed(storage, endpoint, "lost")
         [taken] = claimed(storage, endpoint, "other", now=later(seconds=60), until=FOREVER)
-        ended = evolve(lost, state=DeliveryState.DELIVERED, ended_at=NOW, claim=None)
 
-        heard = write(storage, lambda work: work.outbox.replace_delivery(ended, claim="lost"))
+        heard = write(storage, lambda work: work.outbox.still_claimed([lost, taken]))
+        of_lost = write(storage, lambda work: work.outbox.still_claimed([lost]))
 
-        assert not heard
+        assert set(heard) == {taken.id}
+        assert set(of_lost) == set()
         assert stored(storage, lost) == taken
 
     def test_the_outcome_is_kept_of_whoever_holds_the_claim(self, storage: Storage) -> None:
@@ -267,11 +268,12 @@ class Outbox(Promises):
             attempts=(DeliveryAttempt(NOW, 5, 204),),
         )
 
-        heard = [
-            write(storage, lambda work: work.outbox.replace_delivery(ended, claim="mine")) for _ in range(2)
-        ]
+        def keep(work: UnitOfWork) -> list[str]:
+            heard = list(work.outbox.still_claimed([mine]))
+            work.outbox.replace_deliveries([ended] if heard else [])
+            return heard
 
-        assert heard == [True, False]
+        assert [write(storage, keep) for _ in range(2)] == [[mine.id], []]
         assert stored(storage, mine) == ended
 
     def test_of_many_who_claim_at_once_each_delivery_goes_to_one(self, storage: Storage) -> None:

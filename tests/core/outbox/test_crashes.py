@@ -134,7 +134,7 @@ def test_a_crash_anywhere_loses_no_message_and_doubles_none(
     counted = failing(fresh(kind, tmp_path, 0), at=None)
     project_id = stocked(counted._storage, clock, type)
     life(Rehearsal(counted, clock=clock, seed=2), project_id, command, [])
-    assert any(call.startswith("outbox.replace_delivery") for call in counted.trace)
+    assert any(call.startswith("outbox.replace_deliveries") for call in counted.trace)
     # SQLite shows that the memory's way of undoing is no accident; a sample is enough for that.
     step = 1 if torture or kind == "memory" else 7
 
