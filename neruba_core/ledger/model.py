@@ -41,7 +41,8 @@ class Head:
     *version* numbers the project's transactions from 1 without gaps. *balance_micros* is what the
     wallet accounts hold less the overdraft, expired grants included until their expiry is posted.
     *held_micros* is what open holds reserve. *due_at* is no later than the next moment at which a grant
-    or a hold expires; it may be earlier, and whoever looks then finds nothing to do.
+    or a hold expires; it may be earlier, and whoever looks then finds nothing to do. *low* tells
+    that listeners were told that there is little available, and that there has not been enough since.
     """
 
     project_id: str
@@ -51,6 +52,7 @@ class Head:
     held_micros: int = 0
     receivable_micros: int = 0
     due_at: Instant | None = None
+    low: bool = False
 
 
 @frozen

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TypedDict, Unpack
 
-from attrs import frozen
+from attrs import evolve, frozen
 
 from neruba_core import money, texts
 from neruba_core.audit.model import SYSTEM, Origin
@@ -37,6 +38,7 @@ class Changes(TypedDict, total=False):
     late_usage_policy: LateUsagePolicy | str
     grace_hours: int
     tax_rate: Amount
+    low_balance_threshold: Amount | None
 
 
 @frozen
@@ -116,21 +118,22 @@ class Projects:
     ) -> Project:
         """Change the settings that are given, all or none; *role* is what the asker is here.
 
-        ``credit_limit``, ``billing_mode``, ``on_empty`` and ``tax_rate`` (a fraction from 0 to 1, up to
-        twelve places) need finance, every other field admin. ``max_backdate_days`` is 0–36,500 or ``None``
-        for no bound, ``grace_hours`` 0–2,160. ``timezone`` and ``billing_mode`` change where the present
-        period ends, or at once while the project has no usage. Raises ``Invalid`` refusals,
-        ``RoleMissing``, ``ProjectNotFound`` or ``ProjectArchived``.
+        ``credit_limit``, ``billing_mode``, ``on_empty``, ``low_balance_threshold`` (``None`` for none) and
+        ``tax_rate`` (a fraction from 0 to 1, up to twelve places) need finance, every other field admin.
+        ``max_backdate_days`` is 0–36,500 or ``None`` for no bound, ``grace_hours`` 0–2,160. ``timezone`` and
+        ``billing_mode`` change where the present period ends, or at once while the project has no usage.
+        Raises ``Invalid`` refusals, ``RoleMissing``, ``ProjectNotFound`` or ``ProjectArchived``.
         """
         context = self._context
         parsed = _parsed(changes)
         at = context.clock()
 
         def change(work: UnitOfWork) -> Project:
-            if settings.changes_terms(parsed):
+            heads: Mapping[str, Head] = {}
+            if settings.changes_terms(parsed) or settings.changes_available(parsed):
                 # Periods are written under the head, and whoever takes both locks takes it first.
-                work.ledger.lock_heads([project_id])
-            return settings.change_settings(
+                heads = work.ledger.lock_heads([project_id])
+            changed = settings.change_settings(
                 work,
                 project_id,
                 parsed,
@@ -140,6 +143,9 @@ class Projects:
                 ids=context.ids,
                 origin=origin,
             )
+            if settings.changes_available(parsed):
+                _look_at_wallet(work, heads[project_id], changed, at)
+            return changed
 
         return context.write(change)
 
@@ -161,6 +167,12 @@ class Projects:
         Raises ``ProjectNotFound`` for someone who is no member, just as if there were no such project.
         """
         return self._context.read(lambda work: roles.role_in(work, user, project_id))
+
+
+def _look_at_wallet(work: UnitOfWork, head: Head, project: Project, at: Instant) -> None:
+    """Have it judged anew, at the next tick, whether the wallet is low."""
+    if project.low_balance_micros is not None or head.low:
+        work.ledger.write_heads([evolve(head, due_at=at if head.due_at is None else min(head.due_at, at))])
 
 
 def _fixed_period_end(work: UnitOfWork, project: Project, at: Instant) -> Instant:
@@ -197,6 +209,9 @@ def _parsed(changes: Changes) -> Settings:
         )
     if "grace_hours" in changes:
         parsed["grace_hours"] = settings.grace_hours(changes["grace_hours"])
+    if "low_balance_threshold" in changes:
+        threshold = changes["low_balance_threshold"]
+        parsed["low_balance_micros"] = None if threshold is None else money.parse_non_negative(threshold)
     if "tax_rate" in changes:
         parsed["tax_rate"] = settings.tax_rate(parse_rate(changes["tax_rate"]))
     return parsed

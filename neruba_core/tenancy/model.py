@@ -78,6 +78,7 @@ class Project:
     earlier_terms: tuple[EarlierTerms, ...] = ()
     invoiced_until: Instant | None = None
     listens: bool = False
+    low_balance_micros: int | None = None
 
     @property
     def draws_usage(self) -> bool:

@@ -54,6 +54,7 @@ class Settings(TypedDict, total=False):
     late_usage_policy: LateUsagePolicy
     grace_hours: int
     tax_rate: Decimal
+    low_balance_micros: int | None
 
 
 class _Usage(Protocol):
@@ -67,7 +68,7 @@ class Changeable(Recorded, Protocol):
     def usage(self) -> _Usage: ...
 
 
-_FINANCES = {"credit_limit_micros", "billing_mode", "on_empty", "tax_rate"}
+_FINANCES = {"credit_limit_micros", "billing_mode", "on_empty", "tax_rate", "low_balance_micros"}
 
 
 def role_for_field(field: str) -> Role:
@@ -79,6 +80,11 @@ def role_for_field(field: str) -> Role:
 def changes_terms(changes: Settings) -> bool:
     """Whether *changes* may have to wait for the present period's end."""
     return "timezone" in changes or "billing_mode" in changes
+
+
+def changes_available(changes: Settings) -> bool:
+    """Whether *changes* may make what is available too little, or enough."""
+    return "credit_limit_micros" in changes or "low_balance_micros" in changes
 
 
 def timezone(name: object) -> str:
@@ -182,6 +188,10 @@ def _details(project: Project, fields: Iterable[str], at: Instant) -> dict[str, 
         "late_usage_policy": ("lateUsagePolicy", project.late_usage_policy.value),
         "grace_hours": ("graceHours", project.grace_hours),
         "tax_rate": ("taxRate", format(project.tax_rate, "f")),
+        "low_balance_micros": (
+            "lowBalanceThreshold",
+            None if project.low_balance_micros is None else money.text(project.low_balance_micros),
+        ),
     }
     details = dict(shown[field] for field in fields)
     begin = project.terms_begin(at)

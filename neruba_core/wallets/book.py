@@ -156,6 +156,11 @@ class Book:
             self.head = evolve(self.head, due_at=moment)
             self.rescheduled = True
 
+    def mark_low(self, low: bool) -> None:
+        """Remember that listeners know that there is little available, or that there is enough again."""
+        self.head = evolve(self.head, low=low)
+        self.rescheduled = True
+
     def _shift_holds(self, hold: Hold, sign: int) -> None:
         for draw in hold.draws:
             lot = self.lots[draw.grant_id]
@@ -183,14 +188,12 @@ class Book:
         if decision.closes is not None:
             self.close(decision.closes)
         head = self.head
-        self.head = Head(
-            project_id=head.project_id,
+        self.head = evolve(
+            head,
             version=head.version + 1,
             balance_micros=balance,
             overdraft_micros=moved.get(OVERDRAFT, head.overdraft_micros),
-            held_micros=head.held_micros,
             receivable_micros=moved.get(self.chart.receivable, head.receivable_micros),
-            due_at=head.due_at,
         )
         for grant in decision.grants:
             if grant.expires_at is not None:

@@ -26,6 +26,7 @@ from neruba_core.wallets import holds
 from neruba_core.wallets.book import Book, Decision
 from neruba_core.wallets.model import Grant, HoldState
 from neruba_core.wallets.store import HasWallets
+from neruba_core.wallets.view import render_low, viewed
 
 _TOLD = {
     TransactionType.CHARGE: MessageType.CHARGE_CREATED,
@@ -92,7 +93,24 @@ class Booking:
         self.transactions.append(transaction)
         self.entries.extend(_entries(transaction, decision, balances))
         self.grants.extend(decision.grants)
+        self.watch(book)
         return transaction
+
+    def watch(self, book: Book) -> None:
+        """See whether what has just moved made too little of what is available, or enough again: listeners
+        are told once each time that it becomes too little."""
+        threshold = book.project.low_balance_micros
+        if threshold is None and not book.head.low:
+            return
+        low = threshold is not None and book.available_micros(self.at) < threshold
+        if low == book.head.low:
+            return
+        book.mark_low(low)
+        if low:
+            view = viewed(
+                book.project, book.lots.values(), book.overdraft_micros, book.head.held_micros, self.at
+            )
+            self.telling.tell(book.project, MessageType.WALLET_LOW, lambda: render_low(view, threshold))
 
     def write(self, work: BookingWork, books: Sequence[Book]) -> None:
         """Write everything that was booked, and the accounts, holds and heads of the *books* that changed."""

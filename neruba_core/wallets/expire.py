@@ -56,6 +56,7 @@ def expire(
             key = f"{lot.grant.id}:{len(posted[lot.grant.id])}"
             digest = fingerprint(OPERATION, f"/projects/{project_id}", {"grantId": lot.grant.id, "key": key})
             booking.book(book, decision, Cause(OPERATION, key, digest, SYSTEM))
+        booking.watch(book)
         book.due_again(next_due(work, book, at))
     booking.write(work, list(books.values()))
     booking.telling.write(work, at=at, ids=ids)

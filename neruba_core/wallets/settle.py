@@ -325,6 +325,7 @@ class _Settlement:
                 book.reserve(hold)
             else:
                 book.close(hold)
+            self.booking.watch(book)
         available = book.available_micros(self.at)
         body = render(hold, available_micros=available, at=self.at)
         self.answers.append(self._answer(order, digest, None, body, hold.id))

@@ -13,7 +13,8 @@ from typing import Protocol
 
 from attrs import evolve, frozen
 
-from neruba_core import money
+from neruba_core import instants, money
+from neruba_core.idempotency.fingerprint import canonical
 from neruba_core.instants import Instant
 from neruba_core.ledger.chart import OVERDRAFT
 from neruba_core.ledger.store import HasLedger
@@ -100,7 +101,7 @@ def wallet(
             for hold in work.wallets.holds_expired([project.id], at):
                 held -= hold.amount_micros
                 _shift(lots, hold, -1)
-        return _view(project, lots.values(), head.overdraft_micros, held, at)
+        return viewed(project, lots.values(), head.overdraft_micros, held, at)
     moment = min(as_of or at, known_at or at)
     balances = work.ledger.balances(project.id, as_of=as_of, known_at=known_at)
     lots = {
@@ -110,7 +111,7 @@ def wallet(
     for hold in holds:
         _shift(lots, hold, 1)
     held = sum(hold.amount_micros for hold in holds)
-    return _view(project, lots.values(), balances.get(OVERDRAFT, 0), held, as_of or at)
+    return viewed(project, lots.values(), balances.get(OVERDRAFT, 0), held, as_of or at)
 
 
 def _shift(lots: dict[str, Lot], hold: Hold, sign: int) -> None:
@@ -119,7 +120,8 @@ def _shift(lots: dict[str, Lot], hold: Hold, sign: int) -> None:
         lots[draw.grant_id] = evolve(lot, held_micros=lot.held_micros + sign * draw.micros)
 
 
-def _view(project: Project, lots: Iterable[Lot], overdraft: int, held: int, at: Instant) -> WalletView:
+def viewed(project: Project, lots: Iterable[Lot], overdraft: int, held: int, at: Instant) -> WalletView:
+    """The wallet that these *lots* make, less the *overdraft*."""
     open_lots = [lot for lot in lots if lot.remaining_micros]
     spendable = sorted((lot for lot in open_lots if not lot.expired(at)), key=spending_order)
     balance = sum(lot.counted_micros(at) for lot in open_lots) - overdraft
@@ -141,4 +143,31 @@ def _view(project: Project, lots: Iterable[Lot], overdraft: int, held: int, at: 
             )
             for lot in spendable
         ),
+    )
+
+
+def render_low(view: WalletView, threshold_micros: int | None) -> str:
+    """The JSON text of a wallet in which less than the threshold is available, as its route shows it."""
+    text = money.text
+    return canonical(
+        {
+            "currency": view.currency,
+            "asOf": instants.text(view.as_of),
+            "balance": text(view.balance_micros),
+            "held": text(view.held_micros),
+            "available": text(view.available_micros),
+            "creditLimit": text(view.credit_limit_micros),
+            "grants": [
+                {
+                    "id": grant.id,
+                    "kind": grant.kind.value,
+                    "priority": grant.priority,
+                    "amount": text(grant.amount_micros),
+                    "remaining": text(grant.remaining_micros),
+                    "expiresAt": None if grant.expires_at is None else instants.text(grant.expires_at),
+                }
+                for grant in view.grants
+            ],
+            "threshold": None if threshold_micros is None else text(threshold_micros),
+        }
     )

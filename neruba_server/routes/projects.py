@@ -115,5 +115,8 @@ def _given(sent: wire.ProjectChanges) -> dict[str, Any]:
         "late_usage_policy": sent.late_usage_policy,
         "grace_hours": sent.grace_hours,
         "tax_rate": sent.tax_rate,
+        "low_balance_threshold": sent.low_balance_threshold,
     }
+    if isinstance(sent.low_balance_threshold, int):
+        changes["low_balance_threshold"] = money.decimal(sent.low_balance_threshold)
     return {name: value for name, value in changes.items() if value is not UNSET}

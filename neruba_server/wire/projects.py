@@ -59,6 +59,7 @@ class ProjectChanges:
     late_usage_policy: LateUsagePolicy | UnsetType = UNSET
     grace_hours: GraceHours | UnsetType = UNSET
     tax_rate: TaxRate | UnsetType = UNSET
+    low_balance_threshold: Units | UnsetType | None = UNSET
 
 
 @frozen
@@ -89,6 +90,7 @@ class Project:
     late_usage_policy: LateUsagePolicy
     grace_hours: int
     tax_rate: TaxRate
+    low_balance_threshold: Money | None
     created_at: Moment
     archived_at: Moment | None
 
@@ -115,6 +117,7 @@ class Project:
             late_usage_policy=project.late_usage_policy,
             grace_hours=project.grace_hours,
             tax_rate=project.tax_rate,
+            low_balance_threshold=project.low_balance_micros,
             created_at=project.created_at,
             archived_at=project.archived_at,
         )

@@ -392,6 +392,7 @@ async def test_each_setting_has_its_own_role(world: World):
             "billingMode": "prepaid",
             "onEmpty": "record",
             "taxRate": "0.19",
+            "lowBalanceThreshold": "5",
         },
     }
     for needed, changes in settings.items():

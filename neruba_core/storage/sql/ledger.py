@@ -32,6 +32,7 @@ HEADS = Table(
     whole("held_micros"),
     whole("receivable_micros"),
     whole("due_at", optional=True),
+    flag("low"),
     PrimaryKeyConstraint("project_id", name="neruba_heads_pk"),
     tenant("neruba_heads"),
     CheckConstraint("version >= 0", name="neruba_heads_version_ck"),
@@ -70,7 +71,14 @@ WALLET = "wallet:"
 
 _ADD_HEAD = insert(HEADS)
 _WRITE_HEADS = update(
-    HEADS, "version", "balance_micros", "overdraft_micros", "held_micros", "receivable_micros", "due_at"
+    HEADS,
+    "version",
+    "balance_micros",
+    "overdraft_micros",
+    "held_micros",
+    "receivable_micros",
+    "due_at",
+    "low",
 )
 _WRITE_ACCOUNTS = upsert(ACCOUNTS, "balance_micros", "held_micros", "emptied")
 
@@ -104,7 +112,7 @@ class SqlLedger(SqlJournal, SqlCharged):
     """``LedgerStore`` within one unit."""
 
     def add_head(self, head: Head) -> None:
-        self._statements.write(_ADD_HEAD, [(*astuple(head)[:-1], micros_or_none(head.due_at))])
+        self._statements.write(_ADD_HEAD, [(*astuple(head)[:-2], micros_or_none(head.due_at), head.low)])
 
     def lock_heads(self, project_ids: Sequence[str]) -> dict[str, Head]:
         rows = self._statements.ask(_LOCK_HEADS, project_ids=list(project_ids))
@@ -127,6 +135,7 @@ class SqlLedger(SqlJournal, SqlCharged):
                 head.held_micros,
                 head.receivable_micros,
                 micros_or_none(head.due_at),
+                head.low,
                 head.project_id,
             )
             for head in heads
@@ -166,5 +175,5 @@ class SqlLedger(SqlJournal, SqlCharged):
 
 
 def _head(row: Any) -> Head:
-    project_id, version, balance, overdraft, held, receivable, due_at = row
-    return Head(project_id, version, balance, overdraft, held, receivable, instant_or_none(due_at))
+    project_id, version, balance, overdraft, held, receivable, due_at, low = row
+    return Head(project_id, version, balance, overdraft, held, receivable, instant_or_none(due_at), bool(low))

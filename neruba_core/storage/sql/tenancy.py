@@ -59,8 +59,10 @@ PROJECTS = Table(
     text("earlier_terms"),
     whole("invoiced_until", optional=True),
     flag("listens"),
+    whole("low_balance_micros", optional=True),
     PrimaryKeyConstraint("id", name="neruba_projects_pk"),
     CheckConstraint("credit_limit_micros >= 0", name="neruba_projects_credit_limit_ck"),
+    CheckConstraint("low_balance_micros >= 0", name="neruba_projects_low_balance_ck"),
     CheckConstraint("max_backdate_days >= 0", name="neruba_projects_max_backdate_ck"),
     CheckConstraint("grace_hours >= 0", name="neruba_projects_grace_ck"),
     one_of("metric_policy", MetricPolicy, "neruba_projects_metric_policy_ck"),
@@ -278,13 +280,14 @@ def _project_row(project: Project) -> tuple[Any, ...]:
         dump_nouns(project.earlier_terms),
         micros_or_none(project.invoiced_until),
         project.listens,
+        project.low_balance_micros,
     )
 
 
 def _project(row: Any) -> Project:
     project_id, name, external_key, currency, credit_limit, policy, max_backdate_days, *rest = row
     timezone, created_by, created_at, archived_at, billing_mode, on_empty, late_policy, *rest = rest
-    grace_hours, tax_rate, earlier_terms, invoiced_until, listens = rest
+    grace_hours, tax_rate, earlier_terms, invoiced_until, listens, low_balance = rest
     return Project(
         project_id,
         name,
@@ -305,6 +308,7 @@ def _project(row: Any) -> Project:
         load_nouns(EarlierTerms, earlier_terms),
         instant_or_none(invoiced_until),
         bool(listens),
+        low_balance,
     )
 
 

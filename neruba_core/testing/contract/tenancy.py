@@ -36,6 +36,7 @@ TERMS: dict[str, Any] = {
         EarlierTerms(later(micros=1), BillingMode.ARREARS, "Asia/Tokyo"),
     ),
     "invoiced_until": later(micros=2),
+    "low_balance_micros": 7,
 }
 """How a project is billed, where that is not as by default."""
 

@@ -20,6 +20,7 @@ def upgrade(op: Operations) -> None:
         kinds.int8("held_micros"),
         kinds.int8("receivable_micros"),
         kinds.int8("due_at", null=True),
+        kinds.flag("low"),
         sa.PrimaryKeyConstraint("project_id", name="neruba_heads_pk"),
         sa.ForeignKeyConstraint(["project_id"], ["neruba_projects.id"], name="neruba_heads_project_fk"),
         sa.CheckConstraint("overdraft_micros >= 0 AND held_micros >= 0", name="neruba_heads_amounts_ck"),
