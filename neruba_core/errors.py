@@ -1018,6 +1018,39 @@ class ProviderUnavailable(Retryable, NerubaError):
 
 
 @refusal
+class SignatureInvalid(NerubaError):
+    """What was sent is not proved to be the provider's."""
+
+    code: ClassVar[str] = "payment.signature_invalid"
+    provider: str
+
+    def __str__(self) -> str:
+        return f"the signature is not one of {self.provider!r} for this body, or it is too old"
+
+
+@refusal
+class WebhookSecretUnset(NerubaError):
+    """Nothing that a provider sends can be believed without its secret."""
+
+    code: ClassVar[str] = "payment.webhook_secret_unset"
+    provider: str
+
+    def __str__(self) -> str:
+        return f"events of {self.provider!r} are taken only once its webhook secret is set"
+
+
+@refusal
+class ProviderEventNotFound(NerubaError):
+    """There is no event of a provider of this id."""
+
+    code: ClassVar[str] = "payment.event_not_found"
+    event_id: str
+
+    def __str__(self) -> str:
+        return f"no event {self.event_id!r} of a payment provider"
+
+
+@refusal
 class PaymentNotFound(NerubaError):
     """The project has no payment of this id."""
 

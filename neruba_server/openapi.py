@@ -382,6 +382,12 @@ _OWN_CODES: Mapping[str, tuple[str, ...]] = {
         "payment.method_missing",
         "payment.provider_unknown",
     ),
+    "receiveStripeEvent": (
+        "body.too_large",
+        "payment.provider_unknown",
+        "payment.signature_invalid",
+        "payment.webhook_secret_unset",
+    ),
     "setPaymentMethod": ("payment.provider_unknown",),
     "getPaymentMethod": ("payment.method_not_found",),
     "refundPayment": (

@@ -226,6 +226,7 @@ class Internal(NerubaError):
 # --- code → status -----------------------------------------------------------------------------
 
 STATUS: dict[str, int] = {
+    "payment.signature_invalid": 400,
     "body.malformed": 400,
     "body.too_deep": 400,
     "auth.credentials_both": 400,
@@ -253,6 +254,7 @@ STATUS: dict[str, int] = {
     "metric.not_found": 404,
     "payment.method_not_found": 404,
     "payment.not_found": 404,
+    "payment.event_not_found": 404,
     "plan.not_found": 404,
     "project.not_found": 404,
     "quarantine.not_found": 404,
@@ -339,6 +341,7 @@ STATUS: dict[str, int] = {
     "storage.not_joinable": 500,
     "rendering.unavailable": 501,
     "payment.provider_unavailable": 503,
+    "payment.webhook_secret_unset": 503,
     "server.shutting_down": 503,
     "storage.busy": 503,
     "storage.schema_outdated": 503,

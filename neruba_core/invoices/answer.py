@@ -46,6 +46,8 @@ def _values(invoice: Invoice) -> dict[str, Json]:
         "finalizedAt": _moment(invoice.finalized_at),
         "voidedAt": _moment(invoice.voided_at),
         "voidReason": invoice.void_reason,
+        "pastDueAt": _moment(invoice.past_due_at),
+        "disputed": money.text(invoice.disputed_micros),
     }
 
 

@@ -78,6 +78,9 @@ class Invoice:
     ``amount_due = total − already_drawn − credit_applied + overdraft_billed``, rounded half-even to the
     minor unit; *rounding_micros* is what rounding added. Where the exact figure is below zero, it was
     granted as credit (*credit_granted_micros*) and the amount due is zero.
+
+    Of what was paid, *disputed_micros* were taken back by the payer's bank and are open again. *past_due_at*
+    is when nobody had paid it however often it was collected.
     """
 
     project_id: str
@@ -111,6 +114,8 @@ class Invoice:
     finalized_at: Instant | None = None
     voided_at: Instant | None = None
     void_reason: str | None = None
+    past_due_at: Instant | None = None
+    disputed_micros: int = 0
 
     @property
     def periods(self) -> set[str]:

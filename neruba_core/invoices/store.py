@@ -26,8 +26,9 @@ class InvoiceStore(Protocol):
         """Forget a draft that nothing is left of; where there is none, nothing happens."""
 
     def set_state(self, invoice: Invoice) -> None:
-        """Write ``state``, ``paid_micros``, ``voided_at`` and ``void_reason`` of an invoice that is not a
-        draft, and does not become one again; the rest of *invoice* is left aside."""
+        """Write ``state``, ``paid_micros``, ``voided_at``, ``void_reason``, ``past_due_at`` and
+        ``disputed_micros`` of an invoice that is not a draft, and does not become one again; the rest of
+        *invoice* is left aside."""
 
     def invoice(self, project_id: str, invoice_id: str) -> Invoice | None: ...
 

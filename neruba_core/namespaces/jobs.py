@@ -25,6 +25,7 @@ log = logging.getLogger("neruba.schedule")
 TRAIL_KEPT = timedelta(days=30)
 FOLD_AT_MOST = 5000
 SETTLE_AT_MOST = 20
+EVENTS_AT_MOST = 100
 WHENEVER = timedelta(0)
 """Of a job that knows whether something waits for it: at every tick at which something does."""
 
@@ -82,12 +83,23 @@ def _unsettled(neruba: Neruba) -> Instant | None:
     return neruba.payments.pending_since() if neruba.payments.asks_outside else None
 
 
+def _process_events(neruba: Neruba) -> bool:
+    return neruba.payments.process_provider_events(at_most=EVENTS_AT_MOST) >= EVENTS_AT_MOST
+
+
+def _unprocessed(neruba: Neruba) -> Instant | None:
+    return neruba.payments.events_since() if neruba.payments.asks_outside else None
+
+
 EXPIRE = Job("expire_credit", WHENEVER, _expire, waits=_unexpired, next_after=_next_expiry)
 FOLD = Job("fold_usage", WHENEVER, _fold, waits=_unfolded)
 PRUNE = Job("prune_trail", timedelta(hours=1), _prune)
 TELL_OF_KEYS = Job("tell_of_expiring_keys", timedelta(hours=1), _tell_of_keys)
 SETTLE_PAYMENTS = Job(
     "settle_payments", WHENEVER, _settle_payments, waits=_unsettled, slow=True, lease=timedelta(minutes=5)
+)
+PROVIDER_EVENTS = Job(
+    "provider_events", WHENEVER, _process_events, waits=_unprocessed, slow=True, lease=timedelta(minutes=5)
 )
 BILL = Job(
     "billing_runs",
@@ -98,7 +110,7 @@ BILL = Job(
     lease=timedelta(minutes=15),
 )
 
-JOBS: tuple[Job, ...] = (EXPIRE, FOLD, PRUNE, TELL_OF_KEYS, SETTLE_PAYMENTS)
+JOBS: tuple[Job, ...] = (EXPIRE, FOLD, PRUNE, TELL_OF_KEYS, SETTLE_PAYMENTS, PROVIDER_EVENTS)
 """What every deployment does."""
 
 ALL: tuple[Job, ...] = (*JOBS, BILL)

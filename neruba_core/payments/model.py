@@ -31,7 +31,8 @@ class Payment:
 
     *invoice_id* is the invoice that it was meant for; without one it is a top-up. *provider_id* is what the
     provider calls it. *granted_micros* of it went to the paid grant *grant_id*, the rest to invoices; of all
-    of it *refunded_micros* has been promised back, and *fee_micros* is what the provider kept for itself.
+    of it *refunded_micros* has been promised back, *disputed_micros* taken back by the payer's bank, and
+    *fee_micros* is what the provider kept for itself.
 
     *customer* and *method* are the provider's names of who pays and by what, as they were when the payment
     was written down: asking again says the same. While it is pending, *due_at* is when the provider is asked
@@ -60,6 +61,7 @@ class Payment:
     tries: int = 0
     asked_at: Instant | None = None
     due_at: Instant | None = None
+    disputed_micros: int = 0
 
     @property
     def digits(self) -> str:
@@ -74,7 +76,14 @@ class Payment:
     @property
     def left_micros(self) -> int:
         """What can still be refunded."""
-        return self.amount_micros - self.refunded_micros if self.status is PaymentStatus.SUCCEEDED else 0
+        if self.status is not PaymentStatus.SUCCEEDED:
+            return 0
+        return self.amount_micros - self.gone_micros
+
+    @property
+    def gone_micros(self) -> int:
+        """What has been promised back, or was taken back by the payer's bank."""
+        return self.refunded_micros + self.disputed_micros
 
 
 @frozen
@@ -130,6 +139,7 @@ class AllocationKind(StrEnum):
     REFUND = "refund"
     CREDIT_NOTE = "credit_note"
     WRITE_OFF = "write_off"
+    DISPUTE = "dispute"
 
 
 @frozen
@@ -186,3 +196,68 @@ class Correction:
     def grant_id(self) -> str | None:
         """The grant that it opened."""
         return f"grt_{self.id.partition('_')[2]}" if self.granted_micros else None
+
+
+class DisputeStatus(StrEnum):
+    """How the payer's bank has decided; the last two are final."""
+
+    OPEN = "open"
+    WON = "won"
+    LOST = "lost"
+
+
+@frozen
+class Dispute:
+    """Money that the payer's bank took back: *taken_micros* of the payment, and what exceeds them (where some
+    had been refunded already) as a loss. The dispute itself may cost *fee_micros*."""
+
+    project_id: str
+    id: str
+    payment_id: str
+    provider_id: str
+    amount_micros: int
+    taken_micros: int
+    reason: str
+    status: DisputeStatus
+    transaction_id: str
+    created_at: Instant
+    fee_micros: int = 0
+    closed_at: Instant | None = None
+
+    @property
+    def digits(self) -> str:
+        """What the ids of all that comes of the dispute share with its own."""
+        return self.id.removeprefix("dsp_")
+
+
+class EventState(StrEnum):
+    """Where an event of a provider's stands: *ignored* is about nothing of ours, *dead* was given up."""
+
+    PENDING = "pending"
+    PROCESSED = "processed"
+    IGNORED = "ignored"
+    DEAD = "dead"
+
+
+@frozen
+class ProviderEvent:
+    """What a provider sent, word by word, and what became of it.
+
+    *subject_id* is what the provider calls the payment that it is about, if it is about one. While it is
+    pending it is processed at *due_at*; *tries* counts how often somebody set out to.
+    """
+
+    id: str
+    provider: str
+    event_id: str
+    type: str
+    subject_id: str | None
+    payload: str
+    received_at: Instant
+    state: EventState
+    tries: int = 0
+    due_at: Instant | None = None
+    ended_at: Instant | None = None
+    failure: str | None = None
+    project_id: str | None = None
+    payment_id: str | None = None

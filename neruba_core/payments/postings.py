@@ -12,7 +12,7 @@ from neruba_core.invoices.model import Invoice
 from neruba_core.ledger.chart import OVERDRAFT
 from neruba_core.ledger.model import Posting, TransactionType
 from neruba_core.ledger.posting import balanced, credit, debit
-from neruba_core.payments.model import Allocation, Correction, CorrectionKind, Payment, Refund
+from neruba_core.payments.model import Allocation, Correction, CorrectionKind, Dispute, Payment, Refund
 from neruba_core.wallets.book import Book, Decision
 from neruba_core.wallets.credit import DEFAULT_PRIORITY
 from neruba_core.wallets.model import Grant, GrantKind
@@ -64,10 +64,10 @@ def received(book: Book, payment: Payment, shares: Sequence[Share], *, at: Insta
     )
 
 
-def fee_kept(book: Book, payment: Payment, fee_micros: int) -> Decision:
-    """The provider kept *fee_micros* of the payment for itself."""
+def fee_kept(book: Book, payment: Payment, fee_micros: int, digits: str | None = None) -> Decision:
+    """The provider kept *fee_micros* of the payment for itself, or for what came of it."""
     return Decision(
-        transaction_id=f"txn_fee_{payment.digits}",
+        transaction_id=f"txn_fee_{digits or payment.digits}",
         type=TransactionType.PROVIDER_FEE,
         amount_micros=fee_micros,
         description=f"Fee of {payment.provider}",
@@ -157,6 +157,59 @@ def sent_back(book: Book, payment: Payment, refund: Refund) -> Decision:
                 credit(book.chart.refundable, refund.amount_micros),
             )
         ),
+    )
+
+
+def charged_back(
+    book: Book,
+    payment: Payment,
+    *,
+    digits: str,
+    of_grant: int,
+    of_invoices: int,
+    lost: int,
+    reason: str,
+    at: Instant,
+) -> Decision:
+    """The payer's bank has taken money back: invoices are open again, credit is taken wherever it has gone,
+    and what had been refunded before is *lost*."""
+    chart, micros = book.chart, of_grant + of_invoices + lost
+    return Decision(
+        transaction_id=f"txn_{digits}",
+        type=TransactionType.DISPUTE,
+        amount_micros=micros,
+        description=reason,
+        postings=balanced(
+            (
+                debit(chart.receivable, of_invoices),
+                *_taken(book, payment.grant_id, of_grant, at),
+                debit(chart.bad_debt, lost),
+                credit(chart.cash_of(payment.provider), micros),
+            )
+        ),
+    )
+
+
+def reinstated(
+    book: Book, payment: Payment, dispute: Dispute, shares: Sequence[Share], *, at: Instant
+) -> Decision:
+    """The payer's bank has given it back: it settles *shares*, and the rest is a paid grant."""
+    settled, digits = sum(share.micros for share in shares), f"won_{dispute.digits}"
+    grant, granting = _granting(book, digits, dispute.taken_micros - settled, GrantKind.PAID, at)
+    return Decision(
+        transaction_id=f"txn_{digits}",
+        type=TransactionType.DISPUTE_WON,
+        amount_micros=dispute.amount_micros,
+        description=dispute.reason,
+        postings=balanced(
+            (
+                debit(book.chart.cash_of(payment.provider), dispute.amount_micros),
+                credit(book.chart.receivable, settled),
+                credit(book.chart.bad_debt, dispute.amount_micros - dispute.taken_micros),
+                *granting,
+            )
+        ),
+        grants=grant,
     )
 
 

@@ -11,11 +11,11 @@ connection that broke, a server in trouble, a request that is still under way. I
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from attrs import frozen
 
-from neruba_core.payments.model import MANUAL, Payment, PaymentStatus, Refund
+from neruba_core.payments.model import MANUAL, DisputeStatus, Payment, PaymentStatus, Refund
 
 
 @frozen
@@ -91,6 +91,59 @@ class Answer:
     provider_id: str | None = None
     failure: str | None = None
     fee_micros: int = 0
+
+
+@frozen
+class RefundTold:
+    """A refund as the provider reports it; *refund_id* is ours, if we asked for it."""
+
+    amount_micros: int
+    answer: Answer
+    refund_id: str | None = None
+
+
+@frozen
+class DisputeTold:
+    """A dispute as the provider reports it: the money that left, what the dispute cost, and how it stands."""
+
+    provider_id: str
+    amount_micros: int
+    fee_micros: int
+    reason: str
+    status: DisputeStatus
+
+
+@frozen
+class Report:
+    """All that a provider knows of a payment of ours, as it stands now."""
+
+    project_id: str
+    payment_id: str
+    answer: Answer
+    refunds: tuple[RefundTold, ...] = ()
+    disputes: tuple[DisputeTold, ...] = ()
+
+
+@frozen
+class EventTold:
+    """An event that is the provider's for certain. *subject_id* is what the provider calls the payment that
+    it is about, if it is about one."""
+
+    event_id: str
+    type: str
+    subject_id: str | None
+
+
+@runtime_checkable
+class Telling(Protocol):
+    """A provider that sends events by itself."""
+
+    def read_event(self, payload: bytes, signature: str | None) -> EventTold:
+        """The event that was sent. Raises ``SignatureInvalid`` or ``WebhookSecretUnset``."""
+
+    def report(self, subject_id: str) -> Report | None:
+        """How the payment stands now, with all that came of it; ``None`` if it is none of ours. Raises
+        ``ProviderUnavailable``."""
 
 
 class PaymentProvider(Protocol):

@@ -77,7 +77,7 @@ def promise(
     of_grant, of_invoices = returned(
         payment,
         work.payments.allocations_of_payment(project_id, payment.id),
-        payment.refunded_micros,
+        payment.gone_micros,
         amount_micros,
     )
     decision = refunded(

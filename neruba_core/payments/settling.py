@@ -94,10 +94,12 @@ def _as_begun(row: Payment | Refund, payment: Payment, ask: Ask | RefundAsk) -> 
 def asked(provider: PaymentProvider, begun: Begun, *, at: Instant) -> Answer | None:
     """Ask outside of any unit of work; ``None`` if nobody knows yet."""
     try:
-        found = None if begun.tries == 1 else _look_up(provider, begun.ask)
+        first = begun.tries == 1 and begun.ask.provider_id is None
+        found = None if first else _look_up(provider, begun.ask)
         if found is not None:
             return found
-        if begun.tries == 1 or at - begun.asked_at < provider.key_lasts:
+        # What the provider has named is there, and must not be asked for again.
+        if first or (begun.ask.provider_id is None and at - begun.asked_at < provider.key_lasts):
             return _act(provider, begun.ask)
     except ProviderUnavailable as trouble:
         log.warning("%s stays pending: %s", begun.ask.our_id, trouble)

@@ -10,9 +10,12 @@ from neruba_core.payments.model import (
     Allocation,
     Correction,
     CorrectionKind,
+    Dispute,
+    EventState,
     Payment,
     PaymentMethod,
     PaymentStatus,
+    ProviderEvent,
     Refund,
 )
 
@@ -29,8 +32,8 @@ class PaymentStore(Protocol):
 
     def put_payment(self, payment: Payment) -> None:
         """Write ``status``, ``provider_id``, ``failure``, ``settled_at``, ``transaction_id``,
-        ``granted_micros``, ``refunded_micros``, ``fee_micros``, ``tries``, ``asked_at`` and ``due_at``; the
-        rest of *payment* is left aside."""
+        ``granted_micros``, ``refunded_micros``, ``fee_micros``, ``tries``, ``asked_at``, ``due_at`` and
+        ``disputed_micros``; the rest of *payment* is left aside."""
 
     def payment(self, project_id: str, payment_id: str) -> Payment | None: ...
 
@@ -75,6 +78,34 @@ class PaymentStore(Protocol):
 
     def allocations_of_invoice(self, project_id: str, invoice_id: str) -> Sequence[Allocation]:
         """All that changed what is open of the invoice, by transaction."""
+
+    def add_dispute(self, dispute: Dispute) -> None:
+        """Insert. An id, or a provider's id, that is taken fails the unit."""
+
+    def put_dispute(self, dispute: Dispute) -> None:
+        """Write ``status``, ``fee_micros`` and ``closed_at``; the rest of *dispute* is left aside."""
+
+    def disputes(self, project_id: str, payment_id: str) -> Sequence[Dispute]:
+        """Those of a payment, by ascending id."""
+
+    def add_event(self, event: ProviderEvent) -> bool:
+        """Insert, unless the provider's event is there already; whether it was inserted. Waits for a
+        competitor in flight. Events need no lock."""
+
+    def event(self, event_id: str) -> ProviderEvent | None:
+        """By our id."""
+
+    def put_event(self, event: ProviderEvent, *, tries: int) -> bool:
+        """Compare and set: write ``state``, ``tries``, ``due_at``, ``ended_at``, ``failure``,
+        ``project_id`` and ``payment_id`` if the stored ``tries`` are *tries*; whether they were."""
+
+    def due_events(self, now: Instant, *, limit: int) -> Sequence[ProviderEvent]:
+        """Pending ones that are due at *now*, longest due first."""
+
+    def events(
+        self, *, limit: int, before: str | None, state: EventState | None = None
+    ) -> Sequence[ProviderEvent]:
+        """By descending id, below *before*."""
 
     def add_correction(self, correction: Correction) -> None:
         """Insert. An id, or a number of its kind, that is taken fails the unit."""

@@ -18,10 +18,18 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from attrs import define, field
 
 from neruba_core.currencies import currency_of
-from neruba_core.errors import ProviderUnavailable
+from neruba_core.errors import ProviderUnavailable, SignatureInvalid, WebhookSecretUnset
 from neruba_core.money import PLACES
-from neruba_core.payments.model import PaymentStatus
-from neruba_core.payments.provider import Answer, Ask, RefundAsk
+from neruba_core.payments.model import DisputeStatus, PaymentStatus
+from neruba_core.payments.provider import (
+    Answer,
+    Ask,
+    DisputeTold,
+    EventTold,
+    RefundAsk,
+    RefundTold,
+    Report,
+)
 
 if TYPE_CHECKING:
     from stripe import StripeClient
@@ -95,8 +103,7 @@ class StripeProvider:
                 "metadata": {PAYMENT: ask.payment_id, PROJECT: ask.project_id},
                 "expand": [_CHARGE],
             }
-            intents: Any = self._client.v1.payment_intents
-            return _of_intent(_plain(intents.create(params, {"idempotency_key": ask.payment_id})))
+            return _of_intent(self._create("payment_intents", params, ask.payment_id))
 
         return self._asked(create)
 
@@ -104,11 +111,10 @@ class StripeProvider:
         """The payment intent, by its id or by ours. Stripe's search is up to a minute behind."""
 
         def find() -> Answer | None:
-            intents: Any = self._client.v1.payment_intents
             if ask.provider_id is not None:
-                return _of_intent(_plain(intents.retrieve(ask.provider_id, {"expand": [_CHARGE]})))
+                return _of_intent(self._retrieve("payment_intents", ask.provider_id, expand=[_CHARGE]))
             query = f"metadata['{PAYMENT}']:'{ask.payment_id}'"
-            found = _plain(intents.search({"query": query, "expand": [f"data.{_CHARGE}"]}))["data"]
+            found = self._search({"query": query, "expand": [f"data.{_CHARGE}"]})
             return _of_intent(found[0]) if found else None
 
         return self._looked(find)
@@ -127,8 +133,7 @@ class StripeProvider:
                 "amount": amount,
                 "metadata": {REFUND: ask.refund_id, PROJECT: ask.project_id},
             }
-            refunds: Any = self._client.v1.refunds
-            return _of_refund(_plain(refunds.create(params, {"idempotency_key": ask.refund_id})))
+            return _of_refund(self._create("refunds", params, ask.refund_id))
 
         return self._asked(create)
 
@@ -136,13 +141,55 @@ class StripeProvider:
         """The refund, by its id, or by ours among those of the payment intent."""
 
         def find() -> Answer | None:
-            refunds: Any = self._client.v1.refunds
             if ask.provider_id is not None:
-                return _of_refund(_plain(refunds.retrieve(ask.provider_id)))
-            for each in self._all(refunds.list, ask.charge_id):
+                return _of_refund(self._retrieve("refunds", ask.provider_id))
+            for each in self._list("refunds", ask.charge_id):
                 if each["metadata"].get(REFUND) == ask.refund_id:
                     return _of_refund(each)
             return None
+
+        return self._looked(find)
+
+    # --- what Stripe tells --------------------------------------------------------------------
+
+    def read_event(self, payload: bytes, signature: str | None) -> EventTold:
+        """The event in *payload*, if Stripe has signed these very bytes within the last five minutes."""
+        if self._webhook_secret is None:
+            raise WebhookSecretUnset(self.name)
+        import stripe
+
+        try:
+            text = payload.decode()
+            stripe.WebhookSignature.verify_header(
+                text, signature or "", self._webhook_secret, stripe.Webhook.DEFAULT_TOLERANCE
+            )
+            event = json.loads(text)
+            subject = event["data"]["object"]
+            told = EventTold(str(event["id"]), str(event["type"]), _intent_of(subject))
+        except (stripe.SignatureVerificationError, ValueError, TypeError, KeyError, AttributeError):
+            # What is signed but no event is as little Stripe's as what is not.
+            raise SignatureInvalid(self.name) from None
+        return told
+
+    def report(self, subject_id: str) -> Report | None:
+        """The payment intent with its refunds and disputes, if our ids are in its metadata."""
+
+        def find() -> Report | None:
+            intent = self._retrieve("payment_intents", subject_id, expand=[_CHARGE])
+            project_id, payment_id = (intent["metadata"].get(name) for name in (PROJECT, PAYMENT))
+            if project_id is None or payment_id is None:
+                return None
+            answer = _of_intent(intent)
+            if answer.status is not PaymentStatus.SUCCEEDED:
+                return Report(project_id, payment_id, answer)
+            return Report(
+                project_id,
+                payment_id,
+                answer,
+                # Stripe lists the newest first.
+                tuple(_refund_told(each) for each in reversed(self._list("refunds", subject_id))),
+                tuple(_dispute_told(each) for each in reversed(self._list("disputes", subject_id))),
+            )
 
         return self._looked(find)
 
@@ -165,14 +212,26 @@ class StripeProvider:
     def _usual_method(self, customer: str | None) -> str | None:
         if customer is None:
             return None
-        customers: Any = self._client.v1.customers
-        found = _plain(customers.retrieve(customer))
+        found = self._retrieve("customers", customer)
         usual: str | None = (found.get("invoice_settings") or {}).get("default_payment_method")
         return usual
 
-    def _all(self, listing: Callable[..., Any], intent_id: str | None) -> list[dict[str, Any]]:
-        listed = listing({"payment_intent": intent_id, "limit": 100})
+    def _create(self, kind: str, params: dict[str, Any], key: str) -> dict[str, Any]:
+        return _plain(self._service(kind).create(params, {"idempotency_key": key}))
+
+    def _retrieve(self, kind: str, row_id: str, **params: Any) -> dict[str, Any]:
+        return _plain(self._service(kind).retrieve(row_id, params))
+
+    def _list(self, kind: str, intent_id: str | None) -> list[dict[str, Any]]:
+        listed = self._service(kind).list({"payment_intent": intent_id, "limit": 100})
         return [_plain(each) for each in listed.auto_paging_iter()]
+
+    def _search(self, params: dict[str, Any]) -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = _plain(self._service("payment_intents").search(params))["data"]
+        return found
+
+    def _service(self, kind: str) -> Any:
+        return getattr(self._client.v1, kind)
 
     def _asked(self, act: Callable[[], Answer]) -> Answer:
         """What *act* answers, where a refusal is an answer too. Raises ``ProviderUnavailable``."""
@@ -236,6 +295,32 @@ def _fee(intent: Mapping[str, Any]) -> int:
     if not isinstance(settled, dict) or settled["currency"] != intent["currency"]:
         return 0
     return micros_of(settled["fee"], intent["currency"].upper())
+
+
+def _intent_of(subject: Mapping[str, Any]) -> str | None:
+    """The payment intent that an event's object is, or belongs to."""
+    if subject.get("object") == "payment_intent":
+        return str(subject["id"])
+    intent = subject.get("payment_intent")
+    return intent if isinstance(intent, str) else None
+
+
+def _refund_told(refund: Mapping[str, Any]) -> RefundTold:
+    amount = micros_of(refund["amount"], refund["currency"].upper())
+    return RefundTold(amount, _of_refund(refund), refund["metadata"].get(REFUND))
+
+
+def _dispute_told(dispute: Mapping[str, Any]) -> DisputeTold:
+    currency = dispute["currency"]
+    fees = [each["fee"] for each in dispute["balance_transactions"] if each["currency"] == currency]
+    statuses = {"won": DisputeStatus.WON, "lost": DisputeStatus.LOST}
+    return DisputeTold(
+        provider_id=dispute["id"],
+        amount_micros=micros_of(dispute["amount"], currency.upper()),
+        fee_micros=max(micros_of(sum(fees), currency.upper()), 0),
+        reason=dispute.get("reason") or "disputed",
+        status=statuses.get(dispute["status"], DisputeStatus.OPEN),
+    )
 
 
 def _of_refund(refund: Mapping[str, Any]) -> Answer:

@@ -6,9 +6,11 @@ from aiohttp import web
 
 from neruba_core import Neruba, money
 from neruba_server import present
+from neruba_server.limits import MOST_BODY_BYTES, body_of
 from neruba_server.routes.call import Answer, Call
 from neruba_server.routes.query import page_of
 from neruba_server.wire import payments as wire
+from neruba_server.wire.support import Nothing
 
 
 async def pay(call: Call) -> web.Response:
@@ -51,6 +53,34 @@ async def get(call: Call) -> web.Response:
         )
 
     return present.json(await call.run(read))
+
+
+async def receive_stripe(call: Call) -> web.Response:
+    # The signature is over these very bytes.
+    payload = await body_of(call.request, MOST_BODY_BYTES)
+    signature = call.request.headers.get("Stripe-Signature")
+    await call.run(lambda neruba: neruba.payments.receive_event("stripe", payload, signature))
+    return present.json(wire.Received(True))
+
+
+async def provider_events(call: Call) -> web.Response:
+    query = call.query()
+    found = await call.run(
+        lambda neruba: neruba.payments.provider_events(state=query.get("state"), **page_of(query))
+    )
+    items = tuple(wire.ProviderEvent.of(each) for each in found.items)
+    return present.json(wire.ProviderEvents(items, found.next_cursor))
+
+
+async def reprocess(call: Call) -> web.Response:
+    sent = await call.read(Nothing, optional=True)
+    event_id = call.path("providerEventId")
+
+    def act(bound: Neruba) -> Answer:
+        event = bound.payments.reprocess_event(event_id)
+        return Answer(wire.ProviderEvent.of(event), 200, subject_id=event.id)
+
+    return await call.once(sent, act)
 
 
 async def set_method(call: Call) -> web.Response:

@@ -26,6 +26,7 @@ from neruba_core.errors import (
     PaymentNotFound,
     PlanNotFound,
     ProjectNotFound,
+    ProviderEventNotFound,
     QuarantineNotFound,
     RunNotFound,
     TransactionNotFound,
@@ -36,7 +37,7 @@ from neruba_core.errors import (
 from neruba_core.invoices.model import InvoiceState
 from neruba_core.ledger.model import TransactionType
 from neruba_core.outbox.model import DeliveryState
-from neruba_core.payments.model import PaymentStatus
+from neruba_core.payments.model import EventState, PaymentStatus
 from neruba_core.tenancy.model import Role
 from neruba_server.auth import Anyone, Audience, Machines, Operators, People, PeopleOrMachines
 from neruba_server.formats import HTML, PDF, TEXT
@@ -107,6 +108,7 @@ NOT_FOUND: Mapping[str, Callable[[str], NerubaError]] = {
     "quarantineId": QuarantineNotFound,
     "planId": PlanNotFound,
     "paymentId": PaymentNotFound,
+    "providerEventId": ProviderEventNotFound,
     "endpointId": WebhookEndpointNotFound,
     "deliveryId": WebhookDeliveryNotFound,
     "runId": RunNotFound,
@@ -978,6 +980,40 @@ PAYMENTS = (
         "One payment, with what it settled and what of it went back",
         "Payments",
         {200: wire_payments.PaymentInFull},
+    ),
+    Route(
+        "POST",
+        "/webhooks/stripe",
+        payments.receive_stripe,
+        Anyone(),
+        "receiveStripeEvent",
+        "What Stripe tells by itself, signed by it; kept at once and processed afterwards",
+        "Payments",
+        {200: wire_payments.Received},
+    ),
+    Route(
+        "GET",
+        "/provider-events",
+        payments.provider_events,
+        Operators(),
+        "listProviderEvents",
+        "What payment providers have sent, newest first, and what became of it",
+        "Payments",
+        {200: wire_payments.ProviderEvents},
+        query=(q.word("state", EventState), *PAGE),
+    ),
+    Route(
+        "POST",
+        "/provider-events/{providerEventId}/reprocess",
+        payments.reprocess,
+        Operators(),
+        "reprocessProviderEvent",
+        "Have an event processed once more; nothing is booked twice by that",
+        "Payments",
+        {200: wire_payments.ProviderEvent},
+        wire_support.Nothing,
+        body_optional=True,
+        idempotency=ACCEPTED,
     ),
     Route(
         "PUT",

@@ -105,6 +105,8 @@ class Invoice:
     finalized_at: Moment | None
     voided_at: Moment | None
     void_reason: str | None
+    past_due_at: Moment | None
+    disputed: Money
 
     @classmethod
     def of(cls, invoice: CoreInvoice) -> Invoice:
@@ -139,6 +141,8 @@ class Invoice:
             finalized_at=invoice.finalized_at,
             voided_at=invoice.voided_at,
             void_reason=invoice.void_reason,
+            past_due_at=invoice.past_due_at,
+            disputed=invoice.disputed_micros,
         )
 
 

@@ -8,10 +8,11 @@ from typing import Any
 from attrs import frozen
 
 from neruba_core.payments.model import Allocation as CoreAllocation
-from neruba_core.payments.model import AllocationKind, CorrectionKind, PaymentStatus
+from neruba_core.payments.model import AllocationKind, CorrectionKind, EventState, PaymentStatus
 from neruba_core.payments.model import Correction as CoreCorrection
 from neruba_core.payments.model import Payment as CorePayment
 from neruba_core.payments.model import PaymentMethod as CoreMethod
+from neruba_core.payments.model import ProviderEvent as CoreEvent
 from neruba_core.payments.model import Refund as CoreRefund
 from neruba_core.payments.receivables import Bucket as CoreBucket
 from neruba_core.payments.receivables import OpenInvoice as CoreOpenInvoice
@@ -78,6 +79,59 @@ class Allocation:
     def of(cls, allocation: CoreAllocation) -> Allocation:
         """The allocation as people see it."""
         return cls(allocation.invoice_id, allocation.transaction_id, allocation.kind, allocation.micros)
+
+
+@frozen
+class Received:
+    """It is kept."""
+
+    received: bool
+
+
+@frozen
+class ProviderEvent:
+    """What a payment provider has sent, without its body, and what became of it."""
+
+    id: str
+    provider: str
+    event_id: str
+    type: str
+    subject_id: str | None
+    state: EventState
+    tries: int
+    failure: str | None
+    project_id: str | None
+    payment_id: str | None
+    received_at: Moment
+    due_at: Moment | None
+    ended_at: Moment | None
+
+    @classmethod
+    def of(cls, event: CoreEvent) -> ProviderEvent:
+        """The event as operators see it."""
+        return cls(
+            id=event.id,
+            provider=event.provider,
+            event_id=event.event_id,
+            type=event.type,
+            subject_id=event.subject_id,
+            state=event.state,
+            tries=event.tries,
+            failure=event.failure,
+            project_id=event.project_id,
+            payment_id=event.payment_id,
+            received_at=event.received_at,
+            due_at=event.due_at,
+            ended_at=event.ended_at,
+        )
+
+
+@frozen
+class ProviderEvents:
+    """What payment providers have sent, newest first."""
+
+    items: tuple[ProviderEvent, ...]
+    next_cursor: str | None
 
 
 @frozen

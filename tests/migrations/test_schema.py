@@ -30,6 +30,7 @@ GLOBAL = {
     "neruba_plans",
     "neruba_jobs",
     "neruba_leases",
+    "neruba_provider_events",
     "neruba_shared_metrics",
     "neruba_platform_keys",
 }
@@ -226,6 +227,8 @@ MEANT_TO_CHANGE = {
     "paid_micros": "paid_micros + 1",
     "voided_at": "voided_at",
     "void_reason": "'gone'",
+    "past_due_at": "1",
+    "disputed_micros": "1",
 }
 
 

@@ -6,10 +6,14 @@ import asyncio
 import json
 
 import pytest
+from aiohttp import ClientSession
 
+from neruba_core import Neruba
 from neruba_core.payments.answer import method_values, payment_values, refund_values
+from neruba_core.payments.stripe import StripeProvider
 from neruba_core.tenancy.model import Role
-from tests.server.world import Answer, Tenant, World
+from neruba_core.testing.stripe import SECRET, StripeStandIn
+from tests.server.world import Answer, Client, Tenant, World, bearer, served
 
 
 @pytest.fixture
@@ -186,3 +190,46 @@ async def test_a_project_says_how_it_pays(world: World):
     assert (await world.ask("DELETE", path, one.finance)).status == 204
     assert (await world.ask("GET", path, one.finance)).code == "payment.method_not_found"
     assert (await pay(world, one, "x", provider="rehearsed", amount="5")).code == "payment.method_missing"
+
+
+async def test_what_stripe_sends_is_kept_and_processed():
+    """
+    200 at once for what it has signed, 400 for anything else, 503 while nobody can tell; operators see it.
+    """
+    with StripeStandIn() as stripe:
+        stripe.add_customer("cus_1")
+        provider = StripeProvider("sk_test_1", webhook_secret=SECRET, api_base=stripe.url)
+        neruba = Neruba.in_memory(password_effort="testing", providers=(provider,))
+        project = neruba.projects.create(name="Acme")
+        neruba.payments.set_method(project.id, provider="stripe", customer="cus_1", method="pm_1")
+        stripe.break_with("lost")
+        payment = neruba.payments.pay(project.id, amount="5", provider="stripe", idempotency_key="card").value
+        operator = bearer(neruba, "operator@example.com", operator=True)
+        async with served(neruba) as server, ClientSession() as session:
+            client = Client(session, str(server.make_url("")).rstrip("/"))
+
+            async def send(body: bytes, signature: str | None) -> Answer:
+                headers = {} if signature is None else {"Stripe-Signature": signature}
+                return await client.ask("POST", "/webhooks/stripe", data=body, headers=headers)
+
+            body, signature = stripe.signed(stripe.events[-1])
+            first, again = await send(body, signature), await send(body, signature)
+            refused = [await send(body + b" ", signature), await send(body, None)]
+
+            assert (first.status, first.json, again.status) == (200, {"received": True}, 200)
+            assert {(each.status, each.code) for each in refused} == {(400, "payment.signature_invalid")}
+            while neruba.payments.get(project.id, payment.id).status.value == "pending":
+                await asyncio.sleep(0.1)
+            (kept,) = (await client.ask("GET", "/provider-events", operator)).json["items"]
+            assert (kept["type"], kept["paymentId"]) == ("payment_intent.succeeded", payment.id)
+            assert (await client.ask("GET", "/provider-events?state=dead", operator)).json["items"] == []
+            renewed = await client.ask("POST", f"/provider-events/{kept['id']}/reprocess", operator)
+            assert (renewed.status, renewed.json["state"]) == (200, "pending")
+            unknown = await client.ask("POST", "/provider-events/pev_none/reprocess", operator)
+            assert (unknown.status, unknown.code) == (404, "payment.event_not_found")
+
+    silent = Neruba.in_memory(providers=(StripeProvider("sk_test_1"),))
+    async with served(silent) as server, ClientSession() as session:
+        client = Client(session, str(server.make_url("")).rstrip("/"))
+        unset = await client.ask("POST", "/webhooks/stripe", data=body, headers={"Stripe-Signature": "t=1"})
+        assert (unset.status, unset.code) == (503, "payment.webhook_secret_unset")

@@ -18,6 +18,7 @@ from neruba_core import Neruba
 from neruba_core.access.model import PlatformScope, Scope
 from neruba_core.storage.export import export
 from neruba_core.tenancy.model import Invited, Member, Role
+from neruba_core.testing.contract import samples
 from neruba_server.app import create_app
 from neruba_server.connections import Runner
 from neruba_server.openapi import _problems, document
@@ -233,9 +234,18 @@ def _one_of_each(neruba: Neruba, project_id: str, name: str) -> dict[str, str]:
         "quarantineId": waiting.value.id,
         "transactionId": credit.value.id,
         "planId": plan.id,
+        "providerEventId": _told(neruba, name),
         "requestId": f"{name}-request",
         "invitation": invited.token,
     }
+
+
+def _told(neruba: Neruba, name: str) -> str:
+    """What a payment provider has sent."""
+    event = samples.provider_event(event_id=f"evt_{name}", received_at=neruba.now())
+    with neruba._context.storage.work() as work:
+        work.payments.add_event(event)
+    return event.id
 
 
 def _two_months_billed(neruba: Neruba, project_id: str, name: str) -> dict[str, str]:

@@ -75,6 +75,8 @@ class MemoryInvoices:
             paid_micros=invoice.paid_micros,
             voided_at=invoice.voided_at,
             void_reason=invoice.void_reason,
+            past_due_at=invoice.past_due_at,
+            disputed_micros=invoice.disputed_micros,
         )
         self._tables.invoices.replace(self._undo, invoice.project_id, invoice.id, changed)
 

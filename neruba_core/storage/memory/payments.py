@@ -11,13 +11,16 @@ from neruba_core.payments.model import (
     Allocation,
     Correction,
     CorrectionKind,
+    Dispute,
+    EventState,
     Payment,
     PaymentMethod,
     PaymentStatus,
+    ProviderEvent,
     Refund,
 )
 from neruba_core.storage.memory.ledger import MemoryLedger
-from neruba_core.storage.memory.tables import DuplicateKey, Table, Undo
+from neruba_core.storage.memory.tables import EVERYONE, DuplicateKey, Table, Undo
 
 
 @define(eq=False)
@@ -29,6 +32,9 @@ class PaymentTables:
     refunds: Table[str, Refund] = field(factory=Table)
     allocations: Table[tuple[str, str], Allocation] = field(factory=Table)
     corrections: Table[str, Correction] = field(factory=Table)
+    disputes: Table[str, Dispute] = field(factory=Table)
+    events: Table[str, ProviderEvent] = field(factory=Table)
+    event_ids: Table[tuple[str, str], str] = field(factory=Table)
 
 
 @define(eq=False)
@@ -61,6 +67,7 @@ class MemoryPayments:
             tries=payment.tries,
             asked_at=payment.asked_at,
             due_at=payment.due_at,
+            disputed_micros=payment.disputed_micros,
         )
         self._tables.payments.replace(self._undo, payment.project_id, payment.id, changed)
 
@@ -131,6 +138,71 @@ class MemoryPayments:
     def allocations_of_invoice(self, project_id: str, invoice_id: str) -> Sequence[Allocation]:
         found = self._tables.allocations.ascending(project_id)
         return tuple(each for each in found if each.invoice_id == invoice_id)
+
+    def add_dispute(self, dispute: Dispute) -> None:
+        self._ledger.need_lock(dispute.project_id)
+        for each in self._tables.disputes.ascending(dispute.project_id):
+            if each.provider_id == dispute.provider_id:
+                raise DuplicateKey(f"{each.provider_id!r} is there as {each.id!r}")
+        self._tables.disputes.add(self._undo, dispute.project_id, dispute.id, dispute)
+
+    def put_dispute(self, dispute: Dispute) -> None:
+        self._ledger.need_lock(dispute.project_id)
+        current = self._tables.disputes.get(dispute.project_id, dispute.id)
+        if current is None:
+            return
+        changed = evolve(
+            current, status=dispute.status, fee_micros=dispute.fee_micros, closed_at=dispute.closed_at
+        )
+        self._tables.disputes.replace(self._undo, dispute.project_id, dispute.id, changed)
+
+    def disputes(self, project_id: str, payment_id: str) -> Sequence[Dispute]:
+        found = self._tables.disputes.ascending(project_id)
+        return tuple(each for each in found if each.payment_id == payment_id)
+
+    def add_event(self, event: ProviderEvent) -> bool:
+        key = (event.provider, event.event_id)
+        if self._tables.event_ids.get(EVERYONE, key) is not None:
+            return False
+        self._tables.event_ids.add(self._undo, EVERYONE, key, event.id)
+        self._tables.events.add(self._undo, EVERYONE, event.id, event)
+        return True
+
+    def event(self, event_id: str) -> ProviderEvent | None:
+        return self._tables.events.get(EVERYONE, event_id)
+
+    def put_event(self, event: ProviderEvent, *, tries: int) -> bool:
+        current = self.event(event.id)
+        if current is None or current.tries != tries:
+            return False
+        changed = evolve(
+            current,
+            state=event.state,
+            tries=event.tries,
+            due_at=event.due_at,
+            ended_at=event.ended_at,
+            failure=event.failure,
+            project_id=event.project_id,
+            payment_id=event.payment_id,
+        )
+        self._tables.events.replace(self._undo, EVERYONE, event.id, changed)
+        return True
+
+    def due_events(self, now: Instant, *, limit: int) -> Sequence[ProviderEvent]:
+        due = [
+            (each.due_at, each.id, each)
+            for each in self._tables.events.ascending(EVERYONE)
+            if each.due_at is not None and each.due_at <= now
+        ]
+        return tuple(event for _, _, event in sorted(due, key=lambda one: one[:2])[:limit])
+
+    def events(
+        self, *, limit: int, before: str | None, state: EventState | None = None
+    ) -> Sequence[ProviderEvent]:
+        def wanted(event: ProviderEvent) -> bool:
+            return state is None or event.state is state
+
+        return self._tables.events.page(EVERYONE, limit=limit, before=before, wanted=wanted)
 
     def add_correction(self, correction: Correction) -> None:
         self._ledger.need_lock(correction.project_id)

@@ -132,6 +132,7 @@ class MemoryUnit:
             ("payments", tables.payments.payments.ascending(project_id)),
             ("refunds", tables.payments.refunds.ascending(project_id)),
             ("allocations", tables.payments.allocations.ascending(project_id)),
+            ("disputes", tables.payments.disputes.ascending(project_id)),
             ("corrections", tables.payments.corrections.ascending(project_id)),
             ("webhook_endpoints", tables.outbox.endpoints.ascending(project_id)),
             ("messages", tables.outbox.messages.ascending(project_id)),

@@ -81,6 +81,8 @@ INVOICES = Table(
     whole("finalized_at", optional=True),
     whole("voided_at", optional=True),
     text("void_reason", optional=True),
+    whole("past_due_at", optional=True),
+    whole("disputed_micros"),
     text("lines"),
     PrimaryKeyConstraint("project_id", "id", name="neruba_invoices_pk"),
     UniqueConstraint("project_id", "period", "part", name="neruba_invoices_part_uq"),
@@ -235,6 +237,8 @@ class SqlInvoices(SqlStore):
                 paid_micros=invoice.paid_micros,
                 voided_at=micros_or_none(invoice.voided_at),
                 void_reason=invoice.void_reason,
+                past_due_at=micros_or_none(invoice.past_due_at),
+                disputed_micros=invoice.disputed_micros,
             )
         )
         self._statements.change(query)
@@ -334,6 +338,8 @@ def _invoice_row(invoice: Invoice) -> tuple[Any, ...]:
         micros_or_none(invoice.finalized_at),
         micros_or_none(invoice.voided_at),
         invoice.void_reason,
+        micros_or_none(invoice.past_due_at),
+        invoice.disputed_micros,
         dump_nouns(invoice.lines),
     )
 
@@ -342,7 +348,7 @@ def _invoice(row: Any) -> Invoice:
     project_id, invoice_id, kind, period, start, end, part, number, state, currency, tax_rate = row[:11]
     subtotal, tax, total, already_drawn, credit_applied, overdraft_billed, credit_granted = row[11:18]
     rounding, amount_due, paid, blockers, input_digest, cutoff, ledger_version, transaction_id = row[18:26]
-    project_name, created_at, finalized_at, voided_at, void_reason, lines = row[26:]
+    project_name, created_at, finalized_at, voided_at, void_reason, past_due_at, disputed, lines = row[26:]
     return Invoice(
         project_id,
         invoice_id,
@@ -375,4 +381,6 @@ def _invoice(row: Any) -> Invoice:
         instant_or_none(finalized_at),
         instant_or_none(voided_at),
         void_reason,
+        instant_or_none(past_due_at),
+        disputed,
     )

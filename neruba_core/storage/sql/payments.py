@@ -16,6 +16,7 @@ from sqlalchemy import (
     func,
     select,
 )
+from sqlalchemy import update as changing
 
 from neruba_core.instants import Instant
 from neruba_core.payments.model import (
@@ -23,9 +24,13 @@ from neruba_core.payments.model import (
     AllocationKind,
     Correction,
     CorrectionKind,
+    Dispute,
+    DisputeStatus,
+    EventState,
     Payment,
     PaymentMethod,
     PaymentStatus,
+    ProviderEvent,
     Refund,
 )
 from neruba_core.storage.sql.bulk import insert, update
@@ -59,6 +64,7 @@ PAYMENTS = Table(
     small("tries"),
     whole("asked_at", optional=True),
     whole("due_at", optional=True),
+    whole("disputed_micros"),
     PrimaryKeyConstraint("project_id", "id", name="neruba_payments_pk"),
     tenant("neruba_payments"),
     reference(
@@ -74,7 +80,8 @@ PAYMENTS = Table(
     one_of("status", PaymentStatus, "neruba_payments_status_ck"),
     CheckConstraint(
         "amount_micros > 0 AND granted_micros BETWEEN 0 AND amount_micros "
-        "AND refunded_micros BETWEEN 0 AND amount_micros AND fee_micros >= 0 AND tries >= 0",
+        "AND refunded_micros >= 0 AND disputed_micros >= 0 "
+        "AND refunded_micros + disputed_micros <= amount_micros AND fee_micros >= 0 AND tries >= 0",
         name="neruba_payments_amounts_ck",
     ),
     CheckConstraint(
@@ -215,6 +222,67 @@ CORRECTIONS = Table(
     Index("neruba_corrections_invoice_ix", "project_id", "invoice_id", "id"),
 )
 
+DISPUTES = Table(
+    "neruba_disputes",
+    METADATA,
+    text("project_id"),
+    text("id"),
+    text("payment_id"),
+    text("provider_id"),
+    whole("amount_micros"),
+    whole("taken_micros"),
+    text("reason"),
+    text("status"),
+    text("transaction_id"),
+    whole("created_at"),
+    whole("fee_micros"),
+    whole("closed_at", optional=True),
+    PrimaryKeyConstraint("project_id", "id", name="neruba_disputes_pk"),
+    UniqueConstraint("project_id", "provider_id", name="neruba_disputes_provider_uq"),
+    tenant("neruba_disputes"),
+    reference(
+        "neruba_disputes_payment_fk", ["project_id", "payment_id"], "neruba_payments", ["project_id", "id"]
+    ),
+    reference(
+        "neruba_disputes_transaction_fk",
+        ["project_id", "transaction_id"],
+        "neruba_transactions",
+        ["project_id", "id"],
+        deferred=True,
+    ),
+    one_of("status", DisputeStatus, "neruba_disputes_status_ck"),
+    CheckConstraint(
+        "amount_micros > 0 AND taken_micros BETWEEN 0 AND amount_micros AND fee_micros >= 0",
+        name="neruba_disputes_amounts_ck",
+    ),
+    CheckConstraint("(status = 'open') = (closed_at IS NULL)", name="neruba_disputes_closed_ck"),
+    Index("neruba_disputes_payment_ix", "project_id", "payment_id", "id"),
+)
+
+EVENTS = Table(
+    "neruba_provider_events",
+    METADATA,
+    text("id"),
+    text("provider"),
+    text("event_id"),
+    text("type"),
+    text("subject_id", optional=True),
+    text("payload"),
+    whole("received_at"),
+    text("state"),
+    small("tries"),
+    whole("due_at", optional=True),
+    whole("ended_at", optional=True),
+    text("failure", optional=True),
+    text("project_id", optional=True),
+    text("payment_id", optional=True),
+    PrimaryKeyConstraint("id", name="neruba_provider_events_pk"),
+    UniqueConstraint("provider", "event_id", name="neruba_provider_events_event_uq"),
+    one_of("state", EventState, "neruba_provider_events_state_ck"),
+    CheckConstraint("(state = 'pending') = (due_at IS NOT NULL)", name="neruba_provider_events_due_ck"),
+    Index("neruba_provider_events_due_ix", "due_at"),
+)
+
 _ADD_PAYMENT = insert(PAYMENTS)
 _PUT_PAYMENT = update(
     PAYMENTS,
@@ -229,7 +297,11 @@ _PUT_PAYMENT = update(
     "tries",
     "asked_at",
     "due_at",
+    "disputed_micros",
 )
+_ADD_DISPUTE = insert(DISPUTES)
+_PUT_DISPUTE = update(DISPUTES, "status", "fee_micros", "closed_at")
+_ADD_EVENT = insert(EVENTS, ending="ON CONFLICT (provider, event_id) DO NOTHING")
 _PUT_METHOD = insert(
     METHODS,
     ending=(
@@ -283,6 +355,17 @@ _CORRECTIONS = Query(
     .order_by(_C.id)
 )
 _CORRECTIONS_OF = Query(select(CORRECTIONS).where(_C.project_id == given("project_id")))
+_D, _E = DISPUTES.c, EVENTS.c
+_DISPUTES = Query(
+    select(DISPUTES)
+    .where(_D.project_id == given("project_id"), _D.payment_id == given("payment_id"))
+    .order_by(_D.id)
+)
+_DISPUTES_OF = Query(select(DISPUTES).where(_D.project_id == given("project_id")))
+_EVENT = Query(select(EVENTS).where(_E.id == given("event_id")))
+_DUE_EVENTS = Query(
+    select(EVENTS).where(_E.due_at <= given("now")).order_by(_E.due_at, _E.id).limit(given("most"))
+)
 _LAST_CORRECTION = Query(
     select(func.max(_C.number)).where(_C.project_id == given("project_id"), _C.kind == given("kind"))
 )
@@ -308,6 +391,7 @@ class SqlPayments(SqlStore):
             payment.tries,
             micros_or_none(payment.asked_at),
             micros_or_none(payment.due_at),
+            payment.disputed_micros,
             payment.project_id,
             payment.id,
         )
@@ -415,6 +499,87 @@ class SqlPayments(SqlStore):
         rows = self._statements.ask(_OF_INVOICE, project_id=project_id, invoice_id=invoice_id)
         return [_allocation(row) for row in rows]
 
+    def add_dispute(self, dispute: Dispute) -> None:
+        row = (
+            dispute.project_id,
+            dispute.id,
+            dispute.payment_id,
+            dispute.provider_id,
+            dispute.amount_micros,
+            dispute.taken_micros,
+            dispute.reason,
+            dispute.status.value,
+            dispute.transaction_id,
+            micros(dispute.created_at),
+            dispute.fee_micros,
+            micros_or_none(dispute.closed_at),
+        )
+        self._statements.write(_ADD_DISPUTE, [row])
+
+    def put_dispute(self, dispute: Dispute) -> None:
+        row = (
+            dispute.status.value,
+            dispute.fee_micros,
+            micros_or_none(dispute.closed_at),
+            dispute.project_id,
+            dispute.id,
+        )
+        self._statements.write(_PUT_DISPUTE, [row])
+
+    def disputes(self, project_id: str, payment_id: str) -> Sequence[Dispute]:
+        rows = self._statements.ask(_DISPUTES, project_id=project_id, payment_id=payment_id)
+        return [_dispute(row) for row in rows]
+
+    def add_event(self, event: ProviderEvent) -> bool:
+        row = (
+            event.id,
+            event.provider,
+            event.event_id,
+            event.type,
+            event.subject_id,
+            event.payload,
+            micros(event.received_at),
+            event.state.value,
+            event.tries,
+            micros_or_none(event.due_at),
+            micros_or_none(event.ended_at),
+            event.failure,
+            event.project_id,
+            event.payment_id,
+        )
+        return self._statements.write(_ADD_EVENT, [row]) == 1
+
+    def event(self, event_id: str) -> ProviderEvent | None:
+        row = self._statements.ask_one(_EVENT, event_id=event_id)
+        return None if row is None else _event(row)
+
+    def put_event(self, event: ProviderEvent, *, tries: int) -> bool:
+        query = (
+            changing(EVENTS)
+            .where(_E.id == event.id, _E.tries == tries)
+            .values(
+                state=event.state.value,
+                tries=event.tries,
+                due_at=micros_or_none(event.due_at),
+                ended_at=micros_or_none(event.ended_at),
+                failure=event.failure,
+                project_id=event.project_id,
+                payment_id=event.payment_id,
+            )
+        )
+        return self._statements.change(query) == 1
+
+    def due_events(self, now: Instant, *, limit: int) -> Sequence[ProviderEvent]:
+        return [_event(row) for row in self._statements.ask(_DUE_EVENTS, now=micros(now), most=limit)]
+
+    def events(
+        self, *, limit: int, before: str | None, state: EventState | None = None
+    ) -> Sequence[ProviderEvent]:
+        query = select(EVENTS).where(*below(_E.id, before))
+        if state is not None:
+            query = query.where(_E.state == state.value)
+        return [_event(row) for row in self._statements.rows(query.order_by(_E.id.desc()).limit(limit))]
+
     def add_correction(self, correction: Correction) -> None:
         row = (
             correction.project_id,
@@ -452,6 +617,8 @@ class SqlPayments(SqlStore):
             yield "refunds", _refund(row)
         for row in self._statements.ask(_ALLOCATIONS_OF, project_id=project_id):
             yield "allocations", _allocation(row)
+        for row in self._statements.ask(_DISPUTES_OF, project_id=project_id):
+            yield "disputes", _dispute(row)
         for row in self._statements.ask(_CORRECTIONS_OF, project_id=project_id):
             yield "corrections", _correction(row)
 
@@ -480,13 +647,14 @@ def _payment_row(payment: Payment) -> tuple[Any, ...]:
         payment.tries,
         micros_or_none(payment.asked_at),
         micros_or_none(payment.due_at),
+        payment.disputed_micros,
     )
 
 
 def _payment(row: Any) -> Payment:
     project_id, payment_id, provider, amount, status, invoice_id, reference, created_at, *rest = row
     actor, request_id, provider_id, failure, settled_at, transaction_id, granted, refunded, *rest = rest
-    fee, customer, method, tries, asked_at, due_at = rest
+    fee, customer, method, tries, asked_at, due_at, disputed = rest
     return Payment(
         project_id,
         payment_id,
@@ -510,6 +678,7 @@ def _payment(row: Any) -> Payment:
         tries,
         instant_or_none(asked_at),
         instant_or_none(due_at),
+        disputed,
     )
 
 
@@ -546,6 +715,46 @@ def _refund(row: Any) -> Refund:
 def _allocation(row: Any) -> Allocation:
     project_id, transaction_id, invoice_id, kind, micros_, payment_id = row
     return Allocation(project_id, transaction_id, invoice_id, AllocationKind(kind), micros_, payment_id)
+
+
+def _dispute(row: Any) -> Dispute:
+    project_id, dispute_id, payment_id, provider_id, amount, taken, reason, status, *rest = row
+    transaction_id, created_at, fee, closed_at = rest
+    return Dispute(
+        project_id,
+        dispute_id,
+        payment_id,
+        provider_id,
+        amount,
+        taken,
+        reason,
+        DisputeStatus(status),
+        transaction_id,
+        instant(created_at),
+        fee,
+        instant_or_none(closed_at),
+    )
+
+
+def _event(row: Any) -> ProviderEvent:
+    event_id, provider, their_id, type_, subject_id, payload, received_at, state, *rest = row
+    tries, due_at, ended_at, failure, project_id, payment_id = rest
+    return ProviderEvent(
+        event_id,
+        provider,
+        their_id,
+        type_,
+        subject_id,
+        payload,
+        instant(received_at),
+        EventState(state),
+        tries,
+        instant_or_none(due_at),
+        instant_or_none(ended_at),
+        failure,
+        project_id,
+        payment_id,
+    )
 
 
 def _correction(row: Any) -> Correction:

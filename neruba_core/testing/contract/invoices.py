@@ -66,6 +66,8 @@ def stored(storage: Storage, invoice: Invoice) -> Invoice | None:
 
 
 VOIDED: dict[str, Any] = {
+    "past_due_at": later(seconds=4),
+    "disputed_micros": 7,
     "state": InvoiceState.VOID,
     "voided_at": later(seconds=5),
     "void_reason": AWKWARD,

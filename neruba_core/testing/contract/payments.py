@@ -9,7 +9,14 @@ import pytest
 from attrs import evolve
 
 from neruba_core.money import MAX_TOTAL_MICROS
-from neruba_core.payments.model import AllocationKind, CorrectionKind, Payment, PaymentStatus
+from neruba_core.payments.model import (
+    AllocationKind,
+    CorrectionKind,
+    DisputeStatus,
+    EventState,
+    Payment,
+    PaymentStatus,
+)
 from neruba_core.storage.port import Storage, UnitOfWork
 from neruba_core.testing.contract import samples
 from neruba_core.testing.contract.base import Promises
@@ -69,6 +76,7 @@ class Payments(Promises):
             method=AWKWARD,
             tries=3,
             asked_at=later(micros=2),
+            disputed_micros=0,
         )
         pending = added(storage, samples.payment(project_id))
 
@@ -98,6 +106,7 @@ class Payments(Promises):
             "fee_micros": 4,
             "tries": 5,
             "asked_at": later(seconds=6),
+            "disputed_micros": 7,
         }
         wrong = evolve(
             pending, amount_micros=1, reference="other", provider="other", actor="other", **changes
@@ -248,6 +257,88 @@ class Payments(Promises):
 
         assert [each for each in found if each in made] == [made[1], made[2], made[0]]
         assert len(read(storage, lambda work: work.payments.due_refunds(later(seconds=3), limit=1))) == 1
+
+    def test_disputes_are_those_of_their_payment(self, storage: Storage) -> None:
+        """
+        Oldest first; how they end is all that changes, and a provider's id is there once.
+        """
+        project_id = tenant(storage)
+        transaction_id = booked(storage, project_id)
+        paid, other = (added(storage, samples.payment(project_id)) for _ in range(2))
+        first = samples.dispute(paid, transaction_id, reason=AWKWARD)
+        second = samples.dispute(paid, transaction_id, amount_micros=MAX_TOTAL_MICROS)
+        foreign = samples.dispute(other, transaction_id)
+        for each in (second, foreign, first):
+            under_the_head(storage, project_id, lambda work, one=each: work.payments.add_dispute(one))  # type: ignore[misc]
+        changes: dict[str, Any] = {
+            "status": DisputeStatus.LOST,
+            "fee_micros": 15_000_000,
+            "closed_at": later(seconds=9),
+        }
+        wrong = evolve(first, amount_micros=1, taken_micros=1, reason="other", **changes)
+
+        under_the_head(storage, project_id, lambda work: work.payments.put_dispute(wrong))
+
+        found = list(read(storage, lambda work: work.payments.disputes(project_id, paid.id)))
+        assert found == [evolve(first, **changes), second]
+        twice = samples.dispute(paid, transaction_id, provider_id=second.provider_id)
+        with pytest.raises(ANY_FAILURE):
+            under_the_head(storage, project_id, lambda work: work.payments.add_dispute(twice))
+
+    def test_a_providers_event_is_kept_once(self, storage: Storage) -> None:
+        """
+        Word by word; another provider may use the same id.
+        """
+        event = samples.provider_event(payload=AWKWARD, subject_id=None)
+        again = samples.provider_event(event_id=event.event_id, payload="other")
+        others = evolve(event, id=new_id("pev"), provider="other")
+
+        with storage.work() as work:
+            assert [work.payments.add_event(each) for each in (event, again, others)] == [True, False, True]
+
+        assert read(storage, lambda work: work.payments.event(event.id)) == event
+        assert read(storage, lambda work: work.payments.event(again.id)) is None
+        listed = read(storage, lambda work: work.payments.events(limit=2, before=None))
+        assert [each.id for each in listed] == [others.id, event.id]
+        below = read(
+            storage,
+            lambda work: work.payments.events(limit=1, before=others.id, state=EventState.IGNORED),
+        )
+        assert [each.id for each in below] == [event.id]
+        dead = read(storage, lambda work: work.payments.events(limit=9, before=None, state=EventState.DEAD))
+        assert others.id not in {each.id for each in dead}
+
+    def test_of_two_who_take_an_event_one_has_it(self, storage: Storage) -> None:
+        """
+        By the number of tries; what is due is found longest due first.
+        """
+        late, early, future = (
+            samples.provider_event(due_at=later(seconds=seconds)) for seconds in (2, 1, 99)
+        )
+        with storage.work() as work:
+            for each in (late, early, future):
+                work.payments.add_event(each)
+        due = read(storage, lambda work: work.payments.due_events(later(seconds=2), limit=10_000))
+        ids = {late.id, early.id, future.id}
+        assert [each.id for each in due if each.id in ids] == [early.id, late.id]
+        assert len(read(storage, lambda work: work.payments.due_events(later(seconds=2), limit=1))) == 1
+
+        taken = evolve(
+            early,
+            tries=1,
+            state=EventState.PROCESSED,
+            due_at=None,
+            ended_at=later(seconds=3),
+            failure=AWKWARD,
+            project_id="prj_1",
+            payment_id="pay_1",
+        )
+        with storage.work() as work:
+            wrong = evolve(taken, payload="other", type="other")
+            assert work.payments.put_event(wrong, tries=0)
+            assert not work.payments.put_event(evolve(early, tries=1), tries=0)
+
+        assert read(storage, lambda work: work.payments.event(early.id)) == taken
 
     def test_allocations_are_found_by_payment_and_by_invoice(self, storage: Storage) -> None:
         """

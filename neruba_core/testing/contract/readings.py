@@ -107,6 +107,7 @@ READS: dict[str, Read] = {
     "payments.payments": lambda work, p: work.payments.payments(p, limit=9, before=None),
     "payments.method": lambda work, p: work.payments.method(p),
     "payments.refund": lambda work, p: work.payments.refund(p, "rfd_same"),
+    "payments.disputes": lambda work, p: work.payments.disputes(p, "pay_same"),
     "payments.refunds": lambda work, p: work.payments.refunds(p, "pay_same"),
     "payments.allocations_of_payment": lambda work, p: work.payments.allocations_of_payment(p, "pay_same"),
     "payments.allocations_of_invoice": lambda work, p: work.payments.allocations_of_invoice(p, "inv_same"),
@@ -217,6 +218,9 @@ def _twin_payments(work: UnitOfWork, project_id: str, word: str) -> None:
     work.payments.add_payment(paid)
     work.payments.put_method(samples.payment_method(project_id, customer=word))
     work.payments.add_refund(samples.refund(paid, "txn_same", id="rfd_same", reason=word))
+    work.payments.add_dispute(
+        samples.dispute(paid, "txn_same", id="dsp_same", provider_id="dp_same", reason=word)
+    )
     work.payments.add_allocations(
         [samples.allocation(project_id, "txn_same", "inv_same", micros=size, payment_id="pay_same")]
     )

@@ -27,9 +27,13 @@ from neruba_core.payments.model import (
     AllocationKind,
     Correction,
     CorrectionKind,
+    Dispute,
+    DisputeStatus,
+    EventState,
     Payment,
     PaymentMethod,
     PaymentStatus,
+    ProviderEvent,
     Refund,
 )
 from neruba_core.pricing.meters import Meter
@@ -649,6 +653,40 @@ def payment_method(project_id: str, **changes: Any) -> PaymentMethod:
         "changed_by": "user:usr_1",
     }
     return PaymentMethod(**fields | changes)
+
+
+def dispute(paid: Payment, transaction_id: str, **changes: Any) -> Dispute:
+    """An open one."""
+    fields: dict[str, Any] = {
+        "project_id": paid.project_id,
+        "id": new_id("dsp"),
+        "payment_id": paid.id,
+        "provider_id": new_id("dp"),
+        "amount_micros": 5_000_000,
+        "taken_micros": 3_000_000,
+        "reason": "fraudulent",
+        "status": DisputeStatus.OPEN,
+        "transaction_id": transaction_id,
+        "created_at": NOW,
+    }
+    return Dispute(**fields | changes)
+
+
+def provider_event(**changes: Any) -> ProviderEvent:
+    """One that is about no payment of ours; pending with a *due_at*."""
+    pending = changes.get("due_at") is not None
+    fields: dict[str, Any] = {
+        "id": new_id("pev"),
+        "provider": "stripe",
+        "event_id": new_id("evt"),
+        "type": "payment_intent.succeeded",
+        "subject_id": "pi_1",
+        "payload": "{}",
+        "received_at": NOW,
+        "state": EventState.PENDING if pending else EventState.IGNORED,
+        "ended_at": None if pending else NOW,
+    }
+    return ProviderEvent(**fields | changes)
 
 
 def refund(paid: Payment, transaction_id: str, **changes: Any) -> Refund:

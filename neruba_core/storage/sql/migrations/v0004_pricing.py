@@ -234,6 +234,8 @@ def _invoices(op: Operations) -> None:
         kinds.int8("finalized_at", null=True),
         kinds.int8("voided_at", null=True),
         kinds.text("void_reason", null=True),
+        kinds.int8("past_due_at", null=True),
+        kinds.int8("disputed_micros"),
         kinds.text("lines"),
         sa.PrimaryKeyConstraint("project_id", "id", name="neruba_invoices_pk"),
         sa.UniqueConstraint("project_id", "period", "part", name="neruba_invoices_part_uq"),

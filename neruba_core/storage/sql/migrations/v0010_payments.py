@@ -35,6 +35,7 @@ def upgrade(op: Operations) -> None:
         kinds.int4("tries"),
         kinds.int8("asked_at", null=True),
         kinds.int8("due_at", null=True),
+        kinds.int8("disputed_micros"),
         sa.PrimaryKeyConstraint("project_id", "id", name="neruba_payments_pk"),
         sa.ForeignKeyConstraint(
             ["project_id", "invoice_id"],
@@ -51,7 +52,8 @@ def upgrade(op: Operations) -> None:
         ),
         sa.CheckConstraint(
             "amount_micros > 0 AND granted_micros BETWEEN 0 AND amount_micros "
-            "AND refunded_micros BETWEEN 0 AND amount_micros AND fee_micros >= 0 AND tries >= 0",
+            "AND refunded_micros >= 0 AND disputed_micros >= 0 "
+            "AND refunded_micros + disputed_micros <= amount_micros AND fee_micros >= 0 AND tries >= 0",
             name="neruba_payments_amounts_ck",
         ),
         sa.CheckConstraint(
@@ -143,7 +145,8 @@ def upgrade(op: Operations) -> None:
             initially="DEFERRED",
         ),
         sa.CheckConstraint(
-            "kind IN ('payment', 'refund', 'credit_note', 'write_off')", name="neruba_allocations_kind_ck"
+            "kind IN ('payment', 'refund', 'credit_note', 'write_off', 'dispute')",
+            name="neruba_allocations_kind_ck",
         ),
         sa.CheckConstraint("micros <> 0", name="neruba_allocations_micros_ck"),
     )
@@ -187,4 +190,75 @@ def upgrade(op: Operations) -> None:
         sa.CheckConstraint("kind IN ('credit_note', 'write_off')", name="neruba_corrections_kind_ck"),
     )
     op.create_index("neruba_corrections_invoice_ix", "neruba_corrections", ["project_id", "invoice_id", "id"])
+    _disputes(op, kinds)
+    _events(op, kinds)
     append_only(op, "neruba_allocations", "neruba_corrections")
+
+
+def _disputes(op: Operations, kinds: Kinds) -> None:
+    op.create_table(
+        "neruba_disputes",
+        kinds.text("project_id"),
+        kinds.text("id"),
+        kinds.text("payment_id"),
+        kinds.text("provider_id"),
+        kinds.int8("amount_micros"),
+        kinds.int8("taken_micros"),
+        kinds.text("reason"),
+        kinds.text("status"),
+        kinds.text("transaction_id"),
+        kinds.int8("created_at"),
+        kinds.int8("fee_micros"),
+        kinds.int8("closed_at", null=True),
+        sa.PrimaryKeyConstraint("project_id", "id", name="neruba_disputes_pk"),
+        sa.UniqueConstraint("project_id", "provider_id", name="neruba_disputes_provider_uq"),
+        sa.ForeignKeyConstraint(["project_id"], ["neruba_projects.id"], name="neruba_disputes_project_fk"),
+        sa.ForeignKeyConstraint(
+            ["project_id", "payment_id"],
+            ["neruba_payments.project_id", "neruba_payments.id"],
+            name="neruba_disputes_payment_fk",
+        ),
+        sa.ForeignKeyConstraint(
+            ["project_id", "transaction_id"],
+            ["neruba_transactions.project_id", "neruba_transactions.id"],
+            name="neruba_disputes_transaction_fk",
+            deferrable=True,
+            initially="DEFERRED",
+        ),
+        sa.CheckConstraint("status IN ('open', 'won', 'lost')", name="neruba_disputes_status_ck"),
+        sa.CheckConstraint(
+            "amount_micros > 0 AND taken_micros BETWEEN 0 AND amount_micros AND fee_micros >= 0",
+            name="neruba_disputes_amounts_ck",
+        ),
+        sa.CheckConstraint("(status = 'open') = (closed_at IS NULL)", name="neruba_disputes_closed_ck"),
+    )
+    op.create_index("neruba_disputes_payment_ix", "neruba_disputes", ["project_id", "payment_id", "id"])
+
+
+def _events(op: Operations, kinds: Kinds) -> None:
+    op.create_table(
+        "neruba_provider_events",
+        kinds.text("id"),
+        kinds.text("provider"),
+        kinds.text("event_id"),
+        kinds.text("type"),
+        kinds.text("subject_id", null=True),
+        kinds.text("payload"),
+        kinds.int8("received_at"),
+        kinds.text("state"),
+        kinds.int4("tries"),
+        kinds.int8("due_at", null=True),
+        kinds.int8("ended_at", null=True),
+        kinds.text("failure", null=True),
+        kinds.text("project_id", null=True),
+        kinds.text("payment_id", null=True),
+        sa.PrimaryKeyConstraint("id", name="neruba_provider_events_pk"),
+        sa.UniqueConstraint("provider", "event_id", name="neruba_provider_events_event_uq"),
+        sa.CheckConstraint(
+            "state IN ('pending', 'processed', 'ignored', 'dead')", name="neruba_provider_events_state_ck"
+        ),
+        sa.CheckConstraint(
+            "(state = 'pending') = (due_at IS NOT NULL)", name="neruba_provider_events_due_ck"
+        ),
+    )
+    op.create_index("neruba_provider_events_due_ix", "neruba_provider_events", ["due_at"])
