@@ -224,6 +224,8 @@ class _Runs:
             documents.append(invoice)
         elif inputs.draft is not None:
             self.dropped.append(inputs.draft)
+        elif not finalizing:
+            unchanged = self._found_nothing_before(inputs, assembled)
         if finalizing:
             documents += self._issue_late(inputs, assembled)
             self._close(inputs)
@@ -388,6 +390,15 @@ class _Runs:
             if not unchanged and not self.options.dry_run:
                 self.records.append(record)
         return RunResult(record, main, tuple(documents))
+
+    def _found_nothing_before(self, inputs: Inputs, assembled: Assembled) -> bool:
+        """Whether the last run of the period found as little to bill, of the same inputs."""
+        earlier = self._earlier_record(inputs)
+        return (
+            earlier is not None
+            and earlier.input_digest == assembled.digest
+            and (earlier.state, earlier.invoice_ids) == (RunState.DRAFT, ())
+        )
 
     def _earlier_record(self, inputs: Inputs) -> Run | None:
         """What the run that left things as they are has recorded."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -11,29 +11,46 @@ from neruba_core.storage.memory import MemoryStorage
 from neruba_core.storage.port import Storage
 from neruba_core.storage.sql import SqlStorage
 from neruba_core.testing.machine import run_machine
+from neruba_core.testing.trade import run_trade
 
 STEPS = 50
 
 
+@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.postgres)])
+def stores(request: pytest.FixtureRequest) -> Iterator[dict[str, Callable[[], Storage]]]:
+    """
+    Memory, and each database beside it.
+    """
+    kind = request.param
+    database = SqlStorage("sqlite://" if kind == "sqlite" else request.getfixturevalue("postgres_url"))
+    database.migrate()
+    yield {"memory": MemoryStorage, kind: lambda: database}
+    database.close()
+
+
+def size(torture: bool, examples: int, steps: int = STEPS) -> settings:
+    """
+    So many histories of so many steps, or all that quality asks for.
+    """
+    return settings(
+        max_examples=2_000 if torture else examples,
+        stateful_step_count=STEPS if torture else steps,
+        suppress_health_check=list(HealthCheck),
+    )
+
+
 @pytest.mark.torture
-@pytest.mark.parametrize("kind", ["sqlite", pytest.param("postgresql", marks=pytest.mark.postgres)])
-def test_a_database_lives_the_same_life_as_memory(kind, request, torture):
+def test_a_database_lives_the_same_life_as_memory(stores, torture):
     """
     As the model foretells it, and byte-identical at the end; so the databases equal each other too.
     """
-    url = "sqlite://" if kind == "sqlite" else request.getfixturevalue("postgres_url")
-    database = SqlStorage(url)
-    database.migrate()
-    stores: dict[str, Callable[[], Storage]] = {"memory": MemoryStorage, kind: lambda: database}
+    run_machine(stores, size(torture, 100), thorough=torture)
 
-    run_machine(
-        stores,
-        settings(
-            max_examples=2_000 if torture else 100,
-            stateful_step_count=STEPS,
-            suppress_health_check=list(HealthCheck),
-        ),
-        thorough=torture,
-    )
 
-    database.close()
+@pytest.mark.torture
+def test_a_database_sells_the_same_as_memory(stores, torture):
+    """
+    Prices, prepaid usage, holds, plans, runs, voids, payments, refunds and what corrects them, with the same
+    answers and the same export.
+    """
+    run_trade(stores, size(torture, 30, 25))

@@ -672,3 +672,21 @@ def test_what_is_due_is_run_oldest_first(billing):
     ]
     assert [each.result.run.state for each in ran] == ["finalized", "draft", "finalized"]
     assert billing.billing.next_due() == MAY + GRACE
+
+
+def test_a_period_with_nothing_to_bill_may_be_run_again_as_well(acme):
+    """
+    The second run of the same nothing changes nothing and keeps no record; something new is no rerun.
+    """
+    acme.at(MARCH + DAY)
+    first = acme.run()
+    before = acme.state
+
+    again = acme.run()
+
+    assert (first.invoice, first.run.unchanged) == (None, False)
+    assert (again.invoice, again.run) == (None, evolve(first.run, unchanged=True))
+    assert acme.state == before
+    acme.price(unit_amount="1")
+    acme.use("5")
+    assert not acme.run().run.unchanged
