@@ -203,7 +203,7 @@ class Settings:
     run_jobs: bool = field(default=True, converter=_switch)
     """Whether ``serve`` does what falls due; ``false`` where ``neruba ticker`` does it."""
     send_webhooks: bool = field(default=True, converter=_switch)
-    """Whether ``serve`` sends messages to webhook endpoints; ``false`` where another process does."""
+    """Whether ``serve`` and ``ticker`` send messages to webhook endpoints; ``false`` where others do."""
     stripe_api_key: str = field(default="", converter=_token, repr=False)
     """Stripe's secret or restricted key; with it, projects can pay through ``stripe``."""
     stripe_webhook_secret: str = field(default="", converter=_token, repr=False)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import signal
 import sys
@@ -52,6 +53,8 @@ def ticker(once: bool, database_url: str | None, config: Path | None) -> None:
             threading.Thread(target=_on, args=(neruba, lane, stopping), name="neruba-ticker")
             for lane in lanes(settings.jobs)
         ]
+        if settings.send_webhooks:
+            threads.append(threading.Thread(target=_deliver, args=(neruba, stopping), name="neruba-webhooks"))
         for thread in threads:
             thread.start()
         while not stopping():
@@ -95,6 +98,21 @@ def _once(neruba: Neruba, jobs: Sequence[Job], stopping: Stopping) -> None:
 
 def _why(ran: Ran) -> str:
     return "" if ran.error is None else f"  {type(ran.error).__name__}: {ran.error}"
+
+
+def _deliver(neruba: Neruba, stopping: Stopping) -> None:
+    from neruba_server.outbound.deliveries import Deliveries
+
+    async def until_stopped() -> None:
+        deliveries = Deliveries(neruba)
+        deliveries.start()
+        try:
+            while not stopping():
+                await asyncio.sleep(_LOOK_SECONDS)
+        finally:
+            await deliveries.stop()
+
+    asyncio.run(until_stopped())
 
 
 def _on(neruba: Neruba, jobs: Sequence[Job], stopping: Stopping) -> None:

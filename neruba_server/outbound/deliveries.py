@@ -37,9 +37,15 @@ POLL_SECONDS = 0.5
 GATHER_SECONDS = 0.02
 """How long answers are gathered, so that many are recorded in one unit of work."""
 STOP_SECONDS = 5.0
-MOST = 500
-MOST_OF_ENDPOINT = 64
+MOST = 2_000
+MOST_OF_ENDPOINT = 128
 MOST_OF_FAILING = 2
+"""How many messages are claimed at once: in all, for an endpoint, and for one that has failed for a while."""
+AT_ONCE = 32
+"""How many requests an endpoint gets at once. What is claimed besides is sent as soon as one is answered,
+without a question to the database in between."""
+GIVEN_BACK_BEFORE = timedelta(seconds=20)
+"""What has not been sent so long before its lease runs out is left to whoever has the time."""
 FAILING_AFTER = timedelta(seconds=30)
 _THREADS = 2
 
@@ -54,6 +60,8 @@ class Deliveries:
         self._task: asyncio.Task[None] | None = None
         self._under_way: dict[asyncio.Task[None], Task] = {}
         self._of_endpoint: Counter[str] = Counter()
+        self._gates: dict[str, asyncio.Semaphore] = {}
+        self._left: list[Task] = []
         self._sent: list[Sent] = []
         self._news = asyncio.Event()
         self._stopping = False
@@ -94,9 +102,11 @@ class Deliveries:
     async def _round(self) -> bool:
         """Record and take; whether anything was taken, so that there may be more."""
         self._news.clear()
-        sent, most = list(self._sent), MOST - len(self._under_way)
+        sent, left, most = list(self._sent), list(self._left), MOST - len(self._under_way)
         webhooks = self._neruba.webhooks
         try:
+            if left:
+                await self._run(lambda: webhooks.give_back(left))
             taken = await self._run(lambda: webhooks.go_round(sent, self._room, lease=LEASE, most=most))
         except Exception as error:
             # The database may be gone for a while; what is due stays due.
@@ -104,7 +114,7 @@ class Deliveries:
             await asyncio.sleep(POLL_SECONDS)
             return False
         # Only now that they are written; more may have been added meanwhile.
-        del self._sent[: len(sent)]
+        del self._sent[: len(sent)], self._left[: len(left)]
         for task in taken:
             self._begin(task)
         return bool(taken)
@@ -136,9 +146,18 @@ class Deliveries:
         self._of_endpoint[task.endpoint.id] -= 1
         if not self._of_endpoint[task.endpoint.id]:
             del self._of_endpoint[task.endpoint.id]
+            self._gates.pop(task.endpoint.id, None)
         self._news.set()
 
     async def _send(self, task: Task) -> None:
+        gate = self._gates.setdefault(task.endpoint.id, asyncio.Semaphore(AT_ONCE))
+        async with gate:
+            if self._neruba.now() < task.delivery.due_at - GIVEN_BACK_BEFORE:
+                await self._request(task)
+            else:
+                self._left.append(task)
+
+    async def _request(self, task: Task) -> None:
         at = self._neruba.now()
         try:
             headers = headers_of(task, self._neruba.webhooks.secrets(task.endpoint), at)
@@ -161,8 +180,9 @@ class Deliveries:
         try:
             if self._sent:
                 await self._run(lambda: self._neruba.webhooks.record(self._sent))
-            if left:
-                await self._run(lambda: self._neruba.webhooks.give_back(list(left.values())))
+            unsent = [*self._left, *left.values()]
+            if unsent:
+                await self._run(lambda: self._neruba.webhooks.give_back(unsent))
         except Exception as error:
             log.warning("what was sent last will be sent again: %s", error)
 

@@ -194,11 +194,38 @@ async def test_a_slow_endpoint_delays_no_other(neruba):
             credit(neruba, project_id, f"{number}")
         async with delivering(neruba):
             await until(lambda: len(quick.received) == count)
-            assert len(slow.received) == loop.MOST_OF_ENDPOINT
+            assert len(slow.received) == loop.AT_ONCE
             stuck.set()
             await until(lambda: len(slow.received) == count)
 
     assert len(set(quick.ids)) == len(set(slow.ids)) == count
+
+
+async def test_what_waits_too_long_behind_others_is_given_back(neruba):
+    """
+    Its lease would run out on the way, and another would send it as well.
+    """
+    stuck = asyncio.Event()
+
+    async def hang(request):
+        from aiohttp import web
+
+        await stuck.wait()
+        return web.Response()
+
+    count = loop.AT_ONCE + 3
+    async with receiving(Receiver(answer=hang)) as receiver:
+        project_id = listened(neruba, receiver)
+        for number in range(count):
+            credit(neruba, project_id, f"{number}")
+        async with delivering(neruba):
+            await until(lambda: len(receiver.received) == loop.AT_ONCE)
+            # Within the lease, but not by much.
+            neruba.clock.advance(loop.LEASE - loop.GIVEN_BACK_BEFORE)
+            stuck.set()
+            await until(lambda: states(neruba, project_id) == ["delivered"] * count)
+
+    assert len(receiver.ids) == len(set(receiver.ids)) == count
 
 
 async def test_stopping_gives_back_what_is_under_way(neruba):

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import http.server
 import json
 import os
+import queue
 import signal
 import socket
 import subprocess
+import threading
 import time
 import urllib.error
 import urllib.request
@@ -267,3 +270,45 @@ def test_a_ticker_of_its_own_ends_when_it_is_told_to(tmp_path):
 
     assert "does what falls due in sqlite:///" in said
     assert {"prune_trail", "tell_of_expiring_keys"} <= done
+
+
+def test_a_ticker_of_its_own_sends_messages(tmp_path):
+    """
+    Where the servers are told to send none.
+    """
+    received: queue.Queue[str] = queue.Queue()
+
+    class Receiver(http.server.BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            received.put(str(self.headers["webhook-id"]))
+            self.send_response(204)
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    database = f"sqlite:///{tmp_path}/billing.db"
+    prepared(database)
+    with (
+        http.server.HTTPServer(("127.0.0.1", 0), Receiver) as receiver,
+        Neruba.open(database) as engine,
+        subprocess.Popen(
+            command("ticker", "--database", database),
+            cwd=tmp_path,
+            env=environment(),
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        ) as process,
+    ):
+        threading.Thread(target=receiver.serve_forever, daemon=True).start()
+        project = engine.projects.create(name="Told")
+        made = engine.webhooks.create(project.id, url=f"http://127.0.0.1:{receiver.server_port}/")
+        tested = engine.webhooks.test(project.id, made.endpoint.id)
+        message_id = received.get(timeout=20)
+        process.send_signal(signal.SIGTERM)
+        ended = process.wait(20)
+        receiver.shutdown()
+        (delivery,) = engine.webhooks.deliveries(project.id).items
+
+    assert (message_id, ended) == (tested.message_id, 0)
+    assert delivery.state.value == "delivered"
