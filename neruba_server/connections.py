@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from typing import Any, cast
+from collections.abc import Awaitable, Callable
+from typing import Any, TypeAlias, cast
 
-from aiohttp import web
+from aiohttp import hdrs, web
 from aiohttp.web_protocol import RequestHandler
+from aiohttp.web_urldispatcher import MatchedSubAppResource, UrlMappingMatchInfo
 
 from neruba_core.ids import Ids
 from neruba_server import problems
@@ -61,10 +63,44 @@ class Runner(web.AppRunner):
 
     async def _make_server(self) -> web.Server:
         server = await super()._make_server()
+        server.request_handler = _straight(self.app, server.request_handler)
         server.__class__ = _Server
         assert isinstance(server, _Server), "it was just made one"
         server.outbox = Outbox()
         return server
+
+
+_Handler: TypeAlias = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
+
+
+def _straight(app: web.Application, ordinary: _Handler) -> _Handler:
+    """The *ordinary* handler of *app*, but that a path without parameters is looked up and not searched for.
+
+    What aiohttp finds out about such a path is the same each time. Where more than the route's own handler
+    has a say (a middleware, another application, an expectation to be met first), it is asked all the same.
+    """
+    if app.middlewares:
+        return ordinary
+    found: dict[tuple[str, str], UrlMappingMatchInfo] = {}
+    for resource in app.router.resources():
+        if isinstance(resource, MatchedSubAppResource):
+            return ordinary
+        if isinstance(resource, web.PlainResource):
+            for route in resource:
+                info = UrlMappingMatchInfo({}, route)
+                info.add_app(app)
+                info.freeze()
+                found.setdefault((route.method, resource.canonical), info)
+
+    async def handle(request: web.BaseRequest) -> web.StreamResponse:
+        info = found.get((request.method, request.raw_path))
+        if info is None or hdrs.EXPECT in request.headers:
+            return await ordinary(request)
+        assert isinstance(request, web.Request), "an application makes these"
+        request._match_info = info
+        return await info.handler(request)
+
+    return handle
 
 
 class _Server(web.Server):

@@ -19,6 +19,7 @@ from neruba_core.wallets.holds import HoldAnswer
 from neruba_server import problems
 from neruba_server.limits import JSON
 from neruba_server.problems import BodyInvalid, status_of
+from neruba_server.reply import Reply
 from neruba_server.wire import converter, ingest
 from neruba_server.wire.problem import Fault
 
@@ -34,7 +35,7 @@ def json(value: Any, status: int = 200) -> web.Response:
 
 def body(content: bytes, status: int = 200) -> web.Response:
     """The response of JSON that is written already."""
-    return web.Response(body=content, status=status, headers={hdrs.CONTENT_TYPE: JSON})
+    return Reply(body=content, status=status, headers={hdrs.CONTENT_TYPE: JSON})
 
 
 def listed(items: Sequence[str], next_cursor: str | None) -> web.Response:
@@ -69,9 +70,7 @@ def verdict(verdict: Verdict, *, request_id: str, voided_at: dict[str, Any]) -> 
                 headers[REPLAYED] = "true"
             if value.id in voided_at:
                 headers[VOIDED_AT] = instants.text(voided_at[value.id])
-            return web.Response(
-                body=_text(value).encode(), status=status_of_verdict(verdict), headers=headers
-            )
+            return Reply(body=_text(value).encode(), status=status_of_verdict(verdict), headers=headers)
         case Quarantined(waiting):
             shown = ingest.Quarantined(waiting.id, Outcome.QUARANTINED, waiting.reason)
             response = json(shown, 202)

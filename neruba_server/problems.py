@@ -26,6 +26,7 @@ from neruba_core.errors import (
     SubscriptionInvalid,
     refusal,
 )
+from neruba_server.reply import Reply
 
 log = logging.getLogger("neruba.server")
 
@@ -432,7 +433,7 @@ def refused(
     headers: Iterable[tuple[str, str]] = (),
 ) -> web.Response:
     """The response of a refusal; a replayed one keeps the *first_request_id* in its body."""
-    response = web.Response(
+    response = Reply(
         status=status_of(error),
         body=problem(error, first_request_id or request_id),
         headers=[("Content-Type", CONTENT_TYPE), *headers],

@@ -38,7 +38,10 @@ class Sending:
         self._transport = transport
         self._outbox = outbox
         self._written: list[Any] = []
+        # What is asked for with every request.
         self.is_closing = transport.is_closing
+        self.pause_reading = transport.pause_reading
+        self.resume_reading = transport.resume_reading
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._transport, name)
