@@ -127,7 +127,8 @@ def invoice_page(invoice: Invoice, timezone: str) -> InvoicePage:
             _line(line, invoice, timezone, places) for line in invoice.lines if line.kind is not LineKind.TAX
         ),
         totals=tuple(_totals(invoice, places)),
-        due_label="Amount due",
+        # Nobody shall pay what is void.
+        due_label="Was due" if invoice.state is InvoiceState.VOID else "Amount due",
         due=f"{invoice.currency} {_minor(invoice.amount_due_micros, invoice.currency)}",
         currency=invoice.currency,
         notes=tuple(_notes(invoice)),
@@ -210,10 +211,12 @@ def _service(line: Line, invoice: Invoice, timezone: str) -> str:
 
 def _steps(line: Line) -> Iterator[str]:
     """The arithmetic, where the amount is more than one number; the rounding, where it changed anything."""
+    included = Fraction(line.workings.get("included", "0"))
     if not line.workings.get("parts"):
+        if included and not line.amount_micros:
+            yield f"all of it is included: {spelled(included)} are free"
         return
     worked = reading(line)
-    included = Fraction(line.workings.get("included", "0"))
     if included:
         yield f"included: {spelled(included)}"
     if "unitAmount" in line.workings:

@@ -206,3 +206,28 @@ def test_an_issued_invoice_can_be_seen_as_it_was_issued():
 
     assert invoice_page(paid, BERLIN).state.words == "Paid"
     assert invoice_page(as_issued(paid), BERLIN) == invoice_page(issued, BERLIN)
+
+
+def test_what_costs_nothing_says_why():
+    """
+    A quantity beside a zero would make its reader wonder.
+    """
+    page = invoice_page(an_invoice(a_usage_line(TIERS, 200_000_000)), BERLIN)
+
+    assert page.lines[0].steps == ("all of it is included: 250 are free",)
+
+
+def test_nobody_is_asked_to_pay_what_is_void():
+    """
+    Its amount was due, and is no more.
+    """
+    void = attrs.evolve(
+        an_invoice(a_line()),
+        state=InvoiceState.VOID,
+        voided_at=parse("2026-04-09T10:00:00Z"),
+        void_reason="wrong",
+    )
+
+    page = invoice_page(void, BERLIN)
+
+    assert (page.due_label, page.watermark) == ("Was due", "Void")
