@@ -15,6 +15,7 @@ from neruba_core.errors import ProviderUnknown, StorageConflict
 from neruba_core.ids import Ids
 from neruba_core.instants import Clock
 from neruba_core.ledger.chart import DEFAULT, Chart
+from neruba_core.payments.collect import DUNNING_DAYS
 from neruba_core.payments.provider import Manual, PaymentProvider
 from neruba_core.storage.port import Storage, UnitOfWork
 
@@ -36,6 +37,7 @@ class Context:
     key_environment: str = "test"
     chart: Chart = DEFAULT
     providers: tuple[PaymentProvider, ...] = (Manual(),)
+    dunning_days: tuple[int, ...] = DUNNING_DAYS
     bound: UnitOfWork | None = None
 
     def provider(self, name: str) -> PaymentProvider:

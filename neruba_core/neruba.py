@@ -43,6 +43,7 @@ from neruba_core.namespaces.usage import Usage
 from neruba_core.namespaces.users import Users
 from neruba_core.namespaces.wallets import Wallets
 from neruba_core.namespaces.webhooks import Webhooks
+from neruba_core.payments.collect import DUNNING_DAYS
 from neruba_core.payments.provider import Manual, PaymentProvider
 from neruba_core.storage.port import Storage, UnitOfWork
 
@@ -56,7 +57,8 @@ class Neruba:
 
     *clock* and *ids* are replaced in tests. *pepper* keys the hashes of access keys: give the same
     bytes for as long as issued keys should work. *access_minutes* is how long a login's access token lives.
-    *providers* are asked for payments, besides ``manual``, which is always there.
+    *providers* are asked for payments, besides ``manual``, which is always there; an invoice that they could
+    not collect is collected again after each of *dunning_days*.
     """
 
     def __init__(
@@ -71,6 +73,7 @@ class Neruba:
         key_environment: str = "test",
         chart: Chart = DEFAULT,
         providers: Sequence[PaymentProvider] = (),
+        dunning_days: Sequence[int] = DUNNING_DAYS,
     ) -> None:
         self._bind(
             Context(
@@ -83,6 +86,7 @@ class Neruba:
                 key_environment=key_environment,
                 chart=chart,
                 providers=(Manual(), *providers),
+                dunning_days=tuple(dunning_days),
             )
         )
 

@@ -26,6 +26,7 @@ from neruba_core import Neruba, instants
 from neruba_core.errors import Invalid
 from neruba_core.instants import Clock, Instant
 from neruba_core.namespaces.jobs import ALL, JOBS, Job
+from neruba_core.payments.collect import DUNNING_DAYS
 from neruba_core.payments.stripe import StripeProvider
 
 PREFIX = "NERUBA_"
@@ -141,6 +142,15 @@ def _secret(value: object) -> str:
     return value
 
 
+def _days(value: object) -> tuple[int, ...]:
+    parts = value.split(",") if isinstance(value, str) else value
+    if not isinstance(parts, list | tuple):
+        raise ValueError(f"is {value!r}, but must be numbers of days such as 1,3,5,7")
+    return tuple(
+        _whole(part.strip() if isinstance(part, str) else part, 1, 90) for part in parts if part != ""
+    )
+
+
 def _token(value: object) -> str:
     if not isinstance(value, str) or any(character.isspace() for character in value.strip()):
         raise ValueError("must be text without spaces")
@@ -210,6 +220,9 @@ class Settings:
     """Signs what Stripe sends to ``POST /webhooks/stripe``; Stripe shows it with the endpoint."""
     stripe_api_base: str = field(default="https://api.stripe.com", converter=_base_url)
     """Where Stripe's API is; another one for tests."""
+    dunning_days: tuple[int, ...] = field(default=DUNNING_DAYS, converter=_days)
+    """After how many days each an invoice that could not be collected is collected again; then it is past
+    due."""
     test_clock: Instant | None = field(default=None, converter=_test_clock)
     """For tests: the clock stands still at this instant until ``POST /test-clock`` moves it."""
     trusted_proxies: tuple[str, ...] = field(default=(), converter=_networks)
@@ -281,6 +294,7 @@ def open_neruba(settings: Settings, *, migrate: bool, clock: Clock | None = None
         options["pepper"] = settings.key_pepper.encode("utf-8", "surrogateescape")
     if clock is not None:
         options["clock"] = clock
+    options["dunning_days"] = settings.dunning_days
     if settings.stripe_api_key:
         options["providers"] = [
             StripeProvider(

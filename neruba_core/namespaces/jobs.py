@@ -83,6 +83,12 @@ def _unsettled(neruba: Neruba) -> Instant | None:
     return neruba.payments.pending_since() if neruba.payments.asks_outside else None
 
 
+def _collect(neruba: Neruba) -> bool:
+    if not neruba.payments.asks_outside:
+        return False
+    return len(neruba.payments.collect_due(at_most=SETTLE_AT_MOST)) >= SETTLE_AT_MOST
+
+
 def _process_events(neruba: Neruba) -> bool:
     return neruba.payments.process_provider_events(at_most=EVENTS_AT_MOST) >= EVENTS_AT_MOST
 
@@ -98,6 +104,7 @@ TELL_OF_KEYS = Job("tell_of_expiring_keys", timedelta(hours=1), _tell_of_keys)
 SETTLE_PAYMENTS = Job(
     "settle_payments", WHENEVER, _settle_payments, waits=_unsettled, slow=True, lease=timedelta(minutes=5)
 )
+COLLECT = Job("collect_invoices", timedelta(minutes=1), _collect, slow=True, lease=timedelta(minutes=5))
 PROVIDER_EVENTS = Job(
     "provider_events", WHENEVER, _process_events, waits=_unprocessed, slow=True, lease=timedelta(minutes=5)
 )
@@ -110,7 +117,7 @@ BILL = Job(
     lease=timedelta(minutes=15),
 )
 
-JOBS: tuple[Job, ...] = (EXPIRE, FOLD, PRUNE, TELL_OF_KEYS, SETTLE_PAYMENTS, PROVIDER_EVENTS)
+JOBS: tuple[Job, ...] = (EXPIRE, FOLD, PRUNE, TELL_OF_KEYS, SETTLE_PAYMENTS, PROVIDER_EVENTS, COLLECT)
 """What every deployment does."""
 
 ALL: tuple[Job, ...] = (*JOBS, BILL)

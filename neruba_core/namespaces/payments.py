@@ -24,7 +24,7 @@ from neruba_core.idempotency.outcomes import Accepted, Replayed, Success
 from neruba_core.instants import Instant
 from neruba_core.money import Amount
 from neruba_core.pages import DEFAULT_LIMIT, Page, limited, page, place_of
-from neruba_core.payments import events, methods, pay, refund, settling
+from neruba_core.payments import collect, events, methods, pay, refund, settling
 from neruba_core.payments.correct import NewCorrection, correct
 from neruba_core.payments.desk import Desk, desk
 from neruba_core.payments.model import (
@@ -196,6 +196,45 @@ class Payments:
             )
 
         return self._context.read(read)
+
+    def collect_due(self, *, at_most: int = 20) -> Sequence[Payment]:
+        """Have at most *at_most* invoices that are open paid by their projects' payment methods; how the
+        payments stand.
+
+        For a scheduler, as ``settle_pending`` is; an invoice is collected at once, again after each of the
+        dunning days, and is past due a day after the last. Raises ``PaymentInsideUnit``.
+        """
+        context = self._context
+        if context.bound is not None:
+            raise PaymentInsideUnit
+        at = context.clock()
+        due = context.read(lambda work: work.payments.collectable(at, limit=at_most))
+        collected = []
+        for project_id, invoice_id in due:
+            try:
+                payment = self._collect(project_id, invoice_id)
+                if payment is not None:
+                    collected.append(self.resolve(project_id, payment.id))
+            except StorageError:
+                raise
+            except Exception as error:
+                log.warning("invoice %s could not be collected: %s", invoice_id, error)
+        return collected
+
+    def _collect(self, project_id: str, invoice_id: str) -> Payment | None:
+        context = self._context
+
+        def unit(work: UnitOfWork) -> Payment | None:
+            at_desk = self._desk(work, project_id, SYSTEM)
+            method = work.payments.method(project_id)
+            if method is None:
+                return None
+            through = context.provider(method.provider)
+            payment = collect.collect(at_desk, invoice_id, through, context.dunning_days)
+            at_desk.close()
+            return payment
+
+        return context.write(unit)
 
     # --- what providers tell ------------------------------------------------------------------
 

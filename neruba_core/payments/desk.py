@@ -145,4 +145,5 @@ def settled(invoice: Invoice, micros: int) -> Invoice:
     """The invoice with *micros* more of it settled: paid when nothing is open, and open again below that."""
     paid = invoice.paid_micros + micros
     state = InvoiceState.PAID if paid >= invoice.amount_due_micros else InvoiceState.FINALIZED
-    return evolve(invoice, paid_micros=paid, state=state)
+    past_due_at = None if state is InvoiceState.PAID else invoice.past_due_at
+    return evolve(invoice, paid_micros=paid, state=state, past_due_at=past_due_at)

@@ -198,6 +198,16 @@ class Correction:
         return f"grt_{self.id.partition('_')[2]}" if self.granted_micros else None
 
 
+@frozen
+class Collection:
+    """How often an invoice was collected by itself, and when it is next; without *due_at* it was given up."""
+
+    project_id: str
+    invoice_id: str
+    tries: int
+    due_at: Instant | None
+
+
 class DisputeStatus(StrEnum):
     """How the payer's bank has decided; the last two are final."""
 

@@ -8,6 +8,7 @@ from typing import Protocol
 from neruba_core.instants import Instant
 from neruba_core.payments.model import (
     Allocation,
+    Collection,
     Correction,
     CorrectionKind,
     Dispute,
@@ -78,6 +79,18 @@ class PaymentStore(Protocol):
 
     def allocations_of_invoice(self, project_id: str, invoice_id: str) -> Sequence[Allocation]:
         """All that changed what is open of the invoice, by transaction."""
+
+    def collectable(
+        self, now: Instant, *, limit: int, project_id: str | None = None
+    ) -> Sequence[tuple[str, str]]:
+        """Project and id of at most *limit* invoices, of all projects or of one, that are to be collected at
+        *now*: finalized, with something open, not disputed and no credit note, of a project whose method
+        collects, due or never collected, and without a pending payment. By project and number."""
+
+    def collection(self, project_id: str, invoice_id: str) -> Collection | None: ...
+
+    def put_collection(self, collection: Collection) -> None:
+        """Insert, or overwrite that of the same invoice."""
 
     def add_dispute(self, dispute: Dispute) -> None:
         """Insert. An id, or a provider's id, that is taken fails the unit."""

@@ -53,6 +53,7 @@ KEYS: Mapping[str, Callable[[Any], Any]] = {
     "payments": attrgetter("id"),
     "refunds": attrgetter("id"),
     "allocations": attrgetter("transaction_id", "invoice_id"),
+    "collections": attrgetter("invoice_id"),
     "disputes": attrgetter("id"),
     "corrections": attrgetter("id"),
     "webhook_endpoints": attrgetter("id"),

@@ -29,7 +29,15 @@ from neruba_core.invoices.model import Invoice, InvoiceState, KeptPdf
 from neruba_core.ledger.model import Account, Entry, Head, Transaction
 from neruba_core.metering.model import Metric
 from neruba_core.outbox.model import Delivery, Endpoint, Message
-from neruba_core.payments.model import Allocation, Correction, Dispute, Payment, PaymentMethod, Refund
+from neruba_core.payments.model import (
+    Allocation,
+    Collection,
+    Correction,
+    Dispute,
+    Payment,
+    PaymentMethod,
+    Refund,
+)
 from neruba_core.pricing.meters import Meter
 from neruba_core.pricing.model import (
     Graduated,
@@ -161,6 +169,7 @@ _TABLES: Mapping[str, _Table] = {
     "payments": _Table(Payment, _each(lambda work, row: work.payments.add_payment(row))),
     "refunds": _Table(Refund, _each(lambda work, row: work.payments.add_refund(row))),
     "allocations": _Table(Allocation, lambda work, rows: work.payments.add_allocations(rows)),
+    "collections": _Table(Collection, _each(lambda work, row: work.payments.put_collection(row))),
     "disputes": _Table(Dispute, _each(lambda work, row: work.payments.add_dispute(row))),
     "corrections": _Table(Correction, _each(lambda work, row: work.payments.add_correction(row))),
     "webhook_endpoints": _Table(Endpoint, _each(lambda work, row: work.outbox.add_endpoint(row))),

@@ -7,8 +7,10 @@ from collections.abc import Sequence
 from attrs import define, evolve, field
 
 from neruba_core.instants import Instant
+from neruba_core.invoices.model import Invoice, InvoiceKind
 from neruba_core.payments.model import (
     Allocation,
+    Collection,
     Correction,
     CorrectionKind,
     Dispute,
@@ -19,6 +21,7 @@ from neruba_core.payments.model import (
     ProviderEvent,
     Refund,
 )
+from neruba_core.storage.memory.invoices import InvoiceTables
 from neruba_core.storage.memory.ledger import MemoryLedger
 from neruba_core.storage.memory.tables import EVERYONE, DuplicateKey, Table, Undo
 
@@ -33,6 +36,7 @@ class PaymentTables:
     allocations: Table[tuple[str, str], Allocation] = field(factory=Table)
     corrections: Table[str, Correction] = field(factory=Table)
     disputes: Table[str, Dispute] = field(factory=Table)
+    collections: Table[str, Collection] = field(factory=Table)
     events: Table[str, ProviderEvent] = field(factory=Table)
     event_ids: Table[tuple[str, str], str] = field(factory=Table)
 
@@ -44,6 +48,7 @@ class MemoryPayments:
     _tables: PaymentTables
     _undo: Undo
     _ledger: MemoryLedger
+    _invoices: InvoiceTables
 
     def add_payment(self, payment: Payment) -> None:
         self._ledger.need_lock(payment.project_id)
@@ -138,6 +143,37 @@ class MemoryPayments:
     def allocations_of_invoice(self, project_id: str, invoice_id: str) -> Sequence[Allocation]:
         found = self._tables.allocations.ascending(project_id)
         return tuple(each for each in found if each.invoice_id == invoice_id)
+
+    def collectable(
+        self, now: Instant, *, limit: int, project_id: str | None = None
+    ) -> Sequence[tuple[str, str]]:
+        found = []
+        for scope in sorted(self._tables.methods.scopes()) if project_id is None else (project_id,):
+            method = self.method(scope)
+            if method is not None and method.collects:
+                invoices = [
+                    each for each in self._invoices.invoices.ascending(scope) if self._is_due(each, now)
+                ]
+                found += sorted(invoices, key=lambda each: each.number or 0)
+        return tuple((each.project_id, each.id) for each in found[:limit])
+
+    def _is_due(self, invoice: Invoice, now: Instant) -> bool:
+        if invoice.open_micros <= 0 or invoice.disputed_micros or invoice.kind is InvoiceKind.CREDIT_NOTE:
+            return False
+        known = self.collection(invoice.project_id, invoice.id)
+        if known is not None and (known.due_at is None or known.due_at > now):
+            return False
+        return not any(
+            payment.invoice_id == invoice.id and payment.status is PaymentStatus.PENDING
+            for payment in self._tables.payments.ascending(invoice.project_id)
+        )
+
+    def collection(self, project_id: str, invoice_id: str) -> Collection | None:
+        return self._tables.collections.get(project_id, invoice_id)
+
+    def put_collection(self, collection: Collection) -> None:
+        self._ledger.need_lock(collection.project_id)
+        self._tables.collections.put(self._undo, collection.project_id, collection.invoice_id, collection)
 
     def add_dispute(self, dispute: Dispute) -> None:
         self._ledger.need_lock(dispute.project_id)

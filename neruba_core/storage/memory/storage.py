@@ -89,7 +89,7 @@ class MemoryUnit:
         self.subscriptions = MemorySubscriptions(tables.subscriptions, undo)
         self.invoices = MemoryInvoices(tables.invoices, undo, self.ledger)
         self.billing = MemoryBilling(tables.billing, undo, self.ledger)
-        self.payments = MemoryPayments(tables.payments, undo, self.ledger)
+        self.payments = MemoryPayments(tables.payments, undo, self.ledger, tables.invoices)
         self.outbox = MemoryOutbox(tables.outbox, undo)
         self.schedule = MemorySchedule(tables.schedule, undo)
 
@@ -132,6 +132,7 @@ class MemoryUnit:
             ("payments", tables.payments.payments.ascending(project_id)),
             ("refunds", tables.payments.refunds.ascending(project_id)),
             ("allocations", tables.payments.allocations.ascending(project_id)),
+            ("collections", tables.payments.collections.ascending(project_id)),
             ("disputes", tables.payments.disputes.ascending(project_id)),
             ("corrections", tables.payments.corrections.ascending(project_id)),
             ("webhook_endpoints", tables.outbox.endpoints.ascending(project_id)),

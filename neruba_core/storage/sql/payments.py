@@ -12,8 +12,11 @@ from sqlalchemy import (
     PrimaryKeyConstraint,
     Table,
     UniqueConstraint,
+    and_,
     delete,
+    exists,
     func,
+    or_,
     select,
 )
 from sqlalchemy import update as changing
@@ -22,6 +25,7 @@ from neruba_core.instants import Instant
 from neruba_core.payments.model import (
     Allocation,
     AllocationKind,
+    Collection,
     Correction,
     CorrectionKind,
     Dispute,
@@ -36,6 +40,7 @@ from neruba_core.payments.model import (
 from neruba_core.storage.sql.bulk import insert, update
 from neruba_core.storage.sql.codec import instant, instant_or_none, micros, micros_or_none
 from neruba_core.storage.sql.columns import METADATA, flag, one_of, reference, small, tenant, text, whole
+from neruba_core.storage.sql.invoices import INVOICES
 from neruba_core.storage.sql.queries import Query, given
 from neruba_core.storage.sql.statements import SqlStore, below
 
@@ -259,6 +264,24 @@ DISPUTES = Table(
     Index("neruba_disputes_payment_ix", "project_id", "payment_id", "id"),
 )
 
+COLLECTIONS = Table(
+    "neruba_collections",
+    METADATA,
+    text("project_id"),
+    text("invoice_id"),
+    small("tries"),
+    whole("due_at", optional=True),
+    PrimaryKeyConstraint("project_id", "invoice_id", name="neruba_collections_pk"),
+    tenant("neruba_collections"),
+    reference(
+        "neruba_collections_invoice_fk",
+        ["project_id", "invoice_id"],
+        "neruba_invoices",
+        ["project_id", "id"],
+    ),
+    CheckConstraint("tries > 0", name="neruba_collections_tries_ck"),
+)
+
 EVENTS = Table(
     "neruba_provider_events",
     METADATA,
@@ -301,6 +324,12 @@ _PUT_PAYMENT = update(
 )
 _ADD_DISPUTE = insert(DISPUTES)
 _PUT_DISPUTE = update(DISPUTES, "status", "fee_micros", "closed_at")
+_PUT_COLLECTION = insert(
+    COLLECTIONS,
+    ending=(
+        "ON CONFLICT (project_id, invoice_id) DO UPDATE SET tries = excluded.tries, due_at = excluded.due_at"
+    ),
+)
 _ADD_EVENT = insert(EVENTS, ending="ON CONFLICT (provider, event_id) DO NOTHING")
 _PUT_METHOD = insert(
     METHODS,
@@ -355,6 +384,24 @@ _CORRECTIONS = Query(
     .order_by(_C.id)
 )
 _CORRECTIONS_OF = Query(select(CORRECTIONS).where(_C.project_id == given("project_id")))
+_I, _L, _M = INVOICES.c, COLLECTIONS.c, METHODS.c
+_COLLECTABLE = (
+    select(_I.project_id, _I.id)
+    .join(METHODS, and_(_M.project_id == _I.project_id, _M.collects))
+    .outerjoin(COLLECTIONS, and_(_L.project_id == _I.project_id, _L.invoice_id == _I.id))
+    .where(
+        _I.state == "finalized",
+        _I.paid_micros < _I.amount_due_micros,
+        _I.kind != "credit_note",
+        _I.disputed_micros == 0,
+        ~exists().where(_P.project_id == _I.project_id, _P.invoice_id == _I.id, _P.status == "pending"),
+    )
+    .order_by(_I.project_id, _I.number)
+)
+_COLLECTION = Query(
+    select(COLLECTIONS).where(_L.project_id == given("project_id"), _L.invoice_id == given("invoice_id"))
+)
+_COLLECTIONS_OF = Query(select(COLLECTIONS).where(_L.project_id == given("project_id")))
 _D, _E = DISPUTES.c, EVENTS.c
 _DISPUTES = Query(
     select(DISPUTES)
@@ -499,6 +546,27 @@ class SqlPayments(SqlStore):
         rows = self._statements.ask(_OF_INVOICE, project_id=project_id, invoice_id=invoice_id)
         return [_allocation(row) for row in rows]
 
+    def collectable(
+        self, now: Instant, *, limit: int, project_id: str | None = None
+    ) -> Sequence[tuple[str, str]]:
+        query = _COLLECTABLE.where(or_(_L.invoice_id.is_(None), _L.due_at <= micros(now))).limit(limit)
+        if project_id is not None:
+            query = query.where(_I.project_id == project_id)
+        return [(row[0], row[1]) for row in self._statements.rows(query)]
+
+    def collection(self, project_id: str, invoice_id: str) -> Collection | None:
+        row = self._statements.ask_one(_COLLECTION, project_id=project_id, invoice_id=invoice_id)
+        return None if row is None else _collection(row)
+
+    def put_collection(self, collection: Collection) -> None:
+        row = (
+            collection.project_id,
+            collection.invoice_id,
+            collection.tries,
+            micros_or_none(collection.due_at),
+        )
+        self._statements.write(_PUT_COLLECTION, [row])
+
     def add_dispute(self, dispute: Dispute) -> None:
         row = (
             dispute.project_id,
@@ -617,6 +685,8 @@ class SqlPayments(SqlStore):
             yield "refunds", _refund(row)
         for row in self._statements.ask(_ALLOCATIONS_OF, project_id=project_id):
             yield "allocations", _allocation(row)
+        for row in self._statements.ask(_COLLECTIONS_OF, project_id=project_id):
+            yield "collections", _collection(row)
         for row in self._statements.ask(_DISPUTES_OF, project_id=project_id):
             yield "disputes", _dispute(row)
         for row in self._statements.ask(_CORRECTIONS_OF, project_id=project_id):
@@ -715,6 +785,11 @@ def _refund(row: Any) -> Refund:
 def _allocation(row: Any) -> Allocation:
     project_id, transaction_id, invoice_id, kind, micros_, payment_id = row
     return Allocation(project_id, transaction_id, invoice_id, AllocationKind(kind), micros_, payment_id)
+
+
+def _collection(row: Any) -> Collection:
+    project_id, invoice_id, tries, due_at = row
+    return Collection(project_id, invoice_id, tries, instant_or_none(due_at))
 
 
 def _dispute(row: Any) -> Dispute:

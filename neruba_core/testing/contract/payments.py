@@ -8,9 +8,11 @@ from typing import Any
 import pytest
 from attrs import evolve
 
+from neruba_core.invoices.model import InvoiceKind
 from neruba_core.money import MAX_TOTAL_MICROS
 from neruba_core.payments.model import (
     AllocationKind,
+    Collection,
     CorrectionKind,
     DisputeStatus,
     EventState,
@@ -284,6 +286,50 @@ class Payments(Promises):
         twice = samples.dispute(paid, transaction_id, provider_id=second.provider_id)
         with pytest.raises(ANY_FAILURE):
             under_the_head(storage, project_id, lambda work: work.payments.add_dispute(twice))
+
+    def test_what_is_to_be_collected_is_found(self, storage: Storage) -> None:
+        """
+        Open, not disputed, no credit note, due or never tried, with nothing under way, where a method
+        collects.
+        """
+        project_id, silent, other = (tenant(storage) for _ in range(3))
+        with storage.work() as work:
+            work.payments.put_method(samples.payment_method(project_id))
+            work.payments.put_method(samples.payment_method(silent, collects=False))
+        never, due, waiting, given_up, paid, under_way, disputed = (
+            billed(storage, project_id, number) for number in range(7, 0, -1)
+        )
+        billed(storage, project_id, 8, kind=InvoiceKind.CREDIT_NOTE)
+        billed(storage, silent)
+        billed(storage, other)
+        added(storage, samples.payment(project_id, invoice_id=under_way, due_at=later(seconds=1)))
+
+        def change(work: UnitOfWork) -> None:
+            for invoice_id, due_at in ((due, later()), (waiting, later(micros=1)), (given_up, None)):
+                work.payments.put_collection(Collection(project_id, invoice_id, 1, later(seconds=-9)))
+                work.payments.put_collection(Collection(project_id, invoice_id, 2, due_at))
+            marked: list[tuple[str, dict[str, Any]]] = [
+                (paid, {"paid_micros": 11_910_000}),
+                (disputed, {"disputed_micros": 1}),
+            ]
+            for invoice_id, marks in marked:
+                invoice = work.invoices.invoice(project_id, invoice_id)
+                assert invoice is not None
+                work.invoices.set_state(evolve(invoice, **marks))
+
+        under_the_head(storage, project_id, change)
+
+        def found(**wanted: Any) -> list[tuple[str, str]]:
+            query: dict[str, Any] = {"limit": 10_000, **wanted}
+            rows = read(storage, lambda work: work.payments.collectable(later(), **query))
+            return [row for row in rows if row[0] in (project_id, silent, other)]
+
+        assert found() == found(project_id=project_id) == [(project_id, due), (project_id, never)]
+        assert found(project_id=project_id, limit=1) == [(project_id, due)]
+        assert found(project_id=silent) == found(project_id=other) == []
+        kept = read(storage, lambda work: work.payments.collection(project_id, due))
+        assert kept == Collection(project_id, due, 2, later())
+        assert read(storage, lambda work: work.payments.collection(project_id, never)) is None
 
     def test_a_providers_event_is_kept_once(self, storage: Storage) -> None:
         """

@@ -16,7 +16,7 @@ from neruba_core.audit.model import Tally
 from neruba_core.instants import Period
 from neruba_core.invoices.model import InvoiceState
 from neruba_core.ledger.model import Account, TransactionType
-from neruba_core.payments.model import CorrectionKind
+from neruba_core.payments.model import Collection, CorrectionKind
 from neruba_core.storage.port import Storage, UnitOfWork
 from neruba_core.testing.contract import samples
 from neruba_core.testing.contract.samples import END, NOW, START, TOKENS, later, tenant
@@ -107,6 +107,8 @@ READS: dict[str, Read] = {
     "payments.payments": lambda work, p: work.payments.payments(p, limit=9, before=None),
     "payments.method": lambda work, p: work.payments.method(p),
     "payments.refund": lambda work, p: work.payments.refund(p, "rfd_same"),
+    "payments.collection": lambda work, p: work.payments.collection(p, "inv_same"),
+    "payments.collectable": lambda work, p: work.payments.collectable(NOW, limit=9, project_id=p),
     "payments.disputes": lambda work, p: work.payments.disputes(p, "pay_same"),
     "payments.refunds": lambda work, p: work.payments.refunds(p, "pay_same"),
     "payments.allocations_of_payment": lambda work, p: work.payments.allocations_of_payment(p, "pay_same"),
@@ -218,6 +220,7 @@ def _twin_payments(work: UnitOfWork, project_id: str, word: str) -> None:
     work.payments.add_payment(paid)
     work.payments.put_method(samples.payment_method(project_id, customer=word))
     work.payments.add_refund(samples.refund(paid, "txn_same", id="rfd_same", reason=word))
+    work.payments.put_collection(Collection(project_id, "inv_same", size, NOW))
     work.payments.add_dispute(
         samples.dispute(paid, "txn_same", id="dsp_same", provider_id="dp_same", reason=word)
     )

@@ -191,6 +191,7 @@ def upgrade(op: Operations) -> None:
     )
     op.create_index("neruba_corrections_invoice_ix", "neruba_corrections", ["project_id", "invoice_id", "id"])
     _disputes(op, kinds)
+    _collections(op, kinds)
     _events(op, kinds)
     append_only(op, "neruba_allocations", "neruba_corrections")
 
@@ -233,6 +234,24 @@ def _disputes(op: Operations, kinds: Kinds) -> None:
         sa.CheckConstraint("(status = 'open') = (closed_at IS NULL)", name="neruba_disputes_closed_ck"),
     )
     op.create_index("neruba_disputes_payment_ix", "neruba_disputes", ["project_id", "payment_id", "id"])
+
+
+def _collections(op: Operations, kinds: Kinds) -> None:
+    op.create_table(
+        "neruba_collections",
+        kinds.text("project_id"),
+        kinds.text("invoice_id"),
+        kinds.int4("tries"),
+        kinds.int8("due_at", null=True),
+        sa.PrimaryKeyConstraint("project_id", "invoice_id", name="neruba_collections_pk"),
+        sa.ForeignKeyConstraint(["project_id"], ["neruba_projects.id"], name="neruba_collections_project_fk"),
+        sa.ForeignKeyConstraint(
+            ["project_id", "invoice_id"],
+            ["neruba_invoices.project_id", "neruba_invoices.id"],
+            name="neruba_collections_invoice_fk",
+        ),
+        sa.CheckConstraint("tries > 0", name="neruba_collections_tries_ck"),
+    )
 
 
 def _events(op: Operations, kinds: Kinds) -> None:

@@ -1,0 +1,188 @@
+"""Collecting invoices: at once, again by the dunning days, and then they are past due."""
+
+from __future__ import annotations
+
+import re
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from neruba_core.errors import NerubaError, PaymentInsideUnit
+from neruba_core.payments.model import PaymentStatus
+from neruba_core.storage.memory.storage import MemoryStorage
+from neruba_core.storage.port import Storage
+from neruba_core.storage.sql.storage import SqlStorage
+from neruba_core.testing.builders import Rehearsal
+from neruba_core.testing.failing import failing
+from neruba_core.testing.provider import RehearsedProvider
+from tests.core.payments.stage import Till
+
+
+@pytest.fixture
+def provider() -> RehearsedProvider:
+    return RehearsedProvider()
+
+
+@pytest.fixture
+def card(provider: RehearsedProvider) -> Till:
+    return paying(MemoryStorage(), provider)
+
+
+def paying(storage: Storage, provider: RehearsedProvider, **options: Any) -> Till:
+    till = Till(Rehearsal(storage, providers=(provider,), **options))
+    till.billing.payments.set_method(till.id, provider="rehearsed", customer="cus_1")
+    return till
+
+
+def collect(till: Till, **later: float) -> list[str]:
+    """What has become of the payments that are collected a while later."""
+    till.at(till.billing.clock() + timedelta(**later))
+    return [payment.status.value for payment in till.billing.payments.collect_due()]
+
+
+def test_an_issued_invoice_is_paid_by_itself(card):
+    """
+    Once, and what was paid by hand before is not collected.
+    """
+    invoice = card.owe("12")
+    card.pay("5", invoice)
+
+    assert collect(card) == ["succeeded"]
+    assert collect(card) == []
+
+    payment = card.billing.payments.list(card.id).items[0]
+    assert (payment.amount_micros, payment.invoice_id) == (7_000_000, invoice.id)
+    assert re.fullmatch(r"Invoice \d+", str(payment.reference))
+    assert card.stands(invoice) == ("paid", "0.000000")
+    assert card.proved()
+
+
+def test_what_cannot_be_collected_is_collected_again_and_then_past_due(card, provider):
+    """
+    After each of the dunning days; paying it by hand clears the mark.
+    """
+    invoice = card.owe("12")
+    provider.then(["decline"] * 5)
+
+    assert collect(card) == ["failed"]
+    for days in (1, 3, 5, 7):
+        assert collect(card, days=days, minutes=-1) == []
+        assert collect(card, minutes=1) == ["failed"]
+    assert card.billing.invoices.get(card.id, invoice.id).past_due_at is None
+    assert collect(card, days=1) == []
+    past_due = card.billing.invoices.get(card.id, invoice.id)
+    assert past_due.past_due_at == card.billing.clock()
+    assert collect(card, days=365) == []
+
+    actions = [change.action for change in card.billing.audit.changes(card.id).items]
+    assert actions.count("payment.failed") == 5
+    assert actions[0] == "invoice.past_due"
+    card.pay("12", invoice)
+    assert card.billing.invoices.get(card.id, invoice.id).past_due_at is None
+    assert card.proved()
+
+
+def test_the_dunning_days_are_the_deployments(provider):
+    """
+    None at all: one attempt, and a day later it is past due.
+    """
+    till = paying(MemoryStorage(), provider, dunning_days=())
+    invoice = till.owe("12")
+    provider.then(["decline"])
+
+    assert collect(till) == ["failed"]
+    assert collect(till, days=1) == []
+
+    assert till.billing.invoices.get(till.id, invoice.id).past_due_at is not None
+
+
+def test_a_payment_that_is_under_way_is_waited_for(card, provider):
+    """
+    However long it takes: two would pay twice.
+    """
+    card.owe("12")
+    provider.then(["wait"])
+    assert collect(card) == ["pending"]
+
+    assert collect(card, days=20) == []
+    (pending,) = card.billing.payments.list(card.id).items
+    provider.finish(pending.id, PaymentStatus.FAILED, "no funds")
+    card.billing.payments.settle_pending()
+
+    assert collect(card) == ["succeeded"]
+    assert card.proved()
+
+
+def test_only_who_says_so_is_collected_from(card, provider):
+    """
+    Not without a method, not with one that does not collect, and not with a provider that has gone.
+    """
+    card.owe("12")
+    payments = card.billing.payments
+    payments.set_method(card.id, provider="rehearsed", customer="cus_1", collects_invoices=False)
+    assert collect(card) == []
+    payments.remove_method(card.id)
+    assert collect(card) == []
+
+    payments.set_method(card.id, provider="rehearsed", customer="cus_1")
+    gone = Rehearsal(payments._context.storage, clock=card.billing.clock, seed=3)
+    assert gone.payments.collect_due() == []
+
+    assert collect(card) == ["succeeded"]
+    with card.billing.work() as bound, pytest.raises(PaymentInsideUnit):
+        bound.payments.collect_due()
+
+
+def test_of_two_who_collect_one_asks(card, provider):
+    """
+    Whoever wrote the payment down.
+    """
+    card.owe("12")
+    inner = card.billing.payments
+    (found,) = inner._context.read(lambda work: work.payments.collectable(card.billing.clock(), limit=9))
+
+    assert inner._collect(*found) is not None
+    assert inner._collect(*found) is None
+
+
+@pytest.mark.parametrize("kind", ["memory", "sqlite"])
+def test_a_crash_at_any_call_collects_once(kind):
+    """
+    Of the store; whoever collects next finishes what was begun.
+    """
+
+    def prepared(provider: RehearsedProvider) -> Till:
+        if kind == "memory":
+            storage: Storage = MemoryStorage()
+        else:
+            sql = SqlStorage("sqlite://")
+            sql.migrate()
+            storage = sql
+        till = paying(storage, provider)
+        till.owe("12")
+        return till
+
+    def act(till: Till, storage: Any, provider: RehearsedProvider) -> None:
+        billing = Rehearsal(storage, clock=till.billing.clock, seed=7, providers=(provider,))
+        billing.payments.collect_due()
+
+    provider = RehearsedProvider()
+    till = prepared(provider)
+    counted = failing(till.billing._context.storage, at=None)
+    act(till, counted, provider)
+    expected = till.accounts
+    # Every one in memory; on SQLite, where each needs a schema, every fifth.
+    for at in range(1, counted.calls + 1, 1 if kind == "memory" else 5):
+        provider = RehearsedProvider()
+        till = prepared(provider)
+        storage = till.billing._context.storage
+        with pytest.raises(NerubaError):
+            act(till, failing(storage, at=at), provider)
+        till.at(till.billing.clock() + timedelta(hours=1))
+        till.billing.payments.settle_pending()
+        till.billing.payments.collect_due()
+        assert len(provider.charged) == 1
+        assert till.accounts == expected
+        assert till.proved()
+        storage.close()
