@@ -331,7 +331,7 @@ _OWN_CODES: Mapping[str, tuple[str, ...]] = {
         "project.archived",
     ),
     "createProject": ("project.external_key_taken", "format.invalid"),
-    "changeProject": ("format.invalid",),
+    "changeProject": ("amount.not_payable", "format.invalid"),
     "addMember": ("member.exists",),
     "changeRole": ("member.last_owner",),
     "removeMember": ("member.last_owner",),

@@ -43,6 +43,7 @@ class Head:
     *held_micros* is what open holds reserve. *due_at* is no later than the next moment at which a grant
     or a hold expires; it may be earlier, and whoever looks then finds nothing to do. *low* tells
     that listeners were told that there is little available, and that there has not been enough since.
+    *top_up_at* is when to look whether to top up next, while there is too little.
     """
 
     project_id: str
@@ -53,6 +54,7 @@ class Head:
     receivable_micros: int = 0
     due_at: Instant | None = None
     low: bool = False
+    top_up_at: Instant | None = None
 
 
 @frozen

@@ -93,6 +93,12 @@ class LedgerStore(Protocol):
     def next_head_due(self, after: Instant) -> Instant | None:
         """The first moment later than *after* at which a project's head is due."""
 
+    def heads_to_top_up(self, at: Instant, *, limit: int) -> Sequence[tuple[str, Instant]]:
+        """The projects whose ``top_up_at`` is at or before *at*, the longest due first, with it."""
+
+    def next_top_up(self, after: Instant) -> Instant | None:
+        """The first ``top_up_at`` of any project later than *after*."""
+
     def transaction_count(self, project_id: str) -> int:
         """How many transactions are booked, counted."""
 

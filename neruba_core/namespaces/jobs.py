@@ -97,6 +97,19 @@ def _unprocessed(neruba: Neruba) -> Instant | None:
     return neruba.payments.events_since() if neruba.payments.asks_outside else None
 
 
+def _top_up(neruba: Neruba) -> bool:
+    neruba.payments.top_up_due()
+    return False
+
+
+def _too_little(neruba: Neruba) -> Instant | None:
+    return neruba.payments.top_up_since()
+
+
+def _next_top_up(neruba: Neruba, after: Instant) -> Instant | None:
+    return neruba.payments.next_top_up(after)
+
+
 EXPIRE = Job("expire_credit", WHENEVER, _expire, waits=_unexpired, next_after=_next_expiry)
 FOLD = Job("fold_usage", WHENEVER, _fold, waits=_unfolded)
 PRUNE = Job("prune_trail", timedelta(hours=1), _prune)
@@ -108,6 +121,15 @@ COLLECT = Job("collect_invoices", timedelta(minutes=1), _collect, slow=True, lea
 PROVIDER_EVENTS = Job(
     "provider_events", WHENEVER, _process_events, waits=_unprocessed, slow=True, lease=timedelta(minutes=5)
 )
+TOP_UP = Job(
+    "top_up_wallets",
+    WHENEVER,
+    _top_up,
+    waits=_too_little,
+    next_after=_next_top_up,
+    slow=True,
+    lease=timedelta(minutes=5),
+)
 BILL = Job(
     "billing_runs",
     timedelta(minutes=1),
@@ -117,7 +139,7 @@ BILL = Job(
     lease=timedelta(minutes=15),
 )
 
-JOBS: tuple[Job, ...] = (EXPIRE, FOLD, PRUNE, TELL_OF_KEYS, SETTLE_PAYMENTS, PROVIDER_EVENTS, COLLECT)
+JOBS: tuple[Job, ...] = (EXPIRE, FOLD, PRUNE, TELL_OF_KEYS, SETTLE_PAYMENTS, PROVIDER_EVENTS, COLLECT, TOP_UP)
 """What every deployment does."""
 
 ALL: tuple[Job, ...] = (*JOBS, BILL)

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
+from datetime import timedelta
+from functools import partial
 from typing import TypeVar
 
-from attrs import frozen
+from attrs import evolve, frozen
 
+from neruba_core import money
 from neruba_core.audit.model import SYSTEM, Origin
 from neruba_core.choices import choice
 from neruba_core.context import Context
@@ -21,10 +24,10 @@ from neruba_core.errors import (
 from neruba_core.idempotency.fingerprint import Json
 from neruba_core.idempotency.once import Made, once
 from neruba_core.idempotency.outcomes import Accepted, Replayed, Success
-from neruba_core.instants import Instant
+from neruba_core.instants import Instant, utc
 from neruba_core.money import Amount
 from neruba_core.pages import DEFAULT_LIMIT, Page, limited, page, place_of
-from neruba_core.payments import collect, events, methods, pay, refund, settling
+from neruba_core.payments import collect, events, methods, pay, refund, settling, top_up
 from neruba_core.payments.correct import NewCorrection, correct
 from neruba_core.payments.desk import Desk, desk
 from neruba_core.payments.model import (
@@ -43,8 +46,11 @@ from neruba_core.payments.pay import NewPayment
 from neruba_core.payments.provider import Answer, Telling
 from neruba_core.payments.receivables import Receivables, receivables
 from neruba_core.payments.refund import NewRefund
+from neruba_core.schedule.model import MAX_PAUSE
 from neruba_core.storage.port import UnitOfWork
+from neruba_core.tenancy.model import Project
 from neruba_core.tenancy.projects import existing
+from neruba_core.wallets.view import wallet
 
 log = logging.getLogger("neruba.payments")
 
@@ -355,6 +361,73 @@ class Payments:
 
         return self._context.read(read)
 
+    def top_up_due(self, *, at_most: int = 20) -> Sequence[Payment]:
+        """Top up, where less than its threshold is available, the wallets of at most *at_most* projects; the
+        payments that were made, whatever has become of them.
+
+        For a scheduler to call, any number of them at once: of a project there are never two top-ups under
+        way, nor more in a month than its cap allows. One that cannot be made is logged, and tried again after
+        the project's cool-down. Raises ``PaymentInsideUnit``.
+        """
+        context = self._context
+        if context.bound is not None:
+            raise PaymentInsideUnit
+        at = context.clock()
+        made: list[Payment] = []
+        for project_id, _ in context.read(lambda work: work.ledger.heads_to_top_up(at, limit=at_most)):
+            look_at: Instant | None = at + MAX_PAUSE
+            try:
+                payment, look_at = self._top_up(project_id, at)
+                made += [] if payment is None else [payment]
+            except StorageError:
+                raise
+            except Exception:
+                log.exception("project %s could not be topped up", project_id)
+            context.write(partial(_look_again, project_id=project_id, moment=look_at))
+        return made
+
+    def top_up_since(self) -> Instant | None:
+        """Since when something has waited for ``top_up_due``; ``None`` where nothing does."""
+        now = self._context.clock()
+        due = self._context.read(lambda work: work.ledger.heads_to_top_up(now, limit=1))
+        return due[0][1] if due else None
+
+    def next_top_up(self, after: Instant) -> Instant | None:
+        """The first moment later than *after* at which a project is looked at again."""
+        return self._context.read(lambda work: work.ledger.next_top_up(utc(after)))
+
+    def _top_up(self, project_id: str, at: Instant) -> tuple[Payment | None, Instant | None]:
+        """The payment that was made, if any, and when to look again while there is too little."""
+
+        def read(work: UnitOfWork) -> tuple[Project, str | None, top_up.Decided | None]:
+            project = existing(work, project_id)
+            wanted = project.top_up
+            if wanted is None or project.archived_at is not None:
+                return project, None, None
+            if wallet(work, project, at=at).available_micros >= wanted.threshold_micros:
+                return project, None, None
+            method = work.payments.method(project_id)
+            earlier = top_up.earlier_top_ups(work, project, at=at)
+            decided = top_up.decide(project, wanted, earlier, at=at)
+            return project, None if method is None else method.provider, decided
+
+        project, provider, decided = self._context.read(read)
+        if decided is None or project.top_up is None:
+            return None, None
+        if decided.number is None:
+            return None, decided.look_at
+        if provider is None:
+            return None, at + timedelta(minutes=project.top_up.cool_down_minutes)
+        paid = self.pay(
+            project_id,
+            amount=money.decimal(project.top_up.amount_micros),
+            # Whoever else has decided the same pays the same, and that is done once.
+            idempotency_key=f"neruba:top-up:{decided.number}",
+            provider=provider,
+            reference=f"{top_up.REFERENCE}{decided.number}",
+        )
+        return (None if isinstance(paid, Replayed) else paid.value), decided.look_at
+
     @property
     def asks_outside(self) -> bool:
         """Whether there is a provider that ``settle_pending`` may have to ask."""
@@ -612,3 +685,10 @@ def _refund(work: UnitOfWork, project_id: str, refund_id: str) -> Refund:
     found = work.payments.refund(project_id, refund_id)
     assert found is not None, "refunds are never deleted"
     return found
+
+
+def _look_again(work: UnitOfWork, *, project_id: str, moment: Instant | None) -> None:
+    """Look at the project at *moment*, if there is still too little, or no more."""
+    head = work.ledger.lock_heads([project_id])[project_id]
+    if head.top_up_at is not None:
+        work.ledger.write_heads([evolve(head, top_up_at=moment)])

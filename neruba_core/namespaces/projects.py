@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TypedDict, Unpack
+from typing import NotRequired, TypedDict, Unpack
 
 from attrs import evolve, frozen
 
@@ -13,6 +13,7 @@ from neruba_core.billing.periods import containing, covering
 from neruba_core.choices import choice
 from neruba_core.context import Context
 from neruba_core.currencies import currency_of
+from neruba_core.errors import AmountNotPayable
 from neruba_core.identity.model import User
 from neruba_core.instants import Instant
 from neruba_core.ledger.model import Head
@@ -23,6 +24,15 @@ from neruba_core.storage.port import UnitOfWork
 from neruba_core.tenancy import projects, roles, settings
 from neruba_core.tenancy.model import BillingMode, LateUsagePolicy, MetricPolicy, OnEmpty, Project, Role
 from neruba_core.tenancy.settings import Settings
+
+
+class NewTopUp(TypedDict):
+    """How credit is topped up by itself; see ``tenancy.model.TopUp``."""
+
+    threshold: Amount
+    amount: Amount
+    monthly_cap: Amount
+    cool_down_minutes: NotRequired[int]
 
 
 class Changes(TypedDict, total=False):
@@ -39,6 +49,7 @@ class Changes(TypedDict, total=False):
     grace_hours: int
     tax_rate: Amount
     low_balance_threshold: Amount | None
+    top_up: NewTopUp | None
 
 
 @frozen
@@ -118,8 +129,9 @@ class Projects:
     ) -> Project:
         """Change the settings that are given, all or none; *role* is what the asker is here.
 
-        ``credit_limit``, ``billing_mode``, ``on_empty``, ``low_balance_threshold`` (``None`` for none) and
-        ``tax_rate`` (a fraction from 0 to 1, up to twelve places) need finance, every other field admin.
+        ``credit_limit``, ``billing_mode``, ``on_empty``, ``low_balance_threshold``, ``top_up`` (``None`` for
+        none) and ``tax_rate`` (a fraction from 0 to 1, up to twelve places) need finance, every other field
+        admin.
         ``max_backdate_days`` is 0–36,500 or ``None`` for no bound, ``grace_hours`` 0–2,160. ``timezone`` and
         ``billing_mode`` change where the present period ends, or at once while the project has no usage.
         Raises ``Invalid`` refusals, ``RoleMissing``, ``ProjectNotFound`` or ``ProjectArchived``.
@@ -143,6 +155,8 @@ class Projects:
                 ids=context.ids,
                 origin=origin,
             )
+            if parsed.get("top_up") is not None:
+                _need_payable(changed)
             if settings.changes_available(parsed):
                 _look_at_wallet(work, heads[project_id], changed, at)
             return changed
@@ -171,8 +185,17 @@ class Projects:
 
 def _look_at_wallet(work: UnitOfWork, head: Head, project: Project, at: Instant) -> None:
     """Have it judged anew, at the next tick, whether the wallet is low."""
-    if project.low_balance_micros is not None or head.low:
+    watched = project.low_balance_micros is not None or project.top_up is not None
+    if watched or head.low or head.top_up_at is not None:
         work.ledger.write_heads([evolve(head, due_at=at if head.due_at is None else min(head.due_at, at))])
+
+
+def _need_payable(project: Project) -> None:
+    """Raise ``AmountNotPayable`` unless what is topped up is a whole number of the currency's minor units."""
+    assert project.top_up is not None, "it was just set"
+    places = currency_of(project.currency).exponent
+    if project.top_up.amount_micros % 10 ** (money.PLACES - places):
+        raise AmountNotPayable(project.currency, places)
 
 
 def _fixed_period_end(work: UnitOfWork, project: Project, at: Instant) -> Instant:
@@ -212,6 +235,16 @@ def _parsed(changes: Changes) -> Settings:
     if "low_balance_threshold" in changes:
         threshold = changes["low_balance_threshold"]
         parsed["low_balance_micros"] = None if threshold is None else money.parse_non_negative(threshold)
+    if "top_up" in changes:
+        asked = changes["top_up"]
+        parsed["top_up"] = None
+        if asked is not None:
+            parsed["top_up"] = settings.top_up(
+                threshold_micros=money.parse_positive(asked["threshold"]),
+                amount_micros=money.parse_positive(asked["amount"]),
+                monthly_cap_micros=money.parse_positive(asked["monthly_cap"]),
+                cool_down_minutes=asked.get("cool_down_minutes", 60),
+            )
     if "tax_rate" in changes:
         parsed["tax_rate"] = settings.tax_rate(parse_rate(changes["tax_rate"]))
     return parsed

@@ -49,6 +49,18 @@ class EarlierTerms:
 
 
 @frozen
+class TopUp:
+    """How a project's credit is topped up by itself: by *amount_micros* when less than *threshold_micros* is
+    available, at most every *cool_down_minutes*, and for at most *monthly_cap_micros* in a calendar month of
+    the project's time zone."""
+
+    threshold_micros: int
+    amount_micros: int
+    monthly_cap_micros: int
+    cool_down_minutes: int = 60
+
+
+@frozen
 class Project:
     """The tenant and billed party: one wallet, one currency.
 
@@ -79,6 +91,7 @@ class Project:
     invoiced_until: Instant | None = None
     listens: bool = False
     low_balance_micros: int | None = None
+    top_up: TopUp | None = None
 
     @property
     def draws_usage(self) -> bool:

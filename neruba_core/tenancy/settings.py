@@ -30,12 +30,14 @@ from neruba_core.tenancy.model import (
     OnEmpty,
     Project,
     Role,
+    TopUp,
 )
 from neruba_core.tenancy.projects import Recorded, locked_writable
 from neruba_core.tenancy.roles import require
 
 MOST_BACKDATE_DAYS = 36_500
 MOST_GRACE_HOURS = 2_160
+MOST_COOL_DOWN_MINUTES = 44_640
 
 # Files that some machines keep among the zones: they mean something else on each of them.
 _NOT_ZONES = {"localtime", "Factory", "posixrules"}
@@ -55,6 +57,7 @@ class Settings(TypedDict, total=False):
     grace_hours: int
     tax_rate: Decimal
     low_balance_micros: int | None
+    top_up: TopUp | None
 
 
 class _Usage(Protocol):
@@ -68,7 +71,7 @@ class Changeable(Recorded, Protocol):
     def usage(self) -> _Usage: ...
 
 
-_FINANCES = {"credit_limit_micros", "billing_mode", "on_empty", "tax_rate", "low_balance_micros"}
+_FINANCES = {"credit_limit_micros", "billing_mode", "on_empty", "tax_rate", "low_balance_micros", "top_up"}
 
 
 def role_for_field(field: str) -> Role:
@@ -84,7 +87,37 @@ def changes_terms(changes: Settings) -> bool:
 
 def changes_available(changes: Settings) -> bool:
     """Whether *changes* may make what is available too little, or enough."""
-    return "credit_limit_micros" in changes or "low_balance_micros" in changes
+    return not {"credit_limit_micros", "low_balance_micros", "top_up"}.isdisjoint(changes)
+
+
+def top_up(
+    *, threshold_micros: int, amount_micros: int, monthly_cap_micros: int, cool_down_minutes: object
+) -> TopUp:
+    """Return the top-up if it can ever happen: its amount is within its cap. Raises ``FormatInvalid``."""
+    if (
+        isinstance(cool_down_minutes, bool)
+        or not isinstance(cool_down_minutes, int)
+        or not 1 <= cool_down_minutes <= MOST_COOL_DOWN_MINUTES
+    ):
+        raise FormatInvalid(
+            f"a whole number of minutes from 1 to {MOST_COOL_DOWN_MINUTES}", ascii(cool_down_minutes)[:40]
+        )
+    if monthly_cap_micros < amount_micros:
+        raise FormatInvalid(
+            f"a monthly cap that allows one top-up of {money.text(amount_micros)}",
+            money.text(monthly_cap_micros),
+        )
+    return TopUp(threshold_micros, amount_micros, monthly_cap_micros, cool_down_minutes)
+
+
+def top_up_values(top_up: TopUp) -> dict[str, Json]:
+    """The top-up as it is shown."""
+    return {
+        "threshold": money.text(top_up.threshold_micros),
+        "amount": money.text(top_up.amount_micros),
+        "monthlyCap": money.text(top_up.monthly_cap_micros),
+        "coolDownMinutes": top_up.cool_down_minutes,
+    }
 
 
 def timezone(name: object) -> str:
@@ -193,6 +226,10 @@ def _details(project: Project, fields: Iterable[str], at: Instant) -> dict[str, 
             None if project.low_balance_micros is None else money.text(project.low_balance_micros),
         ),
     }
+    if project.top_up is not None:
+        shown["top_up"] = ("topUp", top_up_values(project.top_up))
+    else:
+        shown["top_up"] = ("topUp", None)
     details = dict(shown[field] for field in fields)
     begin = project.terms_begin(at)
     if begin is not None and not {"timezone", "billingMode"}.isdisjoint(details):

@@ -161,6 +161,11 @@ class Book:
         self.head = evolve(self.head, low=low)
         self.rescheduled = True
 
+    def look_to_top_up(self, moment: Instant | None) -> None:
+        """Have it looked at *moment* whether to top up, or no more."""
+        self.head = evolve(self.head, top_up_at=moment)
+        self.rescheduled = True
+
     def _shift_holds(self, hold: Hold, sign: int) -> None:
         for draw in hold.draws:
             lot = self.lots[draw.grant_id]

@@ -99,6 +99,7 @@ class Booking:
     def watch(self, book: Book) -> None:
         """See whether what has just moved made too little of what is available, or enough again: listeners
         are told once each time that it becomes too little."""
+        self._watch_for_top_up(book)
         threshold = book.project.low_balance_micros
         if threshold is None and not book.head.low:
             return
@@ -111,6 +112,14 @@ class Booking:
                 book.project, book.lots.values(), book.overdraft_micros, book.head.held_micros, self.at
             )
             self.telling.tell(book.project, MessageType.WALLET_LOW, lambda: render_low(view, threshold))
+
+    def _watch_for_top_up(self, book: Book) -> None:
+        top_up, looked_at = book.project.top_up, book.head.top_up_at
+        if top_up is None and looked_at is None:
+            return
+        wanted = top_up is not None and book.available_micros(self.at) < top_up.threshold_micros
+        if wanted is not (looked_at is not None):
+            book.look_to_top_up(self.at if wanted else None)
 
     def write(self, work: BookingWork, books: Sequence[Book]) -> None:
         """Write everything that was booked, and the accounts, holds and heads of the *books* that changed."""

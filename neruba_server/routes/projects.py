@@ -117,6 +117,14 @@ def _given(sent: wire.ProjectChanges) -> dict[str, Any]:
         "tax_rate": sent.tax_rate,
         "low_balance_threshold": sent.low_balance_threshold,
     }
+    changes["top_up"] = sent.top_up
+    if isinstance(sent.top_up, wire.TopUp):
+        changes["top_up"] = {
+            "threshold": money.decimal(sent.top_up.threshold),
+            "amount": money.decimal(sent.top_up.amount),
+            "monthly_cap": money.decimal(sent.top_up.monthly_cap),
+            "cool_down_minutes": sent.top_up.cool_down_minutes,
+        }
     if isinstance(sent.low_balance_threshold, int):
         changes["low_balance_threshold"] = money.decimal(sent.low_balance_threshold)
     return {name: value for name, value in changes.items() if value is not UNSET}

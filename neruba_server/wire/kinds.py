@@ -267,6 +267,7 @@ Token = Annotated[str, Meta(min_length=1, max_length=512), "token"]
 Currency = Annotated[str, Meta(pattern=r"^[A-Z]{3}$", description="ISO 4217."), "currency"]
 Zone = Annotated[str, Meta(min_length=1, max_length=64, description="IANA, such as Europe/Berlin."), "zone"]
 Days = Annotated[int, Meta(ge=0, le=36_500), "days"]
+Minutes = Annotated[int, Meta(ge=1, le=settings.MOST_COOL_DOWN_MINUTES), "minutes"]
 GraceHours = Annotated[int, Meta(ge=0, le=settings.MOST_GRACE_HOURS), "grace"]
 Priority = Annotated[int, Meta(ge=0, le=1000), "priority"]
 Hours = Annotated[int, Meta(ge=0, le=168), "hours"]
@@ -305,6 +306,7 @@ KINDS: dict[str, Kind] = {
     "days": Kind(_integer(0, 36_500), _same),
     "priority": Kind(_integer(0, 1000), _same),
     "hours": Kind(_integer(0, 168), _same),
+    "minutes": Kind(_integer(1, settings.MOST_COOL_DOWN_MINUTES), _same),
     "grace": Kind(_integer(0, settings.MOST_GRACE_HOURS), _same),
     "unit": Kind(_text(64), _same),
     "property": Kind(_text(128), _same),

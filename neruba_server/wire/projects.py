@@ -18,12 +18,14 @@ from neruba_core.tenancy.model import Invitation as CoreInvitation
 from neruba_core.tenancy.model import Member as CoreMember
 from neruba_core.tenancy.model import Project as CoreProject
 from neruba_server.wire.kinds import (
+    Amount,
     Currency,
     Days,
     Email,
     GraceHours,
     Hours,
     Key255,
+    Minutes,
     Moment,
     Money,
     Name,
@@ -46,6 +48,17 @@ class NewProject:
 
 
 @frozen
+class TopUp:
+    """When, by how much and how often credit is topped up by itself; at most ``monthlyCap`` in a calendar
+    month of the project's time zone."""
+
+    threshold: Amount
+    amount: Amount
+    monthly_cap: Amount
+    cool_down_minutes: Minutes = 60
+
+
+@frozen
 class ProjectChanges:
     """The settings to change; what is left out stays as it is."""
 
@@ -60,6 +73,17 @@ class ProjectChanges:
     grace_hours: GraceHours | UnsetType = UNSET
     tax_rate: TaxRate | UnsetType = UNSET
     low_balance_threshold: Units | UnsetType | None = UNSET
+    top_up: TopUp | UnsetType | None = UNSET
+
+
+@frozen
+class TopUpInForce:
+    """When, by how much and how often credit is topped up."""
+
+    threshold: Money
+    amount: Money
+    monthly_cap: Money
+    cool_down_minutes: int
 
 
 @frozen
@@ -91,6 +115,7 @@ class Project:
     grace_hours: int
     tax_rate: TaxRate
     low_balance_threshold: Money | None
+    top_up: TopUpInForce | None
     created_at: Moment
     archived_at: Moment | None
 
@@ -118,6 +143,16 @@ class Project:
             grace_hours=project.grace_hours,
             tax_rate=project.tax_rate,
             low_balance_threshold=project.low_balance_micros,
+            top_up=(
+                None
+                if project.top_up is None
+                else TopUpInForce(
+                    project.top_up.threshold_micros,
+                    project.top_up.amount_micros,
+                    project.top_up.monthly_cap_micros,
+                    project.top_up.cool_down_minutes,
+                )
+            ),
             created_at=project.created_at,
             archived_at=project.archived_at,
         )

@@ -394,6 +394,7 @@ async def test_each_setting_has_its_own_role(world: World):
             "onEmpty": "record",
             "taxRate": "0.19",
             "lowBalanceThreshold": "5",
+            "topUp": {"threshold": "5", "amount": "20", "monthlyCap": "100"},
         },
     }
     for needed, changes in settings.items():

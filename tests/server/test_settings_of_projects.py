@@ -69,6 +69,7 @@ async def test_terms_of_a_project_without_usage_change_at_once(world: World):
         ("billingMode", "later", "format.invalid"),
         ("onEmpty", None, "value.wrong_type"),
         ("lateUsagePolicy", "forget", "format.invalid"),
+        ("lowBalanceThreshold", "-1", "amount.negative"),
         ("graceHours", 2161, "format.invalid"),
         ("graceHours", "24", "value.wrong_type"),
         ("taxRate", "19", "format.invalid"),
@@ -87,3 +88,30 @@ async def test_a_setting_that_makes_no_sense_is_pointed_at(world: World, field, 
     assert answer.status == 422
     assert answer.faults() == {(f"/{field}", code)}
     assert world.state(world.one) == before
+
+
+async def test_topping_up_is_set_shown_and_taken_back(world: World):
+    """
+    What could never be paid is refused, and changes nothing.
+    """
+    path, owner = f"/projects/{world.one.id}", world.one.owner
+    wanted = {"threshold": "5", "amount": "20", "monthlyCap": "100"}
+
+    made = await world.ask("PATCH", path, owner, json={"topUp": wanted})
+    nothing = await world.ask("PATCH", path, owner, json={"topUp": {**wanted, "threshold": "0"}})
+    above = await world.ask("PATCH", path, owner, json={"topUp": {**wanted, "monthlyCap": "19"}})
+    odd = await world.ask("PATCH", path, owner, json={"topUp": {**wanted, "amount": "20.001"}})
+    shown = await world.ask("GET", path, owner)
+    ended = await world.ask("PATCH", path, owner, json={"topUp": None})
+
+    assert made.status == 200
+    assert shown.json["topUp"] == {
+        "threshold": "5.000000",
+        "amount": "20.000000",
+        "monthlyCap": "100.000000",
+        "coolDownMinutes": 60,
+    }
+    assert nothing.faults() == {("/topUp/threshold", "amount.not_positive")}
+    assert (above.status, above.code) == (422, "format.invalid")
+    assert (odd.status, odd.code) == (422, "amount.not_payable")
+    assert ended.json["topUp"] is None

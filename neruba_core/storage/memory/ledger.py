@@ -224,6 +224,18 @@ class MemoryLedger:
         moments = (head.due_at for head in self._tables.heads.values())
         return min((each for each in moments if each is not None and each > after), default=None)
 
+    def heads_to_top_up(self, at: Instant, *, limit: int) -> Sequence[tuple[str, Instant]]:
+        due = sorted(
+            (head.top_up_at, project_id)
+            for project_id, head in self._tables.heads.items()
+            if head.top_up_at is not None and head.top_up_at <= at
+        )
+        return tuple((project_id, moment) for moment, project_id in due[:limit])
+
+    def next_top_up(self, after: Instant) -> Instant | None:
+        moments = (head.top_up_at for head in self._tables.heads.values())
+        return min((each for each in moments if each is not None and each > after), default=None)
+
     def held(self, project_id: str) -> Iterator[Account]:
         """The accounts that hold anything."""
         accounts = self._tables.accounts.get(project_id, {})

@@ -17,7 +17,7 @@ from neruba_core.instants import Instant
 from neruba_core.ledger.model import Account, Head
 from neruba_core.storage.sql.bulk import insert, update, upsert
 from neruba_core.storage.sql.charged import SqlCharged
-from neruba_core.storage.sql.codec import instant_or_none, micros, micros_or_none
+from neruba_core.storage.sql.codec import instant, instant_or_none, micros, micros_or_none
 from neruba_core.storage.sql.columns import METADATA, flag, tenant, text, whole
 from neruba_core.storage.sql.journal import SqlJournal
 from neruba_core.storage.sql.queries import Query, among, given
@@ -33,6 +33,7 @@ HEADS = Table(
     whole("receivable_micros"),
     whole("due_at", optional=True),
     flag("low"),
+    whole("top_up_at", optional=True),
     PrimaryKeyConstraint("project_id", name="neruba_heads_pk"),
     tenant("neruba_heads"),
     CheckConstraint("version >= 0", name="neruba_heads_version_ck"),
@@ -42,6 +43,12 @@ HEADS = Table(
         "due_at",
         postgresql_where=sql("due_at IS NOT NULL"),
         sqlite_where=sql("due_at IS NOT NULL"),
+    ),
+    Index(
+        "neruba_heads_top_up_ix",
+        "top_up_at",
+        postgresql_where=sql("top_up_at IS NOT NULL"),
+        sqlite_where=sql("top_up_at IS NOT NULL"),
     ),
 )
 
@@ -79,6 +86,7 @@ _WRITE_HEADS = update(
     "receivable_micros",
     "due_at",
     "low",
+    "top_up_at",
 )
 _WRITE_ACCOUNTS = upsert(ACCOUNTS, "balance_micros", "held_micros", "emptied")
 
@@ -100,6 +108,13 @@ _HEADS_DUE = Query(
     .limit(given("most"))
 )
 _NEXT_HEAD_DUE = Query(select(func.min(HEADS.c.due_at)).where(HEADS.c.due_at > given("after")))
+_TO_TOP_UP = Query(
+    select(HEADS.c.project_id, HEADS.c.top_up_at)
+    .where(HEADS.c.top_up_at <= given("at"))
+    .order_by(HEADS.c.top_up_at, HEADS.c.project_id)
+    .limit(given("most"))
+)
+_NEXT_TOP_UP = Query(select(func.min(HEADS.c.top_up_at)).where(HEADS.c.top_up_at > given("after")))
 _ACCOUNTS = Query(
     lambda postgresql: select(
         ACCOUNTS.c.project_id, ACCOUNTS.c.name, ACCOUNTS.c.balance_micros, ACCOUNTS.c.held_micros
@@ -112,7 +127,9 @@ class SqlLedger(SqlJournal, SqlCharged):
     """``LedgerStore`` within one unit."""
 
     def add_head(self, head: Head) -> None:
-        self._statements.write(_ADD_HEAD, [(*astuple(head)[:-2], micros_or_none(head.due_at), head.low)])
+        amounts = astuple(head)[:-3]
+        row = (*amounts, micros_or_none(head.due_at), head.low, micros_or_none(head.top_up_at))
+        self._statements.write(_ADD_HEAD, [row])
 
     def lock_heads(self, project_ids: Sequence[str]) -> dict[str, Head]:
         rows = self._statements.ask(_LOCK_HEADS, project_ids=list(project_ids))
@@ -136,6 +153,7 @@ class SqlLedger(SqlJournal, SqlCharged):
                 head.receivable_micros,
                 micros_or_none(head.due_at),
                 head.low,
+                micros_or_none(head.top_up_at),
                 head.project_id,
             )
             for head in heads
@@ -161,6 +179,13 @@ class SqlLedger(SqlJournal, SqlCharged):
     def next_head_due(self, after: Instant) -> Instant | None:
         return instant_or_none(self._statements.ask_one(_NEXT_HEAD_DUE, after=micros(after))[0])
 
+    def heads_to_top_up(self, at: Instant, *, limit: int) -> Sequence[tuple[str, Instant]]:
+        rows = self._statements.ask(_TO_TOP_UP, at=micros(at), most=limit)
+        return [(project_id, instant(moment)) for project_id, moment in rows]
+
+    def next_top_up(self, after: Instant) -> Instant | None:
+        return instant_or_none(self._statements.ask_one(_NEXT_TOP_UP, after=micros(after))[0])
+
     def projects_changed_since(self, versions: dict[str, int]) -> Sequence[str]:
         rows = self._statements.ask(_VERSIONS)
         return [project_id for project_id, version in rows if version != versions.get(project_id, 0)]
@@ -175,5 +200,15 @@ class SqlLedger(SqlJournal, SqlCharged):
 
 
 def _head(row: Any) -> Head:
-    project_id, version, balance, overdraft, held, receivable, due_at, low = row
-    return Head(project_id, version, balance, overdraft, held, receivable, instant_or_none(due_at), bool(low))
+    project_id, version, balance, overdraft, held, receivable, due_at, low, top_up_at = row
+    return Head(
+        project_id,
+        version,
+        balance,
+        overdraft,
+        held,
+        receivable,
+        instant_or_none(due_at),
+        bool(low),
+        instant_or_none(top_up_at),
+    )

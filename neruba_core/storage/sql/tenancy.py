@@ -35,6 +35,7 @@ from neruba_core.tenancy.model import (
     OnEmpty,
     Project,
     Role,
+    TopUp,
 )
 
 PROJECTS = Table(
@@ -60,6 +61,7 @@ PROJECTS = Table(
     whole("invoiced_until", optional=True),
     flag("listens"),
     whole("low_balance_micros", optional=True),
+    text("top_up"),
     PrimaryKeyConstraint("id", name="neruba_projects_pk"),
     CheckConstraint("credit_limit_micros >= 0", name="neruba_projects_credit_limit_ck"),
     CheckConstraint("low_balance_micros >= 0", name="neruba_projects_low_balance_ck"),
@@ -281,13 +283,14 @@ def _project_row(project: Project) -> tuple[Any, ...]:
         micros_or_none(project.invoiced_until),
         project.listens,
         project.low_balance_micros,
+        dump_nouns(() if project.top_up is None else (project.top_up,)),
     )
 
 
 def _project(row: Any) -> Project:
     project_id, name, external_key, currency, credit_limit, policy, max_backdate_days, *rest = row
     timezone, created_by, created_at, archived_at, billing_mode, on_empty, late_policy, *rest = rest
-    grace_hours, tax_rate, earlier_terms, invoiced_until, listens, low_balance = rest
+    grace_hours, tax_rate, earlier_terms, invoiced_until, listens, low_balance, top_up = rest
     return Project(
         project_id,
         name,
@@ -309,6 +312,7 @@ def _project(row: Any) -> Project:
         instant_or_none(invoiced_until),
         bool(listens),
         low_balance,
+        next(iter(load_nouns(TopUp, top_up)), None),
     )
 
 

@@ -19,6 +19,7 @@ from neruba_core.tenancy.model import (
     OnEmpty,
     Project,
     Role,
+    TopUp,
 )
 from neruba_core.testing.contract import samples
 from neruba_core.testing.contract.base import Promises
@@ -37,6 +38,7 @@ TERMS: dict[str, Any] = {
     ),
     "invoiced_until": later(micros=2),
     "low_balance_micros": 7,
+    "top_up": TopUp(1, 2, 3, 4),
 }
 """How a project is billed, where that is not as by default."""
 

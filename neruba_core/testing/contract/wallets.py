@@ -296,6 +296,38 @@ class Wallets(Promises):
         assert [list(each) for each in (before, first, one, both)] == [[], [early], [early], [early, late]]
         assert moments == [long_ago, long_ago + timedelta(1)]
 
+    def test_wallets_to_top_up_are_found(self, storage: Storage) -> None:
+        """
+        As those that are due are: at their instant, the longest due first, no more than are asked for.
+        """
+        late, early, never = tenant(storage), tenant(storage), tenant(storage)
+        long_ago = samples.START - timedelta(days=10_000)
+        last = long_ago + timedelta(1)
+        for project_id, moment in ((late, last), (early, long_ago), (never, None)):
+            with storage.work() as work:
+                head = work.ledger.lock_heads([project_id])[project_id]
+                work.ledger.write_heads([evolve(head, low=True, top_up_at=moment)])
+
+        with storage.snapshot() as work:
+            assert work.ledger.head(early) == Head(early, low=True, top_up_at=long_ago)
+            before = work.ledger.heads_to_top_up(long_ago - timedelta(microseconds=1), limit=9)
+            one = work.ledger.heads_to_top_up(last, limit=1)
+            both = work.ledger.heads_to_top_up(last, limit=9)
+            moments = [
+                work.ledger.next_top_up(long_ago - timedelta(microseconds=1)),
+                work.ledger.next_top_up(long_ago),
+            ]
+        with storage.work() as work:
+            work.ledger.lock_heads([early, late])
+            work.ledger.write_heads([Head(early), Head(late)])
+
+        assert [list(each) for each in (before, one, both)] == [
+            [],
+            [(early, long_ago)],
+            [(early, long_ago), (late, last)],
+        ]
+        assert moments == [long_ago, last]
+
     def add(self, storage: Storage, *holds: Hold) -> None:
         """Commit the holds."""
         with storage.work() as work:

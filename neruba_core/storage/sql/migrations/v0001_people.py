@@ -78,6 +78,7 @@ def upgrade(op: Operations) -> None:
         kinds.int8("invoiced_until", null=True),
         kinds.flag("listens"),
         kinds.int8("low_balance_micros", null=True),
+        kinds.text("top_up"),
         sa.PrimaryKeyConstraint("id", name="neruba_projects_pk"),
         sa.CheckConstraint("credit_limit_micros >= 0", name="neruba_projects_credit_limit_ck"),
         sa.CheckConstraint("low_balance_micros >= 0", name="neruba_projects_low_balance_ck"),

@@ -21,6 +21,7 @@ def upgrade(op: Operations) -> None:
         kinds.int8("receivable_micros"),
         kinds.int8("due_at", null=True),
         kinds.flag("low"),
+        kinds.int8("top_up_at", null=True),
         sa.PrimaryKeyConstraint("project_id", name="neruba_heads_pk"),
         sa.ForeignKeyConstraint(["project_id"], ["neruba_projects.id"], name="neruba_heads_project_fk"),
         sa.CheckConstraint("overdraft_micros >= 0 AND held_micros >= 0", name="neruba_heads_amounts_ck"),
@@ -32,6 +33,13 @@ def upgrade(op: Operations) -> None:
         ["due_at"],
         postgresql_where=sa.text("due_at IS NOT NULL"),
         sqlite_where=sa.text("due_at IS NOT NULL"),
+    )
+    op.create_index(
+        "neruba_heads_top_up_ix",
+        "neruba_heads",
+        ["top_up_at"],
+        postgresql_where=sa.text("top_up_at IS NOT NULL"),
+        sqlite_where=sa.text("top_up_at IS NOT NULL"),
     )
     op.create_table(
         "neruba_accounts",
