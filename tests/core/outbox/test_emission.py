@@ -66,6 +66,19 @@ def test_a_hold_whose_time_is_over(acme: Heard):
     assert (told["id"], told["state"], told["available"]) == (held.id, "expired", "10.000000")
 
 
+def test_a_hold_that_nobody_asks_about_any_more(acme: Heard):
+    """
+    The schedule writes down that its time is over, and so it is told of without any traffic.
+    """
+    acme.credit("10")
+    held = acme.billing.holds.reserve(acme.id, amount="5", description="GPU", idempotency_key="hold").value
+    acme.at(held.hold.expires_at)
+    for _ in range(2):
+        acme.billing.schedule.tick()
+
+    assert [told["id"] for told in acme.told("hold.expired")] == [held.id]
+
+
 def test_what_a_strict_project_cannot_place(acme: Heard):
     """
     Told of with what was sent; the resend of it finds the row that waits and tells nothing.
