@@ -188,7 +188,11 @@ class StripeProvider:
                 answer,
                 # Stripe lists the newest first.
                 tuple(_refund_told(each) for each in reversed(self._list("refunds", subject_id))),
-                tuple(_dispute_told(each) for each in reversed(self._list("disputes", subject_id))),
+                tuple(
+                    _dispute_told(each)
+                    for each in reversed(self._list("disputes", subject_id))
+                    if _withdrawals(each)
+                ),
             )
 
         return self._looked(find)
@@ -310,14 +314,19 @@ def _refund_told(refund: Mapping[str, Any]) -> RefundTold:
     return RefundTold(amount, _of_refund(refund), refund["metadata"].get(REFUND))
 
 
+def _withdrawals(dispute: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """What left the balance; a bank that only inquires takes nothing."""
+    return [each for each in dispute["balance_transactions"] if each["amount"] < 0]
+
+
 def _dispute_told(dispute: Mapping[str, Any]) -> DisputeTold:
     currency = dispute["currency"]
-    fees = [each["fee"] for each in dispute["balance_transactions"] if each["currency"] == currency]
+    fees = [each["fee"] for each in _withdrawals(dispute) if each["currency"] == currency]
     statuses = {"won": DisputeStatus.WON, "lost": DisputeStatus.LOST}
     return DisputeTold(
         provider_id=dispute["id"],
         amount_micros=micros_of(dispute["amount"], currency.upper()),
-        fee_micros=max(micros_of(sum(fees), currency.upper()), 0),
+        fee_micros=micros_of(sum(fees), currency.upper()),
         reason=dispute.get("reason") or "disputed",
         status=statuses.get(dispute["status"], DisputeStatus.OPEN),
     )

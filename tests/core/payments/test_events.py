@@ -274,6 +274,26 @@ def test_a_disputed_invoice_is_open_again_until_the_dispute_is_won(card, stripe,
     assert card.proved()
 
 
+def test_a_bank_that_only_inquires_takes_nothing(card, stripe):
+    """
+    Nothing is booked until money leaves.
+    """
+    payment = pay(card)
+    dispute = stripe.dispute(payment.provider_id)
+    withdrawn = dispute["balance_transactions"]
+    dispute |= {"status": "warning_needs_response", "balance_transactions": []}
+    tell(card, stripe, stripe.events[-2:-1])
+    process(card)
+    assert card.billing.payments.disputes(card.id, payment.id) == ()
+
+    dispute |= {"status": "needs_response", "balance_transactions": withdrawn}
+    tell(card, stripe, stripe.events[-1:])
+    process(card)
+
+    assert len(card.billing.payments.disputes(card.id, payment.id)) == 1
+    assert card.balance == "0.000000"
+
+
 def test_what_was_refunded_before_it_was_disputed_is_a_loss(card, stripe):
     """
     The bank takes all of it, and some had gone already.

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from neruba_server.settings import BadSetting, Settings, load, misspelt
+from neruba_server.settings import BadSetting, Settings, load, misspelt, open_neruba
 
 PEPPER = "0123456789abcdef0123456789abcdef"
 
@@ -176,12 +176,48 @@ def test_secrets_are_not_shown():
     Neither by repr nor by what is printed about the database.
     """
     settings = Settings(
-        database_url="postgresql://me:hush@db.example.com:5433/billing?x=1", key_pepper=PEPPER
+        database_url="postgresql://me:hush@db.example.com:5433/billing?x=1",
+        key_pepper=PEPPER,
+        stripe_api_key="sk_live_hush",
+        stripe_webhook_secret="whsec_hush",
     )
 
     assert "hush" not in repr(settings)
     assert PEPPER not in repr(settings)
     assert settings.database == "postgresql://me@db.example.com:5433/billing"
+
+
+def test_stripe_is_there_once_it_has_a_key(tmp_path):
+    """
+    And invoices are collected again after the days that the deployment says.
+    """
+    url = f"sqlite:///{tmp_path / 'billing.db'}"
+    without = open_neruba(Settings(database_url=url), migrate=True)
+    given = Settings(database_url=url, stripe_api_key="sk_test_1 ", dunning_days="2, 4")
+    having = open_neruba(given, migrate=False)
+
+    assert (without.payments.asks_outside, having.payments.asks_outside) == (False, True)
+    assert (without._context.dunning_days, having._context.dunning_days) == ((1, 3, 5, 7), (2, 4))
+    without.close()
+    having.close()
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("dunning_days", "1,0"),
+        ("dunning_days", "1;2"),
+        ("dunning_days", 3),
+        ("stripe_api_key", "sk test"),
+        ("stripe_api_base", "api.stripe.com"),
+    ],
+)
+def test_what_stripe_cannot_be_told_stops_the_start(name, value):
+    """
+    With the name of what to mend.
+    """
+    with pytest.raises(BadSetting, match=name.replace("_", "-")):
+        load(**{name: value})
 
 
 def test_a_sqlite_file_is_known():
