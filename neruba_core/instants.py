@@ -82,7 +82,16 @@ def within_range(moment: Instant) -> Instant:
 
 def text(moment: Instant) -> str:
     """Write a UTC *moment* as ``2026-03-17T10:15:00.000000Z``."""
-    return moment.isoformat(timespec="microseconds")[:26] + "Z"
+    # Nearly twice as fast as isoformat(), and every event is written out three times.
+    return "%04d-%02d-%02dT%02d:%02d:%02d.%06dZ" % (  # noqa: UP031  # an f-string takes longer
+        moment.year,
+        moment.month,
+        moment.day,
+        moment.hour,
+        moment.minute,
+        moment.second,
+        moment.microsecond,
+    )
 
 
 def to_micros(moment: Instant) -> int:
