@@ -222,7 +222,10 @@ def _one_of_each(neruba: Neruba, project_id: str, name: str) -> dict[str, str]:
         project_id, amount="50", description="first", idempotency_key=f"{name}-credit"
     )
     if neruba.payments.asks_outside:
-        neruba.payments.set_method(project_id, provider="rehearsed", customer=f"cus_{name}")
+        # Nothing is to happen by itself while others look at the world.
+        neruba.payments.set_method(
+            project_id, provider="rehearsed", customer=f"cus_{name}", collects_invoices=False
+        )
     billed = _two_months_billed(neruba, project_id, name)
     return {
         **billed,
