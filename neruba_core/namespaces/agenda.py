@@ -20,6 +20,7 @@ from neruba_core.ids import Ids
 from neruba_core.instants import EPOCH, Instant
 from neruba_core.ledger.chart import Chart
 from neruba_core.outbox.model import DeliveryState
+from neruba_core.payments.model import PaymentStatus
 from neruba_core.schedule.model import LATE_AFTER
 from neruba_core.storage.port import UnitOfWork
 from neruba_core.tenancy.model import Project
@@ -34,12 +35,16 @@ class DueKind(StrEnum):
     HOLD_EXPIRY = "hold_expiry"
     BILLING_RUN = "billing_run"
     DELIVERY = "delivery"
+    PAYMENT = "payment"
+    COLLECTION = "collection"
+    TOP_UP = "top_up"
 
 
 @frozen
 class Due:
-    """Something that is to be done at *at*: about a grant, a hold, a period or a delivery, named by
-    *subject*. *amount_micros* is the credit that is concerned, if any."""
+    """Something that is to be done at *at*: about a grant, a hold, a period, a delivery, a payment, an
+    invoice or (for a top-up) the project itself, named by *subject*. *amount_micros* is the money that is
+    concerned, if any."""
 
     kind: DueKind
     subject: str
@@ -65,6 +70,7 @@ def agenda(work: UnitOfWork, project: Project, *, at: Instant, limit: int, ids: 
         *_expiries(work, project.id),
         *_runs(work, project, at, ids, chart),
         *_deliveries(work, project.id, limit),
+        *_payments(work, project, limit),
     ]
     found.sort(key=lambda due: (due.at, due.kind.value, due.subject))
     return Agenda(at, tuple(found[:limit]))
@@ -99,3 +105,17 @@ def _deliveries(work: UnitOfWork, project_id: str, limit: int) -> Iterator[Due]:
     pending = work.outbox.deliveries(project_id, limit=limit, before=None, state=DeliveryState.PENDING)
     for delivery in pending:
         yield Due(DueKind.DELIVERY, delivery.id, delivery.due_at)
+
+
+def _payments(work: UnitOfWork, project: Project, limit: int) -> Iterator[Due]:
+    pending = work.payments.payments(project.id, limit=limit, before=None, status=PaymentStatus.PENDING)
+    for payment in pending:
+        if payment.due_at is not None:
+            yield Due(DueKind.PAYMENT, payment.id, payment.due_at, payment.amount_micros)
+    for invoice in work.invoices.left_to_pay(project.id):
+        collection = work.payments.collection(project.id, invoice.id)
+        if collection is not None and collection.due_at is not None:
+            yield Due(DueKind.COLLECTION, invoice.id, collection.due_at, invoice.open_micros)
+    head = work.ledger.head(project.id)
+    if head is not None and head.top_up_at is not None and project.top_up is not None:
+        yield Due(DueKind.TOP_UP, project.id, head.top_up_at, project.top_up.amount_micros)

@@ -119,6 +119,22 @@ def test_a_decline_waits_for_the_cool_down_and_counts_for_nothing(books):
     assert [each.status for each in books.made] == ["failed", "succeeded"]
 
 
+def test_what_is_under_way_is_in_the_projects_schedule(books):
+    """
+    The payment that is asked about, and when it is looked at next.
+    """
+    books.provider.then(["wait"])
+    books.charge("15")
+    books.tick()
+    books.tick()
+
+    found = {due.kind.value: due for due in books.billing.schedule.of_project(books.project.id).items}
+
+    (payment,) = books.made
+    assert (found["payment"].subject, found["payment"].at) == (payment.id, payment.due_at)
+    assert found["top_up"].amount_micros == money.parse("20")
+
+
 def test_while_one_is_under_way_there_is_no_other(books):
     """
     Whatever the cool-down says; it is settled once the provider knows.
