@@ -106,7 +106,7 @@ def _as_line(run: ProjectRun) -> str:
         return f"{run.project_id}  {click.style('failed', fg='red')}  {_problem(run)[1]}"
     invoice = run.result.invoice
     if invoice is None:
-        return f"{run.project_id}  nothing to bill"
+        return f"{run.project_id}  nothing to bill{_without_price(run.result)}"
     amount = (
         f"{invoice.currency} {money.text(invoice.total_micros)}, due {money.text(invoice.amount_due_micros)}"
     )
@@ -118,6 +118,13 @@ def _name(invoice: Invoice) -> str:
     if invoice.state is InvoiceState.DRAFT:
         return f"draft {invoice.id}"
     return f"invoice {invoice.number} ({invoice.id})"
+
+
+def _without_price(result: RunResult) -> str:
+    metrics = result.run.counts.get("unpriced", 0)
+    if not metrics:
+        return ""
+    return f": {metrics} metric{' has' if metrics == 1 else 's have'} usage, but no price"
 
 
 def _changed(result: RunResult) -> str:

@@ -67,6 +67,7 @@ _POSTGRESQL_UNAVAILABLE_CLASSES = {
     "58": "the server failed to read or write a file",
     "XX": "the server found its data damaged",
 }
+_SQLITE_MISSING = ("no such table: neruba_", "no such column: neruba_")
 _POSTGRESQL_SCHEMA = {"42P01", "42703"}
 
 
@@ -98,7 +99,7 @@ def _of_sqlite(error: sqlite3.Error) -> NerubaError | None:
         return StorageBusy(_SQLITE_BUSY[primary])
     if primary in _SQLITE_UNAVAILABLE:
         return StorageUnavailable(_SQLITE_UNAVAILABLE[primary])
-    if primary == _SQLITE_ERROR and "no such table: neruba_" in str(error):
+    if primary == _SQLITE_ERROR and any(missing in str(error) for missing in _SQLITE_MISSING):
         return SchemaOutdated("the database has no tables of ours, or old ones")
     return None
 

@@ -283,3 +283,17 @@ def test_bytes_that_are_no_text_are_refused_in_one_line(neruba, billed):
 
     assert result.exit_code == 1
     assert "UTF-8" in result.stderr
+
+
+def test_usage_without_a_price_is_not_passed_over(neruba, billed):
+    """
+    Where nothing else is to be billed, there is no invoice that could say what keeps it back.
+    """
+    with Neruba.open(billed.database) as engine:
+        free = engine.projects.create(name="Unpriced")
+        at = parse("2026-03-17T10:15:00Z")
+        engine.usage.record(free.id, metric_key="x", units=1, timestamp=at, idempotency_key="one")
+
+    result = neruba("billing", "run", "--period", PERIOD, "--project", free.id, *billed.options)
+
+    assert f"{free.id}  nothing to bill: 1 metric has usage, but no price" in result.stdout

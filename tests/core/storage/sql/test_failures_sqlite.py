@@ -270,3 +270,19 @@ def test_a_store_that_was_kept_does_not_write_into_the_next_unit(storage):
 
     with pytest.raises(UnitOver, match="has ended"):
         kept.insert([samples.usage_event(project_id)])
+
+
+def test_columns_that_are_missing_are_a_matter_of_migration_too(tmp_path):
+    """
+    A schema in between: nobody shall read a traceback for it.
+    """
+    storage = SqlStorage(f"sqlite:///{tmp_path / 'billing.db'}")
+    storage.migrate()
+    connection = sqlite3.connect(tmp_path / "billing.db")
+    connection.execute("ALTER TABLE neruba_projects RENAME COLUMN name TO label")
+    connection.commit()
+    connection.close()
+
+    with pytest.raises(SchemaOutdated, match="neruba migrate"):
+        read(storage, lambda work: work.tenancy.project("prj_none"))
+    storage.close()
