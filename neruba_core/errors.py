@@ -1074,6 +1074,17 @@ class PaymentNotSucceeded(NerubaError):
 
 
 @refusal
+class RefundNotFound(NerubaError):
+    """The project has no refund of this id."""
+
+    code: ClassVar[str] = "refund.not_found"
+    refund_id: str
+
+    def __str__(self) -> str:
+        return f"no refund {self.refund_id!r}"
+
+
+@refusal
 class RefundExceedsPayment(NerubaError):
     """Refunds together may not exceed their payment."""
 

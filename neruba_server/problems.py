@@ -259,6 +259,7 @@ STATUS: dict[str, int] = {
     "plan.not_found": 404,
     "project.not_found": 404,
     "quarantine.not_found": 404,
+    "refund.not_found": 404,
     "route.not_found": 404,
     "run.not_found": 404,
     "transaction.not_found": 404,

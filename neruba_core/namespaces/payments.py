@@ -118,7 +118,7 @@ class Payments:
     def resolve_refund(self, project_id: str, refund_id: str, *, origin: Origin = SYSTEM) -> Refund:
         """Ask the provider of a pending refund how it stands, unless somebody else has just done so.
 
-        Raises ``PaymentInsideUnit`` or ``ProjectNotFound``.
+        Raises ``PaymentInsideUnit``, ``ProjectNotFound`` or ``RefundNotFound``.
         """
         self._ask(
             project_id,

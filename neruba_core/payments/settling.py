@@ -19,7 +19,7 @@ from attrs import evolve, frozen
 
 from neruba_core import money
 from neruba_core.audit.changes import note_change
-from neruba_core.errors import ProviderUnavailable
+from neruba_core.errors import ProviderUnavailable, RefundNotFound
 from neruba_core.idempotency.fingerprint import Json
 from neruba_core.instants import Instant
 from neruba_core.outbox.model import MessageType
@@ -66,7 +66,10 @@ def begin(desk: Desk, payment_id: str) -> Begun | None:
 
 
 def begin_refund(desk: Desk, refund_id: str) -> Begun | None:
-    """Set out to ask for the refund, unless it is settled or somebody else has set out."""
+    """Set out to ask for the refund, unless it is settled or somebody else has set out.
+
+    Raises ``RefundNotFound``.
+    """
     refund = _refund(desk, refund_id)
     if not _is_due(refund, desk.at):
         return None
@@ -185,5 +188,6 @@ def _with_fee(desk: Desk, payment: Payment, fee_micros: int) -> Payment:
 
 def _refund(desk: Desk, refund_id: str) -> Refund:
     found = desk.work.payments.refund(desk.project.id, refund_id)
-    assert found is not None, "a refund that is asked for is there"
+    if found is None:
+        raise RefundNotFound(refund_id)
     return found

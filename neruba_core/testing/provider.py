@@ -2,25 +2,38 @@
 
 What it does next comes from ``plan``, one word a request: ``succeed``, ``decline``, ``wait`` (still
 under way), ``lose`` (acts, but the answer is lost), ``drop`` (never hears of it), ``break`` (the adapter has
-a defect). Without a plan it succeeds.
+a defect). Without a plan it succeeds. What payers and their banks do afterwards is told with ``dispute`` and
+``send_back``, and heard of by an ``event``.
 """
 
 from __future__ import annotations
 
+import json
 from collections import deque
 from collections.abc import Iterable
 from datetime import timedelta
 
 from attrs import define, evolve, field
 
-from neruba_core.errors import ProviderUnavailable
-from neruba_core.payments.model import PaymentStatus
-from neruba_core.payments.provider import Answer, Ask, RefundAsk
+from neruba_core.errors import ProviderUnavailable, SignatureInvalid
+from neruba_core.payments.model import DisputeStatus, PaymentStatus
+from neruba_core.payments.provider import (
+    Answer,
+    Ask,
+    DisputeTold,
+    EventTold,
+    RefundAsk,
+    RefundTold,
+    Report,
+)
+
+SOUND = "sound"
+"""The signature of all its events."""
 
 
 @define(eq=False)
 class RehearsedProvider:
-    """``PaymentProvider``; *charged* is what has been taken, by the id of our payment."""
+    """``PaymentProvider`` and ``Telling``; *charged* is what has been taken, by the id of our payment."""
 
     name: str = "rehearsed"
     immediate: bool = False
@@ -31,6 +44,12 @@ class RehearsedProvider:
     """Every request to charge, repeated ones too."""
     returned: dict[str, Answer] = field(factory=dict)
     """What has been given back, by the id of our refund."""
+    refunds: list[RefundAsk] = field(factory=list)
+    """Every request to refund, repeated ones too."""
+    disputes: dict[str, dict[str, DisputeTold]] = field(factory=dict)
+    """The disputes of a payment by their ids, by the id of our payment."""
+    sent_back: dict[str, list[RefundTold]] = field(factory=dict)
+    """What was refunded at the provider itself, by the id of our payment."""
 
     def then(self, words: Iterable[str]) -> None:
         """Do as *words* say with the next requests."""
@@ -47,6 +66,7 @@ class RehearsedProvider:
 
     def refund(self, ask: RefundAsk) -> Answer:
         """Give the money back, once per refund."""
+        self.refunds.append(ask)
         return self._act(self.returned, ask.refund_id)
 
     def look_up_refund(self, ask: RefundAsk) -> Answer | None:
@@ -57,6 +77,67 @@ class RehearsedProvider:
         """What was under way has ended."""
         done = self.charged if payment_id in self.charged else self.returned
         done[payment_id] = evolve(done[payment_id], status=status, failure=failure)
+
+    # --- what happens there -------------------------------------------------------------------
+
+    def dispute(
+        self, payment_id: str, amount_micros: int, status: DisputeStatus, fee_micros: int = 0
+    ) -> None:
+        """The payer's bank takes money back, or has decided about what it took."""
+        told = DisputeTold(f"dp_{payment_id}", amount_micros, fee_micros, "fraudulent", status)
+        known = self.disputes.setdefault(payment_id, {})
+        before = known.get(told.provider_id, told)
+        known[told.provider_id] = evolve(before, status=status)
+
+    def send_back(self, payment_id: str, amount_micros: int) -> None:
+        """Somebody refunds at the provider itself."""
+        told = self.sent_back.setdefault(payment_id, [])
+        answer = Answer(PaymentStatus.SUCCEEDED, f"rb_{payment_id}_{len(told)}")
+        told.append(RefundTold(amount_micros, answer))
+
+    def left_micros(self, payment_id: str) -> int:
+        """What of a payment has neither gone back nor been taken back."""
+        paid = next(ask.amount_micros for ask in self.asked if ask.payment_id == payment_id)
+        taken = self.disputes.get(payment_id, {}).values()
+        back = self._given_back(str(self.charged[payment_id].provider_id))
+        gone = [*back, *self.sent_back.get(payment_id, ())]
+        returned = sum(each.amount_micros for each in gone if each.answer.status is not PaymentStatus.FAILED)
+        left: int = paid - returned - sum(each.amount_micros for each in taken)
+        return left
+
+    def event(self, payment_id: str, event_id: str) -> bytes:
+        """That something about the payment has changed."""
+        about = self.charged[payment_id].provider_id if payment_id in self.charged else f"re_{payment_id}"
+        return json.dumps({"id": event_id, "about": about}).encode()
+
+    def read_event(self, payload: bytes, signature: str | None) -> EventTold:
+        """The event that was sent."""
+        if signature != SOUND:
+            raise SignatureInvalid(self.name)
+        told = json.loads(payload)
+        return EventTold(told["id"], "payment.changed", told["about"])
+
+    def report(self, subject_id: str) -> Report | None:
+        """How the payment stands now."""
+        for ask in self.asked:
+            answer = self.charged.get(ask.payment_id)
+            if answer is not None and answer.provider_id == subject_id:
+                return Report(
+                    ask.project_id,
+                    ask.payment_id,
+                    answer,
+                    (*self._given_back(subject_id), *self.sent_back.get(ask.payment_id, ())),
+                    tuple(self.disputes.get(ask.payment_id, {}).values()),
+                )
+        return None
+
+    def _given_back(self, subject_id: str) -> list[RefundTold]:
+        asked = {ask.refund_id: ask for ask in self.refunds if ask.charge_id == subject_id}
+        return [
+            RefundTold(ask.amount_micros, self.returned[refund_id], refund_id)
+            for refund_id, ask in asked.items()
+            if refund_id in self.returned
+        ]
 
     def _act(self, done: dict[str, Answer], our_id: str) -> Answer:
         word = self.plan.popleft() if self.plan else "succeed"

@@ -25,12 +25,14 @@ from neruba_core.errors import HoldClosed, InsufficientCredit, NerubaError
 from neruba_core.instants import month_of
 from neruba_core.invoices.model import Invoice, InvoiceKind
 from neruba_core.neruba import Neruba
+from neruba_core.payments.model import DisputeStatus, PaymentStatus
 from neruba_core.payments.receivables import Receivables
 from neruba_core.pricing.model import Tier
 from neruba_core.storage.export import export
 from neruba_core.testing.builders import Rehearsal
 from neruba_core.testing.clock import SettableClock
 from neruba_core.testing.machine import Machine, Stores, by_chance
+from neruba_core.testing.provider import SOUND, RehearsedProvider
 
 Act: TypeAlias = Callable[[Neruba], Any]
 
@@ -38,6 +40,7 @@ _BEGINNING = timedelta(days=400)
 _METRICS = {"tokens": "sum", "calls": "count", "peak": "max"}
 _KEPT = {InsufficientCredit.code, HoldClosed.code}
 """The refusals that leave something behind: the stored one, and that a hold was found expired."""
+_TOP_UP = {"threshold": "5", "amount": "20", "monthly_cap": "50"}
 _SETTINGS: list[dict[str, Any]] = [
     {"billing_mode": "prepaid"},
     {"billing_mode": "arrears"},
@@ -50,6 +53,8 @@ _SETTINGS: list[dict[str, Any]] = [
     {"grace_hours": 0},
     {"credit_limit": "20"},
     {"timezone": "Asia/Kolkata"},
+    {"top_up": _TOP_UP},
+    {"top_up": None},
 ]
 
 
@@ -93,7 +98,8 @@ def _tariff(chance: Random) -> dict[str, Any]:
 
 
 class Trade(RuleBasedStateMachine):
-    """See the module; *stores* are set by ``run_trade``."""
+    """See the module; *stores* are set by ``run_trade``. What providers tell is the deployment's and not a
+    project's, so every history has new stores, which are closed at its end."""
 
     stores: Stores
 
@@ -101,8 +107,10 @@ class Trade(RuleBasedStateMachine):
         super().__init__()
         self.seed = next(Machine._examples)
         self.clock = SettableClock()
+        self.providers = {name: RehearsedProvider() for name in self.stores}
         self.engines = {
-            name: Rehearsal(make(), clock=self.clock, seed=self.seed) for name, make in self.stores.items()
+            name: Rehearsal(make(), clock=self.clock, seed=self.seed, providers=(self.providers[name],))
+            for name, make in self.stores.items()
         }
         self.project = ""
         self.made = Made()
@@ -129,6 +137,10 @@ class Trade(RuleBasedStateMachine):
             self._do(partial(_price, self.project, key, self.clock() - _BEGINNING, _tariff(chance)))
         if chance.random() < 0.5:
             self._do(partial(_change, self.project, {"billing_mode": "prepaid"}))
+        if chance.random() < 0.8:
+            self._do(partial(_card, self.project))
+        if chance.random() < 0.3:
+            self._do(partial(_change, self.project, {"top_up": _TOP_UP}))
         self.credit(chance)
 
     @rule(chance=by_chance(lambda chance: chance))
@@ -233,16 +245,69 @@ class Trade(RuleBasedStateMachine):
         """Pay an invoice or top up, or give money back."""
         payment = self.made.one("pay", chance)
         invoice = self.made.one("inv", chance) if chance.random() < 0.6 else None
+        self._next_answer(chance)
         if chance.random() < 0.7:
             fields: dict[str, Any] = {"amount": _cents(chance), "invoice_id": invoice}
+            fields["provider"] = chance.choice(["manual", "rehearsed"])
             self._keyed("pay", "payments.pay", **fields)
         else:
             self._keyed("rfd", "payments.refund", payment, amount=_cents(chance), reason="asked for")
 
     @rule(chance=by_chance(lambda chance: chance))
+    def settle(self, chance: Random) -> None:
+        """What was under way at the provider ends, well or not, and is looked up."""
+        kind = chance.choice(["pay", "rfd"])
+        made = self.made.one(kind, chance)
+        status = chance.choice([PaymentStatus.SUCCEEDED, PaymentStatus.FAILED])
+        for provider in self.providers.values():
+            done = provider.charged if kind == "pay" else provider.returned
+            if made in done and done[made].status is PaymentStatus.PENDING:
+                provider.finish(made, status, "late" if status is PaymentStatus.FAILED else None)
+        self.clock.advance(hours=chance.choice([0, 2]))
+        self._next_answer(chance)
+        verb = "resolve" if kind == "pay" else "resolve_refund"
+        self._do(lambda neruba: getattr(neruba.payments, verb)(self.project, made))
+
+    @rule(chance=by_chance(lambda chance: chance))
+    def tell(self, chance: Random) -> None:
+        """A bank takes money back or decides, or somebody refunds at the provider; its event comes twice."""
+        payment, cents = self.made.one("pay", chance), _cents(chance)
+        status = chance.choice(list(DisputeStatus))
+        at_the_bank = chance.random() < 0.6
+        for provider in self.providers.values():
+            charged = provider.charged.get(payment)
+            if charged is None or charged.status is not PaymentStatus.SUCCEEDED:
+                continue
+            # A bank takes no more than was paid, and a provider gives back no more than is left there.
+            micros = min(money.parse(cents), provider.left_micros(payment))
+            if at_the_bank and (micros or payment in provider.disputes):
+                provider.dispute(payment, micros, status, fee_micros=15_000_000)
+            elif micros:
+                provider.send_back(payment, micros)
+        event = next(self._keys)
+        self._do(partial(_hear, payment, event, self.providers, self.engines))
+        before = self._export()
+        self._do(partial(_hear, payment, event, self.providers, self.engines))
+        assert self._export() == before, f"{event} was booked twice"
+
+    @rule()
+    def fall_due(self) -> None:
+        """What a scheduler does: expired credit is posted, wallets are topped up; and again, for nothing."""
+        self._do(lambda neruba: neruba.wallets.expire_due(project_ids=[self.project]))
+        for payment in self._do(lambda neruba: [*neruba.payments.top_up_due()]):
+            self.made.add("pay", payment.id)
+        before = self._export()
+        self._do(lambda neruba: neruba.wallets.expire_due(project_ids=[self.project]))
+        assert self._do(lambda neruba: [*neruba.payments.top_up_due()]) == []
+        assert self._export() == before, "what falls due was done twice"
+
+    @rule(chance=by_chance(lambda chance: chance))
     def wait(self, chance: Random) -> None:
+        """Time passes, and sometimes nobody does what falls due."""
         self.clock.advance(timedelta(days=chance.choice([0, 1, 10, 31]), hours=chance.choice([0, 1, 25])))
         self._hold()
+        if chance.random() < 0.5:
+            self.fall_due()
 
     def teardown(self) -> None:
         try:
@@ -254,7 +319,15 @@ class Trade(RuleBasedStateMachine):
                 for name, other in texts.items():
                     assert other == text, f"the exports of {first} and {name} differ"
         finally:
+            for neruba in self.engines.values():
+                neruba.close()
             super().teardown()
+
+    def _next_answer(self, chance: Random) -> None:
+        word = chance.choice(["succeed", "succeed", "decline", "wait", "lose", "drop"])
+        for provider in self.providers.values():
+            provider.plan.clear()
+            provider.then([word])
 
     # --- doing and comparing ------------------------------------------------------------------
 
@@ -321,6 +394,23 @@ def _declare(project: str, key: str, aggregation: str, neruba: Neruba) -> Any:
     return neruba.metrics.declare(project, key=key, aggregation=aggregation)
 
 
+def _card(project: str, neruba: Neruba) -> Any:
+    return neruba.payments.set_method(project, provider="rehearsed", customer="cus_acme")
+
+
+def _hear(
+    payment: str,
+    event: str,
+    providers: dict[str, RehearsedProvider],
+    engines: dict[str, Rehearsal],
+    neruba: Neruba,
+) -> int:
+    """Have the engine told by its own provider that the payment has changed; how many events it processed."""
+    provider = next(providers[name] for name, engine in engines.items() if engine is neruba)
+    neruba.payments.receive_event(provider.name, provider.event(payment, event), SOUND)
+    return neruba.payments.process_provider_events()
+
+
 def _price(project: str, key: str, effective_from: Any, tariff: dict[str, Any], neruba: Neruba) -> Any:
     return neruba.prices.create(project, metric_key=key, effective_from=effective_from, **tariff)
 
@@ -374,5 +464,6 @@ def _text(neruba: Rehearsal, project: str) -> str:
 
 
 def run_trade(stores: Stores, of: settings) -> None:
-    """Run the machine over *stores*, each made by a call for each example; the first is the yardstick."""
+    """Run the machine over *stores*; each call makes a new one for an example, and the first is the
+    yardstick."""
     run_state_machine_as_test(type("TradeMachine", (Trade,), {"stores": stores}), settings=of)
