@@ -26,6 +26,7 @@ from neruba_core.namespaces.audit import Audit
 from neruba_core.namespaces.billing import Billing
 from neruba_core.namespaces.catalogue import Catalogue
 from neruba_core.namespaces.charges import Charges
+from neruba_core.namespaces.collection import Collection
 from neruba_core.namespaces.holds import Holds
 from neruba_core.namespaces.invoices import Invoices
 from neruba_core.namespaces.ledger import Ledger
@@ -36,6 +37,8 @@ from neruba_core.namespaces.plans import Plans
 from neruba_core.namespaces.platform_keys import PlatformKeys
 from neruba_core.namespaces.prices import Prices
 from neruba_core.namespaces.projects import Projects
+from neruba_core.namespaces.provider_events import ProviderEvents
+from neruba_core.namespaces.receivables import Receivables
 from neruba_core.namespaces.schedule import Schedule
 from neruba_core.namespaces.sessions import Sessions
 from neruba_core.namespaces.subscriptions import Subscriptions
@@ -111,6 +114,9 @@ class Neruba:
         self.billing = Billing(context)
         self.invoices = Invoices(context)
         self.payments = Payments(context)
+        self.receivables = Receivables(context)
+        self.collection = Collection(context, self.payments)
+        self.provider_events = ProviderEvents(context)
         self.webhooks = Webhooks(context)
         self.audit = Audit(context)
 

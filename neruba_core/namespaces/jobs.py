@@ -86,28 +86,28 @@ def _unsettled(neruba: Neruba) -> Instant | None:
 def _collect(neruba: Neruba) -> bool:
     if not neruba.payments.asks_outside:
         return False
-    return len(neruba.payments.collect_due(at_most=SETTLE_AT_MOST)) >= SETTLE_AT_MOST
+    return len(neruba.collection.collect_due(at_most=SETTLE_AT_MOST)) >= SETTLE_AT_MOST
 
 
 def _process_events(neruba: Neruba) -> bool:
-    return neruba.payments.process_provider_events(at_most=EVENTS_AT_MOST) >= EVENTS_AT_MOST
+    return neruba.provider_events.process(at_most=EVENTS_AT_MOST) >= EVENTS_AT_MOST
 
 
 def _unprocessed(neruba: Neruba) -> Instant | None:
-    return neruba.payments.events_since() if neruba.payments.asks_outside else None
+    return neruba.provider_events.waiting_since() if neruba.payments.asks_outside else None
 
 
 def _top_up(neruba: Neruba) -> bool:
-    neruba.payments.top_up_due()
+    neruba.collection.top_up_due()
     return False
 
 
 def _too_little(neruba: Neruba) -> Instant | None:
-    return neruba.payments.top_up_since()
+    return neruba.collection.top_up_since()
 
 
 def _next_top_up(neruba: Neruba, after: Instant) -> Instant | None:
-    return neruba.payments.next_top_up(after)
+    return neruba.collection.next_top_up(after)
 
 
 EXPIRE = Job("expire_credit", WHENEVER, _expire, waits=_unexpired, next_after=_next_expiry)

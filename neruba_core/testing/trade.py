@@ -235,10 +235,10 @@ class Trade(RuleBasedStateMachine):
             case 0:
                 self._do(lambda neruba: neruba.invoices.void(self.project, invoice, reason="wrong"))
             case 1:
-                self._keyed("crn", "payments.credit_note", invoice, amount=_cents(chance), reason="sorry")
+                self._keyed("crn", "receivables.credit_note", invoice, amount=_cents(chance), reason="sorry")
             case _:
                 amount = chance.choice([None, _cents(chance)])
-                self._keyed("wof", "payments.write_off", invoice, amount=amount, reason="gone")
+                self._keyed("wof", "receivables.write_off", invoice, amount=amount, reason="gone")
 
     @rule(chance=by_chance(lambda chance: chance))
     def pay(self, chance: Random) -> None:
@@ -294,11 +294,11 @@ class Trade(RuleBasedStateMachine):
     def fall_due(self) -> None:
         """What a scheduler does: expired credit is posted, wallets are topped up; and again, for nothing."""
         self._do(lambda neruba: neruba.wallets.expire_due(project_ids=[self.project]))
-        for payment in self._do(lambda neruba: [*neruba.payments.top_up_due()]):
+        for payment in self._do(lambda neruba: [*neruba.collection.top_up_due()]):
             self.made.add("pay", payment.id)
         before = self._export()
         self._do(lambda neruba: neruba.wallets.expire_due(project_ids=[self.project]))
-        assert self._do(lambda neruba: [*neruba.payments.top_up_due()]) == []
+        assert self._do(lambda neruba: [*neruba.collection.top_up_due()]) == []
         assert self._export() == before, "what falls due was done twice"
 
     @rule(chance=by_chance(lambda chance: chance))
@@ -313,7 +313,7 @@ class Trade(RuleBasedStateMachine):
         try:
             if self.project:
                 self._agreed(lambda neruba: _overview(neruba, self.project))
-                self._agreed(lambda neruba: neruba.payments.receivables(self.project))
+                self._agreed(lambda neruba: neruba.receivables.of(self.project))
                 texts = {name: _text(neruba, self.project) for name, neruba in self.engines.items()}
                 first, text = next(iter(texts.items()))
                 for name, other in texts.items():
@@ -407,8 +407,8 @@ def _hear(
 ) -> int:
     """Have the engine told by its own provider that the payment has changed; how many events it processed."""
     provider = next(providers[name] for name, engine in engines.items() if engine is neruba)
-    neruba.payments.receive_event(provider.name, provider.event(payment, event), SOUND)
-    return neruba.payments.process_provider_events()
+    neruba.provider_events.receive(provider.name, provider.event(payment, event), SOUND)
+    return neruba.provider_events.process()
 
 
 def _price(project: str, key: str, effective_from: Any, tariff: dict[str, Any], neruba: Neruba) -> Any:

@@ -59,14 +59,14 @@ async def receive_stripe(call: Call) -> web.Response:
     # The signature is over these very bytes.
     payload = await body_of(call.request, MOST_BODY_BYTES)
     signature = call.request.headers.get("Stripe-Signature")
-    await call.run(lambda neruba: neruba.payments.receive_event("stripe", payload, signature))
+    await call.run(lambda neruba: neruba.provider_events.receive("stripe", payload, signature))
     return present.json(wire.Received(True))
 
 
 async def provider_events(call: Call) -> web.Response:
     query = call.query()
     found = await call.run(
-        lambda neruba: neruba.payments.provider_events(state=query.get("state"), **page_of(query))
+        lambda neruba: neruba.provider_events.list(state=query.get("state"), **page_of(query))
     )
     items = tuple(wire.ProviderEvent.of(each) for each in found.items)
     return present.json(wire.ProviderEvents(items, found.next_cursor))
@@ -77,7 +77,7 @@ async def reprocess(call: Call) -> web.Response:
     event_id = call.path("providerEventId")
 
     def act(bound: Neruba) -> Answer:
-        event = bound.payments.reprocess_event(event_id)
+        event = bound.provider_events.reprocess(event_id)
         return Answer(wire.ProviderEvent.of(event), 200, subject_id=event.id)
 
     return await call.once(sent, act)
@@ -128,7 +128,7 @@ async def refund(call: Call) -> web.Response:
 
 
 async def receivables(call: Call) -> web.Response:
-    found = await call.run(lambda neruba: neruba.payments.receivables(call.project))
+    found = await call.run(lambda neruba: neruba.receivables.of(call.project))
     return present.json(wire.Receivables.of(found))
 
 
@@ -138,7 +138,7 @@ async def credit_note(call: Call) -> web.Response:
     invoice_id = call.path("invoiceId")
 
     def act(bound: Neruba) -> Answer:
-        made = bound.payments.credit_note(
+        made = bound.receivables.credit_note(
             call.project,
             invoice_id,
             amount=money.text(sent.amount),
@@ -157,7 +157,7 @@ async def write_off(call: Call) -> web.Response:
     invoice_id = call.path("invoiceId")
 
     def act(bound: Neruba) -> Answer:
-        made = bound.payments.write_off(
+        made = bound.receivables.write_off(
             call.project,
             invoice_id,
             amount=None if sent.amount is None else money.text(sent.amount),

@@ -46,12 +46,12 @@ class Till(Months):
         ).value
 
     def credit_note(self, invoice: Invoice, amount: str) -> Correction:
-        return self.billing.payments.credit_note(
+        return self.billing.receivables.credit_note(
             self.id, invoice.id, amount=amount, reason="too much", idempotency_key=next(self._keys)
         ).value
 
     def write_off(self, invoice: Invoice, amount: str | None = None) -> Correction:
-        return self.billing.payments.write_off(
+        return self.billing.receivables.write_off(
             self.id, invoice.id, amount=amount, reason="bankrupt", idempotency_key=next(self._keys)
         ).value
 
@@ -74,5 +74,5 @@ class Till(Months):
         with self.billing._context.storage.snapshot() as work:
             head = work.ledger.head(self.id)
         assert head is not None
-        open_micros = self.billing.payments.receivables(self.id).open_micros
+        open_micros = self.billing.receivables.of(self.id).open_micros
         return self.sweep.balanced and head.receivable_micros == open_micros

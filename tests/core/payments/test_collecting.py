@@ -38,7 +38,7 @@ def paying(storage: Storage, provider: RehearsedProvider, **options: Any) -> Til
 def collect(till: Till, **later: float) -> list[str]:
     """What has become of the payments that are collected a while later."""
     till.at(till.billing.clock() + timedelta(**later))
-    return [payment.status.value for payment in till.billing.payments.collect_due()]
+    return [payment.status.value for payment in till.billing.collection.collect_due()]
 
 
 def test_an_issued_invoice_is_paid_by_itself(card):
@@ -127,11 +127,11 @@ def test_only_who_says_so_is_collected_from(card, provider):
 
     payments.set_method(card.id, provider="rehearsed", customer="cus_1")
     gone = Rehearsal(payments._context.storage, clock=card.billing.clock, seed=3)
-    assert gone.payments.collect_due() == []
+    assert gone.collection.collect_due() == []
 
     assert collect(card) == ["succeeded"]
     with card.billing.work() as bound, pytest.raises(PaymentInsideUnit):
-        bound.payments.collect_due()
+        bound.collection.collect_due()
 
 
 def test_of_two_who_collect_one_asks(card, provider):
@@ -139,7 +139,7 @@ def test_of_two_who_collect_one_asks(card, provider):
     Whoever wrote the payment down.
     """
     card.owe("12")
-    inner = card.billing.payments
+    inner = card.billing.collection
     (found,) = inner._context.read(lambda work: work.payments.collectable(card.billing.clock(), limit=9))
 
     assert inner._collect(*found) is not None
@@ -165,7 +165,7 @@ def test_a_crash_at_any_call_collects_once(kind):
 
     def act(till: Till, storage: Any, provider: RehearsedProvider) -> None:
         billing = Rehearsal(storage, clock=till.billing.clock, seed=7, providers=(provider,))
-        billing.payments.collect_due()
+        billing.collection.collect_due()
 
     provider = RehearsedProvider()
     till = prepared(provider)
@@ -181,7 +181,7 @@ def test_a_crash_at_any_call_collects_once(kind):
             act(till, failing(storage, at=at), provider)
         till.at(till.billing.clock() + timedelta(hours=1))
         till.billing.payments.settle_pending()
-        till.billing.payments.collect_due()
+        till.billing.collection.collect_due()
         assert len(provider.charged) == 1
         assert till.accounts == expected
         assert till.proved()

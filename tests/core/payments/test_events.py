@@ -95,16 +95,16 @@ def _copied(answer: Any) -> dict[str, Any]:
 def tell(till: Till, stripe: StripeStandIn, events: list[dict[str, Any]] | None = None) -> list[bool]:
     """Deliver all that has happened, or *events*; which of it was new."""
     told = stripe.events if events is None else events
-    return [till.billing.payments.receive_event("stripe", *stripe.signed(event)) for event in told]
+    return [till.billing.provider_events.receive("stripe", *stripe.signed(event)) for event in told]
 
 
 def process(till: Till) -> None:
-    while till.billing.payments.process_provider_events():
+    while till.billing.provider_events.process():
         pass
 
 
 def states(till: Till) -> set[str]:
-    return {event.state.value for event in till.billing.payments.provider_events(limit=200).items}
+    return {event.state.value for event in till.billing.provider_events.list(limit=200).items}
 
 
 def test_only_what_stripe_signed_lately_is_kept(card, stripe):
@@ -114,7 +114,7 @@ def test_only_what_stripe_signed_lately_is_kept(card, stripe):
     pay(card)
     event = stripe.events[0]
     payload, signature = stripe.signed(event)
-    receive = card.billing.payments.receive_event
+    receive = card.billing.provider_events.receive
     old = stripe.signed(event, at=(now() - timedelta(minutes=6)).timestamp())
     wrong: list[tuple[bytes, str | None]] = [
         (payload + b" ", signature),
@@ -133,11 +133,11 @@ def test_only_what_stripe_signed_lately_is_kept(card, stripe):
     with pytest.raises(ProviderUnknown):
         receive("manual", payload, signature)
     with pytest.raises(WebhookSecretUnset):
-        Rehearsal(MemoryStorage(), providers=(StripeProvider("sk"),)).payments.receive_event(
+        Rehearsal(MemoryStorage(), providers=(StripeProvider("sk"),)).provider_events.receive(
             "stripe", payload, signature
         )
 
-    assert card.billing.payments.provider_events().items == ()
+    assert card.billing.provider_events.list().items == ()
     assert receive("stripe", payload, signature)
 
 
@@ -148,7 +148,7 @@ def test_what_is_signed_but_no_event_is_not_kept(card, stripe):
     wrong: list[Any] = [[], {"id": "evt_1"}, {"id": "evt_1", "type": "x", "data": {"object": []}}]
     for nonsense in wrong:
         with pytest.raises(SignatureInvalid):
-            card.billing.payments.receive_event("stripe", *stripe.signed(nonsense))
+            card.billing.provider_events.receive("stripe", *stripe.signed(nonsense))
 
 
 def test_the_library_verifies_what_the_stand_in_signs_and_we_verify_what_the_library_signs(card, stripe):
@@ -164,7 +164,7 @@ def test_the_library_verifies_what_the_stand_in_signs_and_we_verify_what_the_lib
     stamp = int(now().timestamp())
     told = WebhookSignature._compute_signature(f"{stamp}.{payload.decode()}", SECRET)
 
-    assert card.billing.payments.receive_event("stripe", payload, f"t={stamp},v1={told}")
+    assert card.billing.provider_events.receive("stripe", payload, f"t={stamp},v1={told}")
 
 
 def test_an_event_is_kept_once(card, stripe):
@@ -176,7 +176,7 @@ def test_an_event_is_kept_once(card, stripe):
 
     assert tell(card, stripe, [event, event]) == [True, False]
 
-    (kept,) = card.billing.payments.provider_events().items
+    (kept,) = card.billing.provider_events.list().items
     assert (kept.event_id, kept.type, kept.state) == (event["id"], event["type"], EventState.PENDING)
     assert kept.payload == stripe.signed(event)[0].decode()
 
@@ -354,17 +354,17 @@ def test_what_cannot_be_processed_is_tried_again_and_given_up(card, stripe, monk
             tries += 1
             card.at(card.billing.clock() + timedelta(hours=3))
     assert tries == 12
-    (dead,) = card.billing.payments.provider_events(state="dead").items
+    (dead,) = card.billing.provider_events.list(state="dead").items
     assert "nobody answers" in str(dead.failure)
 
-    again = card.billing.payments.reprocess_event(dead.id)
+    again = card.billing.provider_events.reprocess(dead.id)
     process(card)
 
     assert again.state is EventState.PENDING
     assert states(card) == {"processed"}
     assert card.balance == "15.000000"
     with pytest.raises(ProviderEventNotFound):
-        card.billing.payments.reprocess_event("pev_none")
+        card.billing.provider_events.reprocess("pev_none")
 
 
 def unavailable(*_: Any) -> Any:
@@ -382,8 +382,8 @@ def test_having_an_event_processed_again_books_nothing(card, stripe):
     process(card)
     before = card.state
 
-    for event in card.billing.payments.provider_events(limit=200).items:
-        card.billing.payments.reprocess_event(event.id)
+    for event in card.billing.provider_events.list(limit=200).items:
+        card.billing.provider_events.reprocess(event.id)
     process(card)
 
     assert card.state == before
@@ -395,7 +395,7 @@ def test_events_are_processed_outside_of_units_only(card):
     Stripe is asked meanwhile.
     """
     with card.billing.work() as bound, pytest.raises(PaymentInsideUnit):
-        bound.payments.process_provider_events()
+        bound.provider_events.process()
 
 
 def test_of_two_who_process_each_event_is_processed_by_one(card, stripe):
@@ -404,18 +404,18 @@ def test_of_two_who_process_each_event_is_processed_by_one(card, stripe):
     """
     pay(card)
     tell(card, stripe)
-    engine = card.billing.payments
+    engine = card.billing.provider_events
     report = engine._context.provider("stripe").report
     seen: list[int] = []
 
     class Beside(StripeProvider):
         def report(self, subject_id: str) -> Any:
-            seen.append(engine.process_provider_events())
+            seen.append(engine.process())
             return report(subject_id)
 
     beside = Beside("sk_test_1", webhook_secret=SECRET, api_base=stripe.url)
     other = Rehearsal(engine._context.storage, clock=card.billing.clock, seed=9, providers=(beside,))
-    assert other.payments.process_provider_events() == len(stripe.events)
+    assert other.provider_events.process() == len(stripe.events)
 
     assert seen == [0]
 

@@ -21,6 +21,7 @@ from neruba_core.errors import (
     TextInvalid,
 )
 from neruba_core.idempotency.outcomes import Accepted, Replayed
+from neruba_core.namespaces.desks import desk_of
 from neruba_core.payments import settling
 from neruba_core.payments.model import Payment, PaymentStatus, Refund
 from neruba_core.payments.provider import Answer
@@ -166,9 +167,9 @@ def test_money_that_comes_after_all_is_booked(card, provider):
 
 def answered(till: Till, asked: Payment | Refund, answer: Answer) -> None:
     """As if the provider had just said so."""
-    payments = till.billing.payments
     write: Any = settling.settle if isinstance(asked, Payment) else settling.settle_refund
-    payments._context.write(lambda work: write(payments._desk(work, till.id, SYSTEM), asked.id, answer))
+    context = till.billing.payments._context
+    context.write(lambda work: write(desk_of(context, work, till.id, SYSTEM), asked.id, answer))
 
 
 def test_a_fee_is_booked_once_however_late_it_is_told(card):

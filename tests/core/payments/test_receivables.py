@@ -27,7 +27,7 @@ from tests.core.payments.stage import Till
 
 
 def buckets(till: Till) -> list[tuple[int, int | None, int, str]]:
-    found = till.billing.payments.receivables(till.id).buckets
+    found = till.billing.receivables.of(till.id).buckets
     return [(each.first_day, each.last_day, each.invoices, money.text(each.open_micros)) for each in found]
 
 
@@ -50,7 +50,7 @@ def test_receivables_are_sorted_by_age(acme):
     assert [row[2] for row in buckets(acme)] == [0, 1, 1, 0]
     acme.at(finalized + 300 * DAY)
 
-    found = acme.billing.payments.receivables(acme.id)
+    found = acme.billing.receivables.of(acme.id)
     assert [row[2] for row in buckets(acme)] == [0, 0, 0, 2]
     assert [(each.invoice.id, each.days) for each in found.invoices] == [
         (first.id, (acme.billing.clock() - first.finalized_at).days),
@@ -130,7 +130,7 @@ def test_credit_notes_together_come_to_the_invoice_at_most(acme):
     acme.credit_note(invoice, "40")
 
     assert acme.stands(invoice) == ("paid", "0.000000")
-    assert [each.number for each in acme.billing.payments.corrections(acme.id, invoice.id)] == [1, 2]
+    assert [each.number for each in acme.billing.receivables.corrections(acme.id, invoice.id)] == [1, 2]
 
 
 def test_the_same_key_credits_once(acme):
@@ -140,8 +140,8 @@ def test_the_same_key_credits_once(acme):
     invoice = acme.owe("100")
     fields = {"amount": "10", "reason": "too much", "idempotency_key": "note"}
 
-    first = acme.billing.payments.credit_note(acme.id, invoice.id, **fields)
-    again = acme.billing.payments.credit_note(acme.id, invoice.id, **fields)
+    first = acme.billing.receivables.credit_note(acme.id, invoice.id, **fields)
+    again = acme.billing.receivables.credit_note(acme.id, invoice.id, **fields)
 
     assert again == Replayed(first.value)
     assert acme.stands(invoice)[1] == "90.000000"

@@ -200,7 +200,7 @@ def test_of_many_that_top_up_at_once_one_pays():
     """
     books = Topped(monthly_cap="20")
     books.charge("15")
-    workers = [threading.Thread(target=books.billing.payments.top_up_due) for _ in range(8)]
+    workers = [threading.Thread(target=books.billing.collection.top_up_due) for _ in range(8)]
     for worker in workers:
         worker.start()
     for worker in workers:
