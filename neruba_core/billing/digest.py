@@ -10,8 +10,9 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable
 
-from neruba_core.billing.inputs import Inputs, SliceUsage
+from neruba_core.billing.inputs import Inputs
 from neruba_core.billing.late import Change
+from neruba_core.billing.priced import SliceUsage
 from neruba_core.idempotency.fingerprint import Json, canonical
 from neruba_core.instants import Period, text
 from neruba_core.pricing.exact import rate_text

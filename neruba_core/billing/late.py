@@ -12,8 +12,9 @@ from itertools import groupby
 
 from attrs import frozen
 
-from neruba_core.billing.inputs import LateUsage, PriceList
+from neruba_core.billing.inputs import LateUsage
 from neruba_core.billing.lines import Pen, RatedSlice, rated, sums, text
+from neruba_core.billing.priced import PriceList
 from neruba_core.invoices.model import Line, LineKind
 from neruba_core.ledger.chart import Chart
 from neruba_core.pricing.exact import half_even

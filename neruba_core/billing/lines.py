@@ -7,8 +7,8 @@ from typing import Any
 from attrs import frozen
 
 from neruba_core import money
-from neruba_core.billing.inputs import SliceUsage
 from neruba_core.billing.model import BillingPeriod
+from neruba_core.billing.priced import SliceUsage
 from neruba_core.instants import Period
 from neruba_core.invoices.model import Line, LineKind
 from neruba_core.invoices.names import line_id

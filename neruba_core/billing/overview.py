@@ -18,18 +18,11 @@ from neruba_core.audit.model import Tally
 from neruba_core.audit.store import HasAudit
 from neruba_core.billing import periods
 from neruba_core.billing.assemble import assemble
-from neruba_core.billing.inputs import (
-    Asked,
-    Inputs,
-    RunWork,
-    SliceUsage,
-    is_closed,
-    read_inputs,
-    usage_of,
-)
+from neruba_core.billing.inputs import Inputs, RunWork, is_closed, read_inputs
 from neruba_core.billing.late import changes
 from neruba_core.billing.lines import rated
 from neruba_core.billing.model import BillingPeriod
+from neruba_core.billing.priced import Asked, SliceUsage, usage_of
 from neruba_core.instants import Instant, Period
 from neruba_core.invoices.model import Invoice, InvoiceState
 from neruba_core.invoices.store import HasInvoices
