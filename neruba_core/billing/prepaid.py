@@ -21,7 +21,7 @@ from neruba_core.billing.store import HasBilling
 from neruba_core.errors import AmountOverflow, NerubaError
 from neruba_core.ids import Ids
 from neruba_core.instants import Instant, Period
-from neruba_core.ledger.chart import WALLET, Chart
+from neruba_core.ledger.chart import OVERDRAFT, WALLET, Chart
 from neruba_core.ledger.model import Entry, Transaction, TransactionType
 from neruba_core.metering.model import Aggregation, Metric
 from neruba_core.money import MICROS
@@ -244,6 +244,7 @@ class Draws:
                 type=TransactionType.USAGE,
                 description=description,
                 metadata=metadata,
+                metric_key=event.metric_key,
                 beyond_limit=beyond_limit,
                 at=self.at,
                 ids=self.ids,
@@ -266,21 +267,31 @@ class Draws:
 
     def _claims(self, book: Book, metric_key: str, micros: int) -> Iterator[Claim]:
         """What the metric's draws took from which grants and have not got back, newest first, up to
-        *micros* in all."""
+        *micros* in all; credit for some metrics no more than is left once newer draws, of the overdraft
+        too, have got back theirs."""
         returned: dict[str, int] = {}
+        common, for_scoped = 0, micros
         for drawn_at, entries in self._history(book.project.id, metric_key):
             for entry in reversed(entries):
-                if not entry.account.startswith(_WALLET_PREFIX):
+                on_wallet = entry.account.startswith(_WALLET_PREFIX)
+                if not on_wallet and entry.account != OVERDRAFT:
                     continue
-                grant = self._grant(book, entry.account.removeprefix(_WALLET_PREFIX))
+                grant = self._grant(book, entry.account.removeprefix(_WALLET_PREFIX)) if on_wallet else None
+                if grant is None or not grant.metric_keys:
+                    # What is given back of these repays the overdraft first, so they are one pot.
+                    for_scoped -= min(max(0, entry.debit_micros - common), for_scoped)
+                    common = entry.credit_micros + max(0, common - entry.debit_micros)
+                if grant is None:
+                    continue
                 owner = grant.succeeds or grant.id
                 back = returned.get(owner, 0)
                 returned[owner] = entry.credit_micros + max(0, back - entry.debit_micros)
-                share = min(max(0, entry.debit_micros - back), micros)
+                share = min(max(0, entry.debit_micros - back), for_scoped if grant.metric_keys else micros)
                 if share:
                     yield Claim(grant, share, drawn_at)
-                    micros -= share
-            if not micros:
+                    micros = max(micros - share, 0)
+                    for_scoped -= share if grant.metric_keys else 0
+            if not micros and not for_scoped:
                 return
 
     def _history(self, project_id: str, metric_key: str) -> Iterator[tuple[Instant, Sequence[Entry]]]:

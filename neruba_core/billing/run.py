@@ -34,7 +34,7 @@ from neruba_core.instants import Instant
 from neruba_core.invoices.answer import render
 from neruba_core.invoices.model import Invoice, InvoiceKind, InvoiceState
 from neruba_core.invoices.names import document_digits
-from neruba_core.invoices.posting import Due, due, due_back, finalization, net_of, spendable_micros
+from neruba_core.invoices.posting import Due, credit_for, due, due_back, finalization, net_of
 from neruba_core.ledger.chart import Chart
 from neruba_core.outbox.model import MessageType
 from neruba_core.outbox.store import HasOutbox
@@ -291,7 +291,7 @@ class _Runs:
             return due_back(net, open_micros=open_micros, currency=currency)
         return due(
             net,
-            credit_micros=spendable_micros(book, self.at),
+            credit_micros=sum(take.micros for take in credit_for(book, statement.lines, self.at)),
             overdraft_micros=book.overdraft_micros,
             currency=currency,
         )

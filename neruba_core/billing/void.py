@@ -228,8 +228,8 @@ def reversal(
 def _taken_again(
     book: Book, moves: dict[str, int], opened: Sequence[Grant], own: str | None, due: int, at: Instant
 ) -> Iterator[tuple[str, int]]:
-    """Take *due* from the grant *own* first, then from other credit in spending order, then from the
-    overdraft."""
+    """Take *due* from the grant *own* first, then from other credit that pays for anything, in spending
+    order, then from the overdraft."""
     lots = [
         *(
             Lot(lot.grant, lot.remaining_micros - moves.get(lot.grant.account, 0), lot.held_micros)
@@ -239,7 +239,7 @@ def _taken_again(
     ]
     for lot in sorted(lots, key=lambda lot: (lot.grant.id != own, spending_order(lot))):
         micros = min(lot.free_micros, due)
-        if micros > 0 and (lot.grant.id == own or not lot.expired(at)):
+        if micros > 0 and (lot.grant.id == own or (lot.grant.pays_for(None) and not lot.expired(at))):
             yield lot.grant.account, micros
             due -= micros
     yield OVERDRAFT, due

@@ -1,29 +1,30 @@
 """What an invoice comes to for its payer, and the postings of its finalization.
 
 Lines stay in micro-units. What the wallet has not paid before (``amount − already drawn``) is paid from
-its unexpired credit first; what was charged into the overdraft is billed; the rest is due, rounded half-even
-to the currency's minor unit. Where that figure is below zero, it becomes credit instead. Everything is one
+its unexpired credit first: lines of metrics from credit for these, but no tax, then the rest from credit for
+anything. What was charged into the overdraft is billed; the rest is due, rounded half-even to the currency's
+minor unit. Where that figure is below zero, it becomes credit instead. Everything is one
 transaction, whose debits equal its credits however the lines' signs mix.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from fractions import Fraction
 
 from attrs import frozen
 
 from neruba_core.currencies import currency_of
 from neruba_core.instants import Instant
-from neruba_core.invoices.model import Line
+from neruba_core.invoices.model import Line, LineKind
 from neruba_core.ledger.chart import OVERDRAFT
 from neruba_core.ledger.model import Posting, TransactionType
 from neruba_core.ledger.posting import balanced, credit, debit
 from neruba_core.money import PLACES
 from neruba_core.wallets.book import Book, Decision
 from neruba_core.wallets.credit import DEFAULT_PRIORITY
-from neruba_core.wallets.model import Grant, GrantKind
-from neruba_core.wallets.spending import takes
+from neruba_core.wallets.model import Grant, GrantKind, scoped_micros
+from neruba_core.wallets.spending import Take, spending_order, takes
 
 
 @frozen
@@ -46,8 +47,36 @@ def net_of(lines: Iterable[Line]) -> int:
     return sum(line.amount_micros - line.already_drawn_micros for line in lines)
 
 
+def credit_for(book: Book, lines: Sequence[Line], at: Instant) -> tuple[Take, ...]:
+    """What of the wallet's credit pays for *lines*, in the order in which it is taken; together at most what
+    they come to net."""
+    net = max(net_of(lines), 0)
+    untaxed = max(net_of(line for line in lines if line.kind is not LineKind.TAX), 0)
+    scoped = tuple(_scoped_takes(book, lines, min(net, untaxed), at))
+    rest = min(net - sum(take.micros for take in scoped), spendable_micros(book, at))
+    return scoped + tuple(takes(book.lots.values(), rest, at=at))
+
+
+def _scoped_takes(book: Book, lines: Iterable[Line], most: int, at: Instant) -> Iterator[Take]:
+    """What credit for some metrics pays of their lines: of each metric at most what they come to net."""
+    uncovered: dict[str, int] = {}
+    for line in lines:
+        if line.metric_key is not None:
+            micros = line.amount_micros - line.already_drawn_micros
+            uncovered[line.metric_key] = uncovered.get(line.metric_key, 0) + micros
+    for lot in sorted(book.lots.values(), key=spending_order):
+        taken, left = 0, 0 if lot.expired(at) else min(lot.free_micros, most)
+        for key in lot.grant.metric_keys:
+            share = min(max(uncovered.get(key, 0), 0), left)
+            if share:
+                uncovered[key] -= share
+                taken, left, most = taken + share, left - share, most - share
+        if taken:
+            yield Take(lot, taken)
+
+
 def due(net_micros: int, *, credit_micros: int, overdraft_micros: int, currency: str) -> Due:
-    """Settle an invoice with *credit_micros* to spend and *overdraft_micros* to bill."""
+    """Settle an invoice that *credit_micros* of credit pay for, with *overdraft_micros* to bill."""
     applied = min(max(net_micros, 0), credit_micros)
     exact = net_micros - applied + overdraft_micros
     if exact < 0:
@@ -71,8 +100,9 @@ def due_back(net_micros: int, *, open_micros: int, currency: str) -> Due:
 
 
 def spendable_micros(book: Book, at: Instant) -> int:
-    """What finalization may take from the wallet: the credit that counts, less what is held."""
-    counted = book.balance_micros(at) + book.overdraft_micros
+    """What finalization may take from the wallet for lines of any kind: the credit that counts, but for what
+    pays for some metrics only, less what is held."""
+    counted = book.balance_micros(at) + book.overdraft_micros - scoped_micros(book.lots.values(), at)
     return max(counted - book.head.held_micros, 0)
 
 
@@ -97,7 +127,7 @@ def finalization(
     def move(account: str, micros: int) -> None:
         moves[account] = moves.get(account, 0) + micros
 
-    for take in takes(book.lots.values(), settled.credit_applied_micros, at=at):
+    for take in credit_for(book, lines, at):
         move(take.lot.grant.account, take.micros)
     move(chart.receivable, settled.amount_due_micros)
     move(OVERDRAFT, -settled.overdraft_billed_micros)

@@ -42,12 +42,14 @@ class Wallets:
         kind: GrantKind | str | None = None,
         priority: int | None = None,
         expires_at: Instant | None = None,
+        metric_keys: Sequence[str] | None = None,
         origin: Origin = SYSTEM,
     ) -> Success[Transaction]:
         """Grant credit at most once, for ever; an overdraft is repaid from it first.
 
         *kind* is promotional (default), paid or goodwill; a lower *priority* (default 50) is spent
-        first. Raises ``Invalid`` refusals, ``ProjectNotFound``, ``ProjectArchived``, ``KeyReused``,
+        first. With *metric_keys*, 1 to 20, it pays for usage of these metrics only, and repays no overdraft.
+        Raises ``Invalid`` refusals, ``ProjectNotFound``, ``ProjectArchived``, ``KeyReused``,
         ``ExpiryPassed`` or ``KeyInProgress``.
         """
         new = NewCredit.of(
@@ -57,6 +59,7 @@ class Wallets:
             kind=kind,
             priority=priority,
             expires_at=expires_at,
+            metric_keys=metric_keys,
         )
         return self._settle(credit_order(project_id, new, origin))
 

@@ -311,11 +311,11 @@ def _granting(
 
 
 def _taken(book: Book, grant_id: str | None, micros: int, at: Instant) -> Iterator[Posting]:
-    """Take *micros* from the grant, then from others in spending order, then from the overdraft, even beyond
-    the limit; never what is held."""
+    """Take *micros* from the grant, then from others that pay for anything, in spending order, then from the
+    overdraft, even beyond the limit; never what is held."""
     for lot in sorted(book.lots.values(), key=lambda lot: (lot.grant.id != grant_id, spending_order(lot))):
         share = min(lot.free_micros, micros)
-        if share > 0 and (lot.grant.id == grant_id or not lot.expired(at)):
+        if share > 0 and (lot.grant.id == grant_id or (lot.grant.pays_for(None) and not lot.expired(at))):
             yield debit(lot.grant.account, share)
             micros -= share
     yield debit(OVERDRAFT, micros)

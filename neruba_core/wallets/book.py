@@ -17,7 +17,7 @@ from neruba_core.ledger.model import Account, Head, Posting, Transaction, Transa
 from neruba_core.money import within_total
 from neruba_core.tenancy.model import Project
 from neruba_core.texts import Properties
-from neruba_core.wallets.model import Grant, Hold, Lot, expires_to
+from neruba_core.wallets.model import Grant, Hold, Lot, expires_to, scoped_micros
 
 _WALLET_PREFIX = f"{WALLET}:"
 
@@ -102,8 +102,17 @@ class Book:
         return counted - self.overdraft_micros
 
     def available_micros(self, at: Instant) -> int:
-        """What a charge may come to at most: the balance less holds, plus the credit limit."""
-        return self.balance_micros(at) - self.head.held_micros + self.project.credit_limit_micros
+        """What a charge may come to at most: the balance, but for credit that pays for some metrics only,
+        less holds, plus the credit limit."""
+        reserved = scoped_micros(self.lots.values(), at)
+        return self.balance_micros(at) - reserved - self.head.held_micros + self.project.credit_limit_micros
+
+    def available_for(self, metric_key: str, at: Instant) -> int:
+        """What usage of the metric may come to at most: what is available, and credit of its own. Where the
+        wallet is beyond its limit, that credit is still there."""
+        available = self.available_micros(at)
+        own = scoped_micros(self.lots.values(), at, metric_key)
+        return max(available, 0) + own if own else available
 
     @property
     def written(self) -> bool:

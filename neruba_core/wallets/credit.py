@@ -1,15 +1,15 @@
 """Granting credit, and taking it back.
 
 A credit opens a grant. If the wallet is overdrawn, the new grant first repays the overdraft, in the
-same transaction. Reversing a credit claws it back: from the grant's own remainder, expired or not, and what
-was posted as expired of it, then from other grants in spending order, and what is still missing becomes
-overdraft, here even beyond the limit, for the credit was never due. What is held stays where it is: its
-capture may not fail.
+same transaction, unless it pays for some metrics only. Reversing a credit claws it back: from the grant's own
+remainder, expired or not, and what was posted as expired of it, then from other grants in spending order,
+but for those that pay for some metrics only, and what is still missing becomes overdraft, here even beyond
+the limit, for the credit was never due. What is held stays where it is: its capture may not fail.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from itertools import chain
 
 from attrs import frozen
@@ -29,6 +29,7 @@ from neruba_core.wallets.spending import spending_order
 DEFAULT_KIND = GrantKind.PROMOTIONAL
 DEFAULT_PRIORITY = 50
 MAX_PRIORITY = 1000
+MAX_METRIC_KEYS = 20
 
 
 @frozen
@@ -41,6 +42,7 @@ class NewCredit:
     kind: GrantKind | None = None
     priority: int | None = None
     expires_at: Instant | None = None
+    metric_keys: tuple[str, ...] | None = None
 
     @classmethod
     def of(
@@ -52,6 +54,7 @@ class NewCredit:
         kind: GrantKind | str | None = None,
         priority: int | None = None,
         expires_at: Instant | None = None,
+        metric_keys: Iterable[str] | None = None,
     ) -> NewCredit:
         """Check an embedder's values; raises ``Invalid`` refusals and ``KeyInvalid``."""
         return cls(
@@ -61,11 +64,13 @@ class NewCredit:
             kind=None if kind is None else _kind(kind),
             priority=None if priority is None else _priority(priority),
             expires_at=None if expires_at is None else utc(expires_at),
+            metric_keys=None if metric_keys is None else spendable_on(metric_keys),
         )
 
 
 def decide_credit(book: Book, new: NewCredit, *, at: Instant, ids: Ids) -> Decision | ExpiryPassed:
-    """Open a grant of the credit and repay the overdraft from it first."""
+    """Open a grant of the credit and repay the overdraft from it first; credit for some metrics repays
+    none."""
     if new.expires_at is not None and new.expires_at <= at:
         return ExpiryPassed(instants.text(new.expires_at))
     transaction_id = ids.new("txn")
@@ -78,8 +83,9 @@ def decide_credit(book: Book, new: NewCredit, *, at: Instant, ids: Ids) -> Decis
         effective_at=at,
         expires_at=new.expires_at,
         transaction_id=transaction_id,
+        metric_keys=new.metric_keys or (),
     )
-    repaid = min(new.amount_micros, book.overdraft_micros)
+    repaid = 0 if grant.metric_keys else min(new.amount_micros, book.overdraft_micros)
     return Decision(
         transaction_id=transaction_id,
         type=TransactionType.CREDIT,
@@ -128,6 +134,15 @@ def claw_back(book: Book, original: Original, micros: int, reason: str, *, at: I
     )
 
 
+def spendable_on(metric_keys: Iterable[str]) -> tuple[str, ...]:
+    """The keys in their order, if there are 1 to 20 of them and none twice. Raises ``FormatInvalid``."""
+    # Text is a sequence of letters, each of which could be a key.
+    keys = () if isinstance(metric_keys, str) else tuple(texts.metric_key(key) for key in metric_keys)
+    if not 1 <= len(set(keys)) == len(keys) <= MAX_METRIC_KEYS:
+        raise FormatInvalid(f"1 to {MAX_METRIC_KEYS} metric keys, none of them twice", ascii(keys)[:80])
+    return tuple(sorted(keys))
+
+
 def source_of(chart: Chart, kind: GrantKind) -> str:
     """The account that a grant's credit comes from."""
     return {
@@ -145,7 +160,7 @@ def _own(book: Book, grant_id: str) -> Iterator[tuple[str, int]]:
 
 def _others(book: Book, grant_id: str, at: Instant) -> Iterator[tuple[str, int]]:
     for lot in sorted(book.lots.values(), key=spending_order):
-        if lot.grant.id != grant_id and not lot.expired(at):
+        if lot.grant.id != grant_id and lot.grant.pays_for(None) and not lot.expired(at):
             yield lot.grant.account, lot.free_micros
 
 

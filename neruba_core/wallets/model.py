@@ -5,6 +5,7 @@ What was drawn from a grant are the entries on its account; what a hold reserves
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from enum import StrEnum
 
 from attrs import evolve, frozen
@@ -35,6 +36,7 @@ class Grant:
     """A lot of credit, immutable; what remains of it is the balance of ``wallet:{id}``.
 
     *succeeds* names the expired grant in whose place this one was opened, to give back what it had lost.
+    Where there are *metric_keys* (sorted), it pays for usage of these metrics and for nothing else.
     """
 
     project_id: str
@@ -46,6 +48,11 @@ class Grant:
     expires_at: Instant | None
     transaction_id: str
     succeeds: str | None = None
+    metric_keys: tuple[str, ...] = ()
+
+    def pays_for(self, metric_key: str | None) -> bool:
+        """Whether it may be spent on that metric; ``None`` is anything that is no usage."""
+        return not self.metric_keys or metric_key in self.metric_keys
 
     @property
     def account(self) -> str:
@@ -73,6 +80,18 @@ class Lot:
     def counted_micros(self, at: Instant) -> int:
         """What of the grant counts in the balance: all that remains, and once it has expired what is held."""
         return self.held_micros if self.expired(at) else self.remaining_micros
+
+
+def scoped_micros(lots: Iterable[Lot], at: Instant, metric_key: str | None = None) -> int:
+    """What there is of unexpired credit that pays for some metrics only; with *metric_key*, for that one. No
+    hold ever holds any of it."""
+    return sum(
+        lot.free_micros
+        for lot in lots
+        if lot.grant.metric_keys
+        and (metric_key is None or metric_key in lot.grant.metric_keys)
+        and not lot.expired(at)
+    )
 
 
 class HoldState(StrEnum):

@@ -127,6 +127,7 @@ def credit_order(project_id: str, new: NewCredit, origin: Origin) -> Order[Trans
             kind=None if new.kind is None else new.kind.value,
             priority=new.priority,
             expiresAt=None if new.expires_at is None else instants.text(new.expires_at),
+            metricKeys=new.metric_keys,
         ),
         idempotency_key=new.idempotency_key,
         origin=origin,

@@ -5,6 +5,9 @@ that it is refused. Giving back repays the overdraft first, then the original dr
 share owed to a grant that has expired meanwhile opens a new grant of the same kind, with the lifetime
 that the old one had left when it was drawn: the customer gets back what was taken, no more and no
 less. What no grant is owed any more opens a goodwill grant without expiry.
+
+Credit for some metrics only is drawn by their usage alone, and what it is owed repays no overdraft: it goes
+back to it whole, or it would have paid for something else in the end.
 """
 
 from __future__ import annotations
@@ -35,18 +38,22 @@ def spend(
     type: TransactionType,
     description: str,
     metadata: Properties | None = None,
+    metric_key: str | None = None,
     beyond_limit: bool = False,
     at: Instant,
     ids: Ids,
 ) -> Decision | InsufficientCredit:
     """Move *micros* from the wallet to the account *towards*, or refuse it whole; *beyond_limit* lets the
-    overdraft take whatever is missing."""
-    available = book.available_micros(at)
+    overdraft take whatever is missing. Usage names its metric."""
+    common = book.available_micros(at)
+    available = common if metric_key is None else book.available_for(metric_key, at)
     if micros > available and not beyond_limit:
         return InsufficientCredit(money.text(available))
     postings: list[Posting] = []
     missing = micros
-    for take in takes(book.lots.values(), micros, at=at):
+    # Within the limit, credit for anything pays no more than is available of it, whatever comes first.
+    cap = None if beyond_limit else max(common, 0)
+    for take in takes(book.lots.values(), micros, at=at, metric_key=metric_key, common_micros=cap):
         postings.append(debit(take.lot.grant.account, take.micros))
         missing -= take.micros
     if missing:
@@ -108,17 +115,33 @@ def hand_back(
     ids: Ids,
 ) -> Decision:
     """Move *micros* from the account *source* to the wallet: to the overdraft first, then to *claims* in
-    their order, each as far as it goes."""
+    their order, each as far as it goes. What claims of credit for some metrics come to is theirs alone."""
+    claims = tuple(claims)
+    scoped = min(micros, sum(max(claim.micros, 0) for claim in claims if claim.grant.metric_keys))
     transaction_id = ids.new("txn")
     postings = [debit(source, micros)]
     opened: list[Grant] = []
-    left = micros
+    left = micros - scoped
 
     def open_grant(
-        kind: GrantKind, priority: int, share: int, expires_at: Instant | None, succeeds: str | None
+        kind: GrantKind,
+        priority: int,
+        share: int,
+        expires_at: Instant | None,
+        succeeds: str | None,
+        metric_keys: tuple[str, ...] = (),
     ) -> Grant:
         grant = Grant(
-            book.project.id, ids.new("grt"), kind, priority, share, at, expires_at, transaction_id, succeeds
+            project_id=book.project.id,
+            id=ids.new("grt"),
+            kind=kind,
+            priority=priority,
+            amount_micros=share,
+            effective_at=at,
+            expires_at=expires_at,
+            transaction_id=transaction_id,
+            succeeds=succeeds,
+            metric_keys=metric_keys,
         )
         opened.append(grant)
         return grant
@@ -128,17 +151,18 @@ def hand_back(
         postings.append(credit(OVERDRAFT, repaid))
         left -= repaid
     for claim in claims:
-        if not left:
-            break
-        share = min(claim.micros, left)
+        grant = claim.grant
+        share = min(claim.micros, scoped if grant.metric_keys else left)
         if share <= 0:
             continue
-        grant = claim.grant
+        if grant.metric_keys:
+            scoped -= share
+        else:
+            left -= share
         if grant.expires_at is not None and grant.expires_at <= at:
-            lifetime_left = grant.expires_at - claim.drawn_at
-            grant = open_grant(grant.kind, grant.priority, share, at + lifetime_left, grant.id)
+            ends = at + (grant.expires_at - claim.drawn_at)
+            grant = open_grant(grant.kind, grant.priority, share, ends, grant.id, grant.metric_keys)
         postings.append(credit(grant.account, share))
-        left -= share
     if left:
         postings.append(
             credit(open_grant(GrantKind.GOODWILL, DEFAULT_PRIORITY, left, None, None).account, left)

@@ -1,8 +1,9 @@
 """Spending order for credit grants.
 
-A wallet spends the grant that would be missed least: lowest priority number first, then soonest to
-expire (never is last), promotional and goodwill before paid, then earliest effective, then earliest
-id. The order is total, so two runs over the same grants always draw the same amounts.
+A wallet spends the grant that would be missed least: lowest priority number first, then what pays for some
+metrics only before what pays for anything, then soonest to expire (never is last), promotional and goodwill
+before paid, then earliest effective, then earliest id. The order is total, so two runs over the same grants
+always draw the same amounts. A grant that may not be spent on something is passed over.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from neruba_core.wallets.model import GrantKind, Lot
 
 _NEVER = datetime.max.replace(tzinfo=UTC)
 
-Rank: TypeAlias = tuple[int, Instant, bool, Instant, str]
+Rank: TypeAlias = tuple[int, bool, Instant, bool, Instant, str]
 
 
 @frozen
@@ -34,6 +35,7 @@ def spending_order(lot: Lot) -> Rank:
     grant = lot.grant
     return (
         grant.priority,
+        not grant.metric_keys,
         grant.expires_at or _NEVER,
         grant.kind is GrantKind.PAID,
         grant.effective_at,
@@ -41,14 +43,25 @@ def spending_order(lot: Lot) -> Rank:
     )
 
 
-def takes(lots: Iterable[Lot], due_micros: int, *, at: Instant) -> Iterator[Take]:
-    """Yield what covers *due_micros*, or as much of it as unexpired credit that is not held allows."""
+def takes(
+    lots: Iterable[Lot],
+    due_micros: int,
+    *,
+    at: Instant,
+    metric_key: str | None = None,
+    common_micros: int | None = None,
+) -> Iterator[Take]:
+    """Yield what covers *due_micros* of the metric, or of no metric, or as much of it as unexpired credit
+    allows that is not held. At most *common_micros* of it, if given, is credit that pays for anything."""
     for lot in sorted(lots, key=spending_order):
         if due_micros == 0:
             return
-        if lot.expired(at):
+        if lot.expired(at) or not lot.grant.pays_for(metric_key):
             continue
         micros = min(lot.free_micros, due_micros)
+        if common_micros is not None and not lot.grant.metric_keys:
+            micros = min(micros, common_micros)
+            common_micros -= micros
         if micros:
             yield Take(lot, micros)
         due_micros -= micros

@@ -1,5 +1,5 @@
-"""The sweep of wallets: what heads and lots say is held, held against the open holds themselves; and every
-expiry that was posted, against its grant."""
+"""The sweep of wallets: what heads and lots say is held, held against the open holds themselves; every
+expiry that was posted, against its grant; and what was taken from credit for some metrics, against these."""
 
 from __future__ import annotations
 
@@ -11,9 +11,10 @@ from attrs import evolve
 
 from neruba_core.instants import Instant
 from neruba_core.ledger import sweep as ledger
-from neruba_core.ledger.model import TransactionType
+from neruba_core.ledger.model import Transaction, TransactionType
 from neruba_core.ledger.store import HasLedger
 from neruba_core.ledger.sweep import Sweep
+from neruba_core.wallets.model import Grant
 from neruba_core.wallets.store import HasWallets
 
 _PAGE = 500
@@ -32,6 +33,7 @@ def sweep(work: SweepWork, project_id: str, *, at: Instant) -> Sweep:
             *swept.faults,
             *held_faults(work, project_id, at=at),
             *expiry_faults(work, project_id),
+            *scope_faults(work, project_id),
         ),
     )
 
@@ -55,6 +57,30 @@ def expiry_faults(work: SweepWork, project_id: str) -> Iterator[str]:
     for grant_id, micros in sorted(expired.items()):
         if grant_id in grants and micros > grants[grant_id].amount_micros:
             yield f"grant {grant_id}: more has expired than was granted"
+
+
+def scope_faults(work: SweepWork, project_id: str) -> Iterator[str]:
+    """Everything that was taken from credit for some metrics but by usage of these, by invoices, by its
+    expiry or by its own reversal."""
+    for grant in work.wallets.grants_of(project_id):
+        if not grant.metric_keys:
+            continue
+        before: str | None = None
+        while page := work.ledger.entries(project_id, limit=_PAGE, before=before, account=grant.account):
+            before = page[-1].place
+            for entry in page:
+                if entry.debit_micros:
+                    taken = work.ledger.transaction(project_id, entry.transaction_id)
+                    if taken is None or not _may_take(grant, taken):
+                        yield f"transaction {entry.transaction_id} may take nothing from grant {grant.id}"
+
+
+def _may_take(grant: Grant, taken: Transaction) -> bool:
+    if taken.type is TransactionType.USAGE:
+        return grant.pays_for(str((taken.metadata or {}).get("metricKey")))
+    if taken.type is TransactionType.REVERSAL:
+        return taken.reverses == grant.transaction_id
+    return taken.type in {TransactionType.INVOICE, TransactionType.EXPIRY}
 
 
 def held_faults(work: SweepWork, project_id: str, *, at: Instant) -> list[str]:

@@ -19,7 +19,7 @@ from neruba_core.instants import Instant
 from neruba_core.ledger.chart import OVERDRAFT
 from neruba_core.ledger.store import HasLedger
 from neruba_core.tenancy.model import Project
-from neruba_core.wallets.model import GrantKind, Hold, Lot
+from neruba_core.wallets.model import GrantKind, Hold, Lot, scoped_micros
 from neruba_core.wallets.spending import spending_order
 from neruba_core.wallets.store import HasWallets
 
@@ -30,7 +30,7 @@ class WalletWork(HasLedger, HasWallets, Protocol):
 
 @frozen
 class GrantView:
-    """A grant that can still be spent."""
+    """A grant that can still be spent; where there are *metric_keys*, on usage of these only."""
 
     id: str
     kind: GrantKind
@@ -38,6 +38,7 @@ class GrantView:
     amount_micros: int
     remaining_micros: int
     expires_at: Instant | None
+    metric_keys: tuple[str, ...] = ()
 
     @property
     def amount(self) -> Decimal:
@@ -74,7 +75,8 @@ class WalletView:
 
     @property
     def available(self) -> Decimal:
-        """What a charge may come to at most, in units of the currency."""
+        """What a charge may come to at most, in units of the currency; without credit that pays for some
+        metrics only."""
         return money.decimal(self.available_micros)
 
     @property
@@ -125,12 +127,13 @@ def viewed(project: Project, lots: Iterable[Lot], overdraft: int, held: int, at:
     open_lots = [lot for lot in lots if lot.remaining_micros]
     spendable = sorted((lot for lot in open_lots if not lot.expired(at)), key=spending_order)
     balance = sum(lot.counted_micros(at) for lot in open_lots) - overdraft
+    common = balance - scoped_micros(open_lots, at)
     return WalletView(
         currency=project.currency,
         as_of=at,
         balance_micros=balance,
         held_micros=held,
-        available_micros=balance - held + project.credit_limit_micros,
+        available_micros=common - held + project.credit_limit_micros,
         credit_limit_micros=project.credit_limit_micros,
         grants=tuple(
             GrantView(
@@ -140,6 +143,7 @@ def viewed(project: Project, lots: Iterable[Lot], overdraft: int, held: int, at:
                 lot.grant.amount_micros,
                 lot.remaining_micros,
                 lot.grant.expires_at,
+                lot.grant.metric_keys,
             )
             for lot in spendable
         ),
@@ -165,6 +169,7 @@ def render_low(view: WalletView, threshold_micros: int | None) -> str:
                     "amount": text(grant.amount_micros),
                     "remaining": text(grant.remaining_micros),
                     "expiresAt": None if grant.expires_at is None else instants.text(grant.expires_at),
+                    "metricKeys": list(grant.metric_keys) or None,
                 }
                 for grant in view.grants
             ],

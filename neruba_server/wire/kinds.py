@@ -21,6 +21,7 @@ from neruba_core.errors import AmountFloat, FormatInvalid, Invalid
 from neruba_core.pricing import exact
 from neruba_core.subscriptions import plans, subscribe
 from neruba_core.tenancy import settings
+from neruba_core.wallets.credit import MAX_METRIC_KEYS, spendable_on
 
 AMOUNT_PATTERN = r"^[0-9]{1,13}(\.[0-9]{1,6})?$"
 RATE_PATTERN = r"^[0-9]{1,13}(\.[0-9]{1,12})?$"
@@ -135,6 +136,12 @@ def _integer(least: int, most: int) -> Callable[[Any], int]:
     return read
 
 
+def _metric_keys(value: Any) -> tuple[str, ...]:
+    if type(value) is not list:
+        raise wrong_type("an array", value)
+    return spendable_on([as_text(key) for key in value])
+
+
 def _text(most_bytes: int) -> Callable[[Any], str]:
     return lambda value: texts.clean(as_text(value), most_bytes=most_bytes)
 
@@ -236,6 +243,16 @@ Key255 = Annotated[str, Meta(min_length=1, max_length=255), "key255"]
 MetricKey = Annotated[
     str, Meta(pattern=METRIC_KEY_PATTERN, extra_json_schema={"examples": ["api_tokens"]}), "metric"
 ]
+MetricKeys = Annotated[
+    tuple[MetricKey, ...],
+    Meta(
+        min_length=1,
+        max_length=MAX_METRIC_KEYS,
+        description="Each at most once; their order says nothing.",
+        extra_json_schema={"uniqueItems": True},
+    ),
+    "metrics",
+]
 PlanKey = Annotated[str, Meta(pattern=METRIC_KEY_PATTERN, extra_json_schema={"examples": ["pro"]}), "plan"]
 Seats = Annotated[int, Meta(ge=1, le=subscribe.MOST_SEATS), "seats"]
 TrialDays = Annotated[int, Meta(ge=0, le=plans.MOST_TRIAL_DAYS), "trial"]
@@ -293,6 +310,7 @@ KINDS: dict[str, Kind] = {
     "name": Kind(_text(texts.MAX_TEXT_BYTES), _same),
     "key255": Kind(_text(255), _same),
     "metric": Kind(lambda value: texts.metric_key(as_text(value)), _same),
+    "metrics": Kind(_metric_keys, list),
     "plan": Kind(lambda value: texts.plan_key(as_text(value)), _same),
     "seats": Kind(_integer(1, subscribe.MOST_SEATS), _same),
     "trial": Kind(_integer(0, plans.MOST_TRIAL_DAYS), _same),

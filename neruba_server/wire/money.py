@@ -13,23 +13,31 @@ from neruba_core.wallets.model import GrantKind
 from neruba_core.wallets.orders import NewDebit as CoreDebit
 from neruba_core.wallets.reverse import NewReversal as CoreReversal
 from neruba_core.wallets.view import WalletView
-from neruba_server.wire.kinds import Amount, Moment, Money, Name, Priority, Properties
+from neruba_server.wire.kinds import Amount, MetricKeys, Moment, Money, Name, Priority, Properties
 
 
 @frozen
 class NewCredit:
-    """Credit to grant: promotional, of priority 50 and without end unless said otherwise."""
+    """Credit to grant: promotional, of priority 50 and without end unless said otherwise. With ``metricKeys``
+    it pays for usage of these metrics only, as it is drawn or on invoices, and repays no overdraft."""
 
     amount: Amount
     description: Name
     kind: GrantKind | None = None
     priority: Priority | None = None
     expires_at: Moment | None = None
+    metric_keys: MetricKeys | None = None
 
     def under(self, idempotency_key: str) -> CoreCredit:
         """The credit as the core takes it."""
         return CoreCredit(
-            self.amount, self.description, idempotency_key, self.kind, self.priority, self.expires_at
+            self.amount,
+            self.description,
+            idempotency_key,
+            self.kind,
+            self.priority,
+            self.expires_at,
+            self.metric_keys,
         )
 
 
@@ -94,7 +102,7 @@ class Transactions:
 
 @frozen
 class Grant:
-    """Credit that can still be spent."""
+    """Credit that can still be spent; where there are ``metricKeys``, on usage of these metrics only."""
 
     id: str
     kind: GrantKind
@@ -102,11 +110,13 @@ class Grant:
     amount: Money
     remaining: Money
     expires_at: Moment | None
+    metric_keys: tuple[str, ...] | None
 
 
 @frozen
 class Wallet:
-    """What a project can spend, as of an instant."""
+    """What a project can spend, as of an instant. ``balance`` counts all its credit; ``available`` is what a
+    charge may come to, and so leaves out credit that pays for some metrics only."""
 
     currency: str
     as_of: Moment
@@ -134,6 +144,7 @@ class Wallet:
                     grant.amount_micros,
                     grant.remaining_micros,
                     grant.expires_at,
+                    grant.metric_keys or None,
                 )
                 for grant in view.grants
             ),

@@ -301,6 +301,11 @@ async def test_strange_ids_name_nothing(world: World, value):
             {**CREDIT, "expiresAt": "2020-01-01T00:00:00Z"},
             {("/expiresAt", "expiry.passed")},
         ),
+        ("transactions/credit", {**CREDIT, "metricKeys": []}, {("/metricKeys", "format.invalid")}),
+        ("transactions/credit", {**CREDIT, "metricKeys": "a"}, {("/metricKeys", "value.wrong_type")}),
+        ("transactions/credit", {**CREDIT, "metricKeys": [1]}, {("/metricKeys", "value.wrong_type")}),
+        ("transactions/credit", {**CREDIT, "metricKeys": ["a", "a"]}, {("/metricKeys", "format.invalid")}),
+        ("transactions/credit", {**CREDIT, "metricKeys": ["a b"]}, {("/metricKeys", "format.invalid")}),
         ("transactions/debit", {**CHARGE, "kind": "paid"}, {("/kind", "field.unknown")}),
         (
             "members",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
+
 from aiohttp import ClientSession
 
 from neruba_core import Neruba
@@ -109,6 +111,36 @@ async def test_a_refusal_for_lack_of_credit_outlives_a_top_up(world: World):
     assert refused.json["available"] == "47.000000"
     assert refused.json["requestId"] == refused.headers["X-Request-Id"]
     assert anew.status == 201
+
+
+async def test_credit_for_some_metrics_is_shown_as_such_and_no_charge_spends_it(world: World):
+    """
+    It is in the balance, and not in what is available; a retry may name its metrics in another order.
+    """
+    one = world.one
+    path = f"/projects/{one.id}"
+    before = (await world.ask("GET", f"{path}/wallet", one.finance)).json
+    body = {**CREDIT, "metricKeys": ["tokens", "calls"]}
+    made = await world.ask("POST", f"{path}/transactions/credit", one.finance, key="s", json=body)
+    again = await world.ask(
+        "POST",
+        f"{path}/transactions/credit",
+        one.finance,
+        key="s",
+        json={**CREDIT, "metricKeys": ["calls", "tokens"]},
+    )
+
+    after = (await world.ask("GET", f"{path}/wallet", one.finance)).json
+    charge = {"amount": "80", "description": "GPU"}
+    refused = await world.ask("POST", "/ingest/charge", one.charge_key, key="much", json=charge)
+
+    assert (made.status, again.content) == (201, made.content)
+    assert after["available"] == before["available"]
+    assert Decimal(after["balance"]) == Decimal(before["balance"]) + Decimal(made.json["amount"])
+    keys = {grant["id"]: grant["metricKeys"] for grant in after["grants"]}
+    assert keys.pop(made.json["grantId"]) == ["calls", "tokens"]
+    assert set(keys.values()) == {None}
+    assert (refused.status, refused.json["available"]) == (402, before["available"])
 
 
 async def test_usage_has_every_outcome_of_the_contract(world: World):

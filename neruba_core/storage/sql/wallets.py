@@ -31,6 +31,7 @@ GRANTS = Table(
     whole("expires_at", optional=True),
     text("transaction_id"),
     text("succeeds", optional=True),
+    text("metric_keys", optional=True),
     PrimaryKeyConstraint("project_id", "id", name="neruba_grants_pk"),
     tenant("neruba_grants"),
     reference(
@@ -86,6 +87,8 @@ class SqlWallets(SqlWalletHolds):
                 micros_or_none(g.expires_at),
                 g.transaction_id,
                 g.succeeds,
+                # No key has a comma in it.
+                ",".join(g.metric_keys) or None,
             )
             for g in grants
         ]
@@ -120,6 +123,7 @@ def _grant(row: Any) -> Grant:
         expires_at,
         transaction_id,
         succeeds,
+        metric_keys,
     ) = row
     return Grant(
         project_id,
@@ -131,4 +135,5 @@ def _grant(row: Any) -> Grant:
         instant_or_none(expires_at),
         transaction_id,
         succeeds,
+        tuple(metric_keys.split(",")) if metric_keys else (),
     )

@@ -29,15 +29,23 @@ class Wallets(Promises):
 
     @pytest.mark.parametrize("kind", GrantKind)
     @pytest.mark.parametrize("expires_at", [None, later(micros=1)])
+    @pytest.mark.parametrize("metric_keys", [(), ("tokens",), ("a.b:c-d_e", "calls", "x" * 128)])
     def test_a_grant_comes_back_as_it_was_stored(
-        self, storage: Storage, kind: GrantKind, expires_at: object
+        self, storage: Storage, kind: GrantKind, expires_at: object, metric_keys: tuple[str, ...]
     ) -> None:
         """
         By id and among all of its project.
         """
         project_id = tenant(storage)
         booked, _ = book(storage, project_id)
-        grant = samples.grant(booked, kind=kind, priority=-5, amount_micros=MAX_MICROS, expires_at=expires_at)
+        grant = samples.grant(
+            booked,
+            kind=kind,
+            priority=-5,
+            amount_micros=MAX_MICROS,
+            expires_at=expires_at,
+            metric_keys=metric_keys,
+        )
 
         write(storage, lambda work: work.wallets.add_grants([grant]))
 
@@ -85,7 +93,7 @@ class Wallets(Promises):
         project_id = tenant(storage)
         booked, _ = book(storage, project_id)
         full, expired, emptied, unfilled, least = (
-            samples.grant(booked, expires_at=expires_at)
+            samples.grant(booked, expires_at=expires_at, metric_keys=("calls", "tokens"))
             for expires_at in (None, samples.START, None, None, None)
         )
         write(storage, lambda work: work.wallets.add_grants([full, expired, emptied, unfilled, least]))

@@ -11,11 +11,11 @@ from neruba_core.invoices.model import Line, LineKind
 from neruba_core.invoices.names import document_digits
 from neruba_core.invoices.posting import (
     Due,
+    credit_for,
     due,
     due_back,
     finalization,
     net_of,
-    spendable_micros,
     to_minor_unit,
 )
 from neruba_core.testing.builders import a_book, a_lot
@@ -54,7 +54,7 @@ LINES = st.lists(
 def finalized(book, lines, currency="USD"):
     settled = due(
         net_of(lines),
-        credit_micros=spendable_micros(book, NOON),
+        credit_micros=sum(take.micros for take in credit_for(book, lines, NOON)),
         overdraft_micros=book.overdraft_micros,
         currency=currency,
     )

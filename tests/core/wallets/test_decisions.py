@@ -372,13 +372,22 @@ def test_the_quick_fingerprint_of_a_charge_is_the_general_one(amount, descriptio
     assert not order.same_content(b"", key)
 
 
-@given(amounts, words, keys, st.none() | st.sampled_from(GrantKind), st.none() | st.integers(0, 1000))
-def test_the_quick_fingerprints_of_finance_are_the_general_ones(amount, words, key, kind, priority):
+@given(
+    amounts,
+    words,
+    keys,
+    st.none() | st.sampled_from(GrantKind),
+    st.none() | st.integers(0, 1000),
+    st.none() | st.just(("calls", "tokens")),
+)
+def test_the_quick_fingerprints_of_finance_are_the_general_ones(
+    amount, words, key, kind, priority, metric_keys
+):
     """
     Credit, debit and reversal alike.
     """
     plain = {"amount": money.text(amount), "description": words}
-    credit = credit_order("prj_1", NewCredit(amount, words, key, kind, priority, NOON), SYSTEM)
+    credit = credit_order("prj_1", NewCredit(amount, words, key, kind, priority, NOON, metric_keys), SYSTEM)
     debit = debit_order("prj_1", NewDebit(amount, words, key), SYSTEM)
     reversal = reversal_order("prj_1", NewReversal("txn_1", words, key, amount), SYSTEM)
     whole = reversal_order("prj_1", NewReversal("txn_1", words, key), SYSTEM)
@@ -391,6 +400,7 @@ def test_the_quick_fingerprints_of_finance_are_the_general_ones(amount, words, k
             "kind": kind and kind.value,
             "priority": priority,
             "expiresAt": "2026-03-17T12:00:00.000000Z",
+            "metricKeys": metric_keys,
         },
     )
     assert debit.fingerprint() == fingerprint("debit", "/projects/prj_1/transactions/debit", plain)

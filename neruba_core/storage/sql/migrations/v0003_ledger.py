@@ -158,6 +158,7 @@ def upgrade(op: Operations) -> None:
         kinds.int8("expires_at", null=True),
         kinds.text("transaction_id"),
         kinds.text("succeeds", null=True),
+        kinds.text("metric_keys", null=True),
         sa.PrimaryKeyConstraint("project_id", "id", name="neruba_grants_pk"),
         sa.ForeignKeyConstraint(["project_id"], ["neruba_projects.id"], name="neruba_grants_project_fk"),
         sa.ForeignKeyConstraint(
