@@ -328,8 +328,12 @@ def _note_without_invoice(work: RunWork, reading: _Reading) -> None:
         return
     for day in work.usage.active_days([project_id], start=start, end=end):
         _note(reading, day.metric_key, day.day, day.day + _LAST_OF_DAY)
-    covered = [] if start is None else periods.covering(reading.project, reading.stored, start, end)
-    _note_adjusted(reading, work.invoices.issued(project_id, [each.name for each in covered] or None))
+    names: list[str] | None = None
+    if start is not None:
+        # Only stored periods can have documents; the others may be many, up to a period far ahead.
+        names = [each.name for each in reading.stored if start <= each.span.start < end]
+    if names is None or names:
+        _note_adjusted(reading, work.invoices.issued(project_id, names))
 
 
 def _note_adjusted(reading: _Reading, documents: Iterable[Invoice]) -> None:

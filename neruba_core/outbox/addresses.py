@@ -6,11 +6,15 @@ network address is before every connection, since a name can point anywhere by t
 
 from __future__ import annotations
 
+import re
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 from urllib.parse import SplitResult, urlsplit
 
 from neruba_core import texts
 from neruba_core.errors import FormatInvalid, TextInvalid
+
+# Some programs take "127.1", "0x7f.1" or "2130706433" for an address: https://url.spec.whatwg.org/#ends-in-a-number-checker
+_NUMBER = re.compile(r"0[xX][0-9a-fA-F]*|[0-9]+")
 
 # They carry an IPv4 address in their last 32 bits, which a gateway on the way may unwrap.
 _NAT64 = (ip_network("64:ff9b::/96"), ip_network("64:ff9b:1::/48"))
@@ -67,7 +71,8 @@ def _may(parts: SplitResult, host: str, loopback: bool) -> bool:
     try:
         literal = str(ip_address(host))
     except ValueError:
-        return parts.scheme == "https"
+        # No name ends in a number, but what is no plain address may still be taken for one.
+        return parts.scheme == "https" and not _NUMBER.fullmatch(host.rstrip(".").rpartition(".")[2])
     return parts.scheme == "https" and permitted(literal, loopback=False)
 
 

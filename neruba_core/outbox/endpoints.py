@@ -25,7 +25,7 @@ from neruba_core.outbox.deliver import anew
 from neruba_core.outbox.emit import emit_test
 from neruba_core.outbox.model import Delivery, DeliveryState, Endpoint, MessageType, Salt
 from neruba_core.outbox.store import HasOutbox
-from neruba_core.pages import Page, limited, page, place_of
+from neruba_core.pages import MAX_LIMIT, Page, limited, page, place_of
 from neruba_core.tenancy.projects import existing, locked, locked_writable
 from neruba_core.tenancy.store import HasTenancy
 
@@ -109,9 +109,21 @@ def delete(
     endpoint = _locked(work, project_id, endpoint_id)
     work.outbox.replace_endpoint(evolve(endpoint, deleted_at=at, salts=()))
     work.outbox.end_pending(project_id, endpoint_id, DeliveryState.CANCELLED, at=at)
+    _cancel_by_hand(work, project_id, endpoint_id, at)
     if not work.outbox.endpoints(project_id, limit=1, before=None):
         work.tenancy.replace_project(evolve(project, listens=False))
     _note(work, endpoint, "deleted", {}, at, ids, origin)
+
+
+def _cancel_by_hand(work: Keeping, project_id: str, endpoint_id: str, at: Instant) -> None:
+    """A disabled endpoint may still be sent to by hand, a deleted one may not."""
+    pending = DeliveryState.PENDING
+    while left := work.outbox.deliveries(
+        project_id, limit=MAX_LIMIT, before=None, endpoint_id=endpoint_id, state=pending
+    ):
+        work.outbox.replace_deliveries(
+            [evolve(each, state=DeliveryState.CANCELLED, ended_at=at, claim=None) for each in left]
+        )
 
 
 def rotate(

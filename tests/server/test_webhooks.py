@@ -63,6 +63,10 @@ async def test_a_secret_is_rotated_with_an_overlap(world: World):
         "http://hooks.example.com/",
         "https://10.0.0.1/",
         "https://[::ffff:10.0.0.1]/",
+        "https://127.1/",
+        "https://2130706433/",
+        "https://0x7f.1/",
+        "https://0177.0.0.1./",
         "https://user:secret@hooks.example.com/",
         "https://hooks.example.com/#part",
         "ftp://hooks.example.com/",
@@ -150,6 +154,8 @@ async def test_a_deleted_endpoint_is_gone(world: World):
     assert [answer.status for answer in answers] == [204, 404]
     assert (after.status, after.code) == (404, "webhook.endpoint_not_found")
     assert world.neruba.webhooks.list(world.one.id).items == ()
+    waited = world.neruba.webhooks.deliveries(world.one.id).items
+    assert [each.state.value for each in waited] == ["cancelled"]
 
 
 async def test_a_message_shows_an_invoice_as_its_route_does(world: World):
