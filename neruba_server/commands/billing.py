@@ -1,4 +1,4 @@
-"""Billing runs from the command line, and why an invoice says what it says."""
+"""Billing runs from the command line."""
 
 from __future__ import annotations
 
@@ -8,24 +8,22 @@ from pathlib import Path
 from typing import Any
 
 import rich_click as click
+from attrs import frozen
 
-from neruba_core import Neruba, money
+from neruba_core import money
 from neruba_core.billing.results import ProjectRun, RunResult
-from neruba_core.errors import InvoiceNotFound, NerubaError, ProjectNotFound
+from neruba_core.errors import NerubaError
 from neruba_core.invoices.model import Invoice, InvoiceState
-from neruba_core.tenancy.model import Project
+from neruba_server.commands.explain import explain
 from neruba_server.commands.options import (
-    as_json_option,
     database,
     example,
     fail,
     need_existing_file,
-    print_json,
 )
 from neruba_server.commands.progress import progress
+from neruba_server.commands.projects import the_project
 from neruba_server.settings import load, open_neruba
-
-PAGE = 200
 
 
 @click.group(
@@ -35,6 +33,9 @@ def billing() -> None:
     """Bill periods, and explain invoices."""
 
 
+billing.add_command(explain)
+
+
 # --- runs -------------------------------------------------------------------------------------
 
 
@@ -42,11 +43,11 @@ def billing() -> None:
     epilog=example(
         "neruba billing run --period 2026-03 --dry-run",
         "neruba billing run --period 2026-03",
-        "neruba billing run --period 2026-03 --project prj_019d4b0e7c00… --finalize --json",
+        "neruba billing run --period 2026-03 --project acme-prod --finalize --json",
     )
 )
 @click.option("--period", required=True, metavar="MONTH", help="The period to bill, such as 2026-03.")
-@click.option("--project", "project_id", metavar="ID", help="Only this project.  [default: all of them]")
+@click.option("--project", metavar="ID", help="Only this one, by id or external key.  [default: all of them]")
 @click.option("--dry-run", is_flag=True, help="Write nothing; show what would be billed.")
 @click.option("--finalize", is_flag=True, help="Issue the invoices without waiting for the grace to end.")
 @click.option("--draft", is_flag=True, help="Leave drafts, even after the grace.")
@@ -55,7 +56,7 @@ def billing() -> None:
 @database
 def run(
     period: str,
-    project_id: str | None,
+    project: str | None,
     dry_run: bool,
     finalize: bool,
     draft: bool,
@@ -76,21 +77,37 @@ def run(
     with open_neruba(settings, migrate=False) as neruba:
         runs = neruba.billing.run_all(
             period,
-            project_ids=None if project_id is None else [neruba.projects.get(project_id).id],
+            project_ids=None if project is None else [the_project(neruba, project)],
             dry_run=dry_run,
             finalize=True if finalize else False if draft else None,
             ignore_unpriced=ignore_unpriced,
         )
         ended = list(_reported(runs, as_json))
-    failed = sum(each.error is not None for each in ended)
+    failed = sum(each.failed for each in ended)
     if not as_json:
-        _summary(ended, dry_run)
+        _summary(ended, dry_run, ignore_unpriced)
     if failed:
         fail(f"{failed} of {len(ended)} projects could not be billed")
 
 
-def _reported(runs: Iterable[ProjectRun], as_json: bool) -> Iterator[ProjectRun]:
-    """Each run as it comes, told; what it made is not kept in memory."""
+@frozen
+class _Ended:
+    """What the summary needs of a run; what it made is not kept in memory."""
+
+    failed: bool
+    billed: bool
+    unpriced: bool
+
+    @classmethod
+    def of(cls, run: ProjectRun) -> _Ended:
+        result = run.result
+        if result is None:
+            return cls(failed=True, billed=False, unpriced=False)
+        return cls(failed=False, billed=bool(result.documents), unpriced=_unpriced(result) > 0)
+
+
+def _reported(runs: Iterable[ProjectRun], as_json: bool) -> Iterator[_Ended]:
+    """Each run as it comes, told."""
     with progress("Billing") as advance:
         for each in runs:
             advance(each.done, each.total)
@@ -98,7 +115,7 @@ def _reported(runs: Iterable[ProjectRun], as_json: bool) -> Iterator[ProjectRun]
                 click.echo(json.dumps(_as_json(each), ensure_ascii=False))
             else:
                 click.echo(_as_line(each))
-            yield ProjectRun(each.project_id, each.period, each.done, each.total, None, each.error)
+            yield _Ended.of(each)
 
 
 def _as_line(run: ProjectRun) -> str:
@@ -120,8 +137,13 @@ def _name(invoice: Invoice) -> str:
     return f"invoice {invoice.number} ({invoice.id})"
 
 
+def _unpriced(result: RunResult) -> int:
+    """How many metrics have usage without a price."""
+    return result.run.counts.get("unpriced", 0)
+
+
 def _without_price(result: RunResult) -> str:
-    metrics = result.run.counts.get("unpriced", 0)
+    metrics = _unpriced(result)
     if not metrics:
         return ""
     return f": {metrics} metric{' has' if metrics == 1 else 's have'} usage, but no price"
@@ -148,6 +170,7 @@ def _as_json(run: ProjectRun) -> dict[str, Any]:
         "inputDigest": record.input_digest,
         "invoice": None if invoice is None else _invoice(invoice),
         "documents": [each.id for each in run.result.documents],
+        "unpriced": _unpriced(run.result),
         "error": None,
     }
 
@@ -171,72 +194,12 @@ def _problem(run: ProjectRun) -> tuple[str, str]:
     return "server.error", f"{type(run.error).__name__}: {run.error}"
 
 
-def _summary(ended: list[ProjectRun], dry_run: bool) -> None:
-    failed = sum(each.error is not None for each in ended)
+def _summary(ended: list[_Ended], dry_run: bool, ignore_unpriced: bool) -> None:
+    billed = sum(each.billed for each in ended)
     what = "would be billed" if dry_run else "billed"
-    click.echo(f"{len(ended) - failed:,} of {len(ended):,} projects {what}.")
-
-
-# --- explanations -----------------------------------------------------------------------------
-
-
-@billing.command(
-    epilog=example(
-        "neruba billing explain inv_019d4b0e7c00…",
-        "neruba billing explain inv_019d4b0e7c00… --line lin_5f0c…",
-    )
-)
-@click.argument("invoice_id", metavar="INVOICE")
-@click.option("--project", "project_id", metavar="ID", help="The invoice's project, if it is known.")
-@click.option("--line", "line_id", metavar="LINE", help="Only this line, with the events behind it.")
-@click.option("--cursor", metavar="CURSOR", help="Go on with the events from here.")
-@as_json_option
-@database
-def explain(
-    invoice_id: str,
-    project_id: str | None,
-    line_id: str | None,
-    cursor: str | None,
-    as_json: bool,
-    database_url: str | None,
-    config: Path | None,
-) -> None:
-    """Tell why an invoice says what it says, in words that can be read out.
-
-    From each line to the quantity, the price, its parts and the rounding, and to what was booked.
-    """
-    from neruba_core.invoices.spoken import spoken
-
-    settings = load(config, database_url=database_url)
-    need_existing_file(settings)
-    with open_neruba(settings, migrate=False) as neruba:
-        project_id = project_id or _project_of(neruba, invoice_id)
-        found = neruba.invoices.explain(project_id, invoice_id, line_id=line_id, limit=PAGE, cursor=cursor)
-    if as_json:
-        from neruba_server.wire import converter
-        from neruba_server.wire.invoices import Explanation
-
-        print_json(converter.written(Explanation.of(found)))
-    else:
-        click.echo(spoken(found), nl=False)
-
-
-def _project_of(neruba: Neruba, invoice_id: str) -> str:
-    """The project that has this invoice: every table is kept by project, so each is asked."""
-    for project in projects(neruba):
-        try:
-            return neruba.invoices.get(project.id, invoice_id).project_id
-        except (InvoiceNotFound, ProjectNotFound):
-            continue
-    raise InvoiceNotFound(invoice_id)
-
-
-def projects(neruba: Neruba) -> Iterator[Project]:
-    """All projects of the deployment, a page at a time."""
-    cursor = None
-    while True:
-        page = neruba.projects.list(PAGE, cursor)
-        yield from page.items
-        cursor = page.next_cursor
-        if cursor is None:
-            return
+    told = f"{billed:,} of {len(ended):,} projects {what}"
+    unpriced = 0 if ignore_unpriced else sum(each.unpriced for each in ended)
+    if unpriced:
+        has, it, metric = ("has", "it", "metric") if unpriced == 1 else ("have", "each", "metrics")
+        told += f"; {unpriced:,} {has} usage without a price: give {it} a price, or declare the {metric} free"
+    click.echo(f"{told}.")

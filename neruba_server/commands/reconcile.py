@@ -17,7 +17,6 @@ from attrs import frozen
 
 from neruba_core import Neruba, instants, money
 from neruba_core.errors import Invalid
-from neruba_server.commands.billing import projects
 from neruba_server.commands.options import (
     as_json_option,
     database,
@@ -27,6 +26,7 @@ from neruba_server.commands.options import (
     print_json,
 )
 from neruba_server.commands.progress import progress
+from neruba_server.commands.projects import known_projects
 from neruba_server.settings import load, open_neruba
 
 COLUMNS = ("project", "metric", "period", "units", "amount")
@@ -206,23 +206,6 @@ def _rows(file: Path) -> Iterator[tuple[int, Mapping[str, str]]]:
                 yield reader.line_num, row
     except (UnicodeDecodeError, csv.Error) as error:
         fail(f"{file} cannot be read as CSV in UTF-8: {error}")
-
-
-def known_projects(neruba: Neruba) -> tuple[dict[str, str], dict[str, str]]:
-    """Project ids by id and, where only one project has it, by external key; and how to call each."""
-    known: dict[str, str] = {}
-    names: dict[str, str] = {}
-    twice = set()
-    for project in projects(neruba):
-        known[project.id] = project.id
-        names[project.id] = project.external_key or project.id
-        if project.external_key is not None:
-            if project.external_key in known:
-                twice.add(project.external_key)
-            known[project.external_key] = project.id
-    for key in twice:
-        del known[key]
-    return known, names
 
 
 # --- telling it -------------------------------------------------------------------------------

@@ -22,7 +22,7 @@ from neruba_core.usage.record import Recorded
 from neruba_server.commands.backfill import BadRow, Given, Progress, Row, count_lines, read, rows_of
 from neruba_server.commands.options import as_json_option, database, example, fail, need_existing_file
 from neruba_server.commands.progress import progress
-from neruba_server.commands.reconcile import known_projects
+from neruba_server.commands.projects import known_projects, not_known
 from neruba_server.settings import Settings, load, open_neruba
 
 ROWS_AT_A_TIME = 1_000
@@ -78,7 +78,7 @@ def import_usage(
     with open_neruba(settings, migrate=False) as neruba:
         known, _ = known_projects(neruba)
         if project is not None and project not in known:
-            fail(f"there is no project {project!r}, or more than one has that external key")
+            fail(not_known(project))
         importing = _Import(
             neruba,
             known,

@@ -110,6 +110,20 @@ def test_one_project_can_be_billed_alone(neruba, billed):
     assert (told["projectId"], told["invoice"]["state"]) == (billed.acme, "draft")
     assert unknown.exit_code == 1
     assert unknown.stderr.count("\n") == 1
+    assert "by its id (prj_…) or external key" in unknown.stderr
+
+
+def test_a_project_is_named_by_its_external_key_too(neruba, billed):
+    """
+    As in files of usage.
+    """
+    run = ("billing", "run", "--period", PERIOD, "--json", *billed.options)
+    (told,) = lines(neruba(*run, "--project", "acme"))
+
+    assert told["projectId"] == billed.acme
+    refused = neruba(*run, "--project", "nobody")
+    assert (refused.exit_code, refused.stdout) == (1, "")
+    assert "there is no project 'nobody'" in refused.stderr
 
 
 def test_a_project_that_cannot_be_billed_holds_up_no_other(neruba, billed, monkeypatch):
@@ -166,6 +180,22 @@ def test_an_invoice_is_explained_whatever_project_it_is_of(neruba, billed):
     assert json.loads(told.stdout)["invoice"]["id"] == invoice.id
     assert "200.000000  one" in line.stdout
     assert (unknown.exit_code, unknown.stderr.count("\n")) == (1, 1)
+
+
+def test_an_invoice_is_named_by_its_number_too(neruba, billed):
+    """
+    With its project, since every project counts from 1.
+    """
+    neruba("billing", "run", "--period", PERIOD, *billed.options)
+
+    numbered = neruba("billing", "explain", "1", "--project", "other", *billed.options)
+    nowhere = neruba("billing", "explain", "1", *billed.options)
+    missing = neruba("billing", "explain", "7", "--project", "other", *billed.options)
+
+    assert "all units: 200 × 0.01 = 2" in numbered.stdout
+    for refused, words in ((nowhere, "--project"), (missing, "its id (inv_…) or number")):
+        assert (refused.exit_code, refused.stderr.count("\n")) == (1, 1)
+        assert words in refused.stderr
 
 
 # --- reconciling ------------------------------------------------------------------------------
@@ -297,3 +327,19 @@ def test_usage_without_a_price_is_not_passed_over(neruba, billed):
     result = neruba("billing", "run", "--period", PERIOD, "--project", free.id, *billed.options)
 
     assert f"{free.id}  nothing to bill: 1 metric has usage, but no price" in result.stdout
+    assert "0 of 1 projects billed; 1 has usage without a price: give it a price" in result.stdout
+
+    every = neruba("billing", "run", "--period", PERIOD, *billed.options)
+    ignored = neruba("billing", "run", "--period", PERIOD, "--ignore-unpriced", *billed.options)
+    as_json = neruba("billing", "run", "--period", PERIOD, "--json", *billed.options)
+
+    assert every.exit_code == 0
+    assert every.stdout.endswith(
+        "2 of 3 projects billed; 1 has usage without a price: give it a price, or declare the metric free.\n"
+    )
+    assert ignored.stdout.endswith("2 of 3 projects billed.\n")
+    assert {each["projectId"]: each["unpriced"] for each in lines(as_json)} == {
+        free.id: 1,
+        billed.acme: 0,
+        billed.other: 0,
+    }
