@@ -6,6 +6,7 @@ from enum import Enum
 from typing import TypeVar
 
 from neruba_core.errors import FormatInvalid
+from neruba_core.texts import shown
 
 E = TypeVar("E", bound=Enum)
 
@@ -16,4 +17,4 @@ def choice(kind: type[E], value: E | str, noun: str) -> E:
         return kind(value)
     except ValueError:
         words = ", ".join(str(member.value) for member in kind)
-        raise FormatInvalid(f"{noun} (one of {words})", ascii(value)[:80]) from None
+        raise FormatInvalid(f"{noun} (one of {words})", shown(value, most=80)) from None

@@ -10,6 +10,7 @@ from __future__ import annotations
 from attrs import frozen
 
 from neruba_core.errors import FormatInvalid
+from neruba_core.texts import shown
 
 
 @frozen
@@ -43,5 +44,5 @@ def currency_of(code: str) -> Currency:
     """The currency of an upper-case ISO 4217 *code*. Raises ``FormatInvalid``."""
     currency = CURRENCIES.get(code)
     if currency is None:
-        raise FormatInvalid("an ISO 4217 currency code such as USD", ascii(code)[:40])
+        raise FormatInvalid("an ISO 4217 currency code such as USD", shown(code))
     return currency

@@ -54,9 +54,7 @@ class AmountFloat(Invalid):
     code: ClassVar[str] = "amount.float"
 
     def __str__(self) -> str:
-        return (
-            'a float cannot carry money exactly; give a decimal string such as "12.50", an int or a Decimal'
-        )
+        return 'a float, or a number in JSON, cannot carry this exactly; give a string such as "12.50"'
 
 
 @refusal
@@ -171,6 +169,13 @@ class FormatInvalid(Invalid):
 
     def __str__(self) -> str:
         return f"{self.value!r} is not {self.expected}"
+
+
+@refusal
+class WebhookUrlRefused(FormatInvalid):
+    """A URL that messages may not be sent to."""
+
+    code: ClassVar[str] = "webhook.url_refused"
 
 
 @refusal
@@ -374,6 +379,14 @@ class ScopeMissing(NerubaError):
 
     def __str__(self) -> str:
         return f"this access key lacks the scope {self.needed!r}; issue one that has it"
+
+
+@refusal
+class AccessKeyNeeded(ScopeMissing):
+    """Somebody signed in where an access key is needed."""
+
+    def __str__(self) -> str:
+        return f"this is for machines: send an access key with the scope {self.needed!r} as x-api-key"
 
 
 class KeyRefused(NerubaError):

@@ -57,7 +57,7 @@ def parse(text: str) -> Instant:
 def utc(moment: datetime) -> Instant:
     """Take an embedder's aware ``datetime`` as UTC; a naive one raises ``InstantNaive``."""
     if not isinstance(moment, datetime):
-        raise InstantInvalid(ascii(moment)[:40])
+        raise InstantInvalid(shown(moment))
     if moment.tzinfo is UTC:
         return within_range(moment)
     if moment.utcoffset() is None:

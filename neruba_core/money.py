@@ -48,7 +48,7 @@ def parse(amount: Amount) -> int:
     if isinstance(amount, float):
         raise AmountFloat
     if isinstance(amount, bool) or not isinstance(amount, str | int | Decimal):
-        raise AmountInvalid(ascii(amount)[:40])
+        raise AmountInvalid(shown(amount))
     text = amount if isinstance(amount, str) else _plain_text(amount)
     match = _PLAIN.fullmatch(text)
     if match is None:

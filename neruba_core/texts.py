@@ -29,8 +29,9 @@ _KEY = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:-]{0,127}", re.ASCII)
 _EMAIL = re.compile(r"[^@\s\"(),:;<>\[\\\]]{1,64}@[A-Za-z0-9](?:[A-Za-z0-9.-]{0,251}[A-Za-z0-9])?")
 
 
-def shown(text: str, *, most: int = 40) -> str:
-    """The beginning of *text*, fit to be shown whatever it holds: lone surrogates are escaped."""
+def shown(value: object, *, most: int = 40) -> str:
+    """The beginning of *value* as text, fit to be shown whatever it holds: lone surrogates are escaped."""
+    text = value if isinstance(value, str) else ascii(value)
     return text[:most].encode("utf-8", "backslashreplace").decode()
 
 
@@ -72,10 +73,10 @@ def plan_key(key: str) -> str:
 def email(address: str) -> str:
     """Return *address* in the form it is compared by (NFC, lower case), or raise ``FormatInvalid``."""
     if not isinstance(address, str):
-        raise FormatInvalid("an email address", ascii(address)[:80])
+        raise FormatInvalid("an email address", shown(address, most=80))
     plain = unicodedata.normalize("NFC", address).lower()
     if _CONTROL.search(plain) or _EMAIL.fullmatch(plain) is None or len(plain.encode()) > 254:
-        raise FormatInvalid("an email address", ascii(address)[:80])
+        raise FormatInvalid("an email address", shown(address, most=80))
     return plain
 
 
@@ -114,5 +115,5 @@ def clean_value(text: str) -> str:
 
 def _key(key: object, noun: str) -> str:
     if not isinstance(key, str) or _KEY.fullmatch(key) is None:
-        raise FormatInvalid(f"{noun} of letters, digits and _ . : - (at most 128)", ascii(key)[:80])
+        raise FormatInvalid(f"{noun} of letters, digits and _ . : - (at most 128)", shown(key, most=80))
     return key

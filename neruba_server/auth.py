@@ -23,6 +23,7 @@ from neruba_core import Neruba
 from neruba_core.access import secrets
 from neruba_core.access.model import AccessKey, PlatformKey, PlatformScope, Scope
 from neruba_core.errors import (
+    AccessKeyNeeded,
     KeyRefused,
     ProjectNotFound,
     RoleMissing,
@@ -236,7 +237,7 @@ class Door:
     def _person(self, token: str, audience: Guarded, project_id: str | None) -> Person:
         user, session = self.neruba.sessions.authenticate(token)
         if isinstance(audience, Machines):
-            raise ScopeMissing(audience.scope.value)
+            raise AccessKeyNeeded(audience.scope.value)
         if isinstance(audience, Operators):
             if not user.operator:
                 raise RoleMissing(OPERATOR)

@@ -6,6 +6,7 @@ a status other than 0; a traceback is a defect of ours. What may be piped is pri
 
 from __future__ import annotations
 
+import os
 from importlib.metadata import version
 
 import rich_click as click
@@ -20,6 +21,7 @@ from neruba_server.commands.server import migrate, openapi, serve
 from neruba_server.commands.ticker import ticker
 from neruba_server.commands.usage import usage
 from neruba_server.commands.users import users
+from neruba_server.settings import misspelt
 
 
 @click.group(
@@ -35,6 +37,11 @@ def main() -> None:
 
     Settings come from options, then from NERUBA_… variables, then from the file given as --config.
     """
+    # Whatever the command: a setting that is not read may mean another database than was meant.
+    for name, meant in misspelt(os.environ).items():
+        click.echo(
+            f"{click.style('neruba:', fg='yellow')} {name} is no setting; did you mean {meant}?", err=True
+        )
 
 
 for command in (serve, ticker, migrate, doctor, openapi, users, usage, billing, reconcile, demo, verify):

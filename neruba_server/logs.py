@@ -168,7 +168,9 @@ def _plain_line(at: str, told: _Told) -> str:
 
 def _template(request: web.BaseRequest) -> str:
     """``/projects/{projectId}``, never the id itself; of a path that leads nowhere nothing is repeated."""
-    if not isinstance(request, web.Request):
+    try:
+        resource = request.match_info.route.resource if isinstance(request, web.Request) else None
+    except (AssertionError, AttributeError):
+        # What could not be read as a request is logged too, and nobody has looked for its path.
         return "-"
-    resource = request.match_info.route.resource
     return "-" if resource is None else resource.canonical

@@ -409,7 +409,7 @@ _OWN_CODES: Mapping[str, tuple[str, ...]] = {
         "invoice.settled",
         "invoice.write_off_exceeded",
     ),
-    "createWebhookEndpoint": ("format.invalid", "webhook.endpoint_limit"),
+    "createWebhookEndpoint": ("format.invalid", "webhook.endpoint_limit", "webhook.url_refused"),
     "voidInvoice": ("invoice.not_voidable",),
     "replayQuarantined": (
         "quarantine.closed",

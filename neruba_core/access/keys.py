@@ -24,6 +24,7 @@ from neruba_core.instants import Instant
 from neruba_core.pages import Page, limited, page, place_of
 from neruba_core.tenancy.projects import existing, locked, locked_writable
 from neruba_core.tenancy.store import HasTenancy
+from neruba_core.texts import shown
 
 MOST_OVERLAP_HOURS = 168
 
@@ -52,7 +53,7 @@ def scopes_of(kind: type[S], given: Iterable[S | str]) -> tuple[S, ...]:
 def overlap(hours: object) -> int:
     """Return *hours* if a rotated key may live on so long. Raises ``FormatInvalid``."""
     if isinstance(hours, bool) or not isinstance(hours, int) or not 0 <= hours <= MOST_OVERLAP_HOURS:
-        raise FormatInvalid(f"a whole number of hours from 0 to {MOST_OVERLAP_HOURS}", ascii(hours)[:40])
+        raise FormatInvalid(f"a whole number of hours from 0 to {MOST_OVERLAP_HOURS}", shown(hours))
     return hours
 
 

@@ -36,7 +36,8 @@ class Webhooks:
         """Send messages of these types, or of all, to *url* from now on.
 
         The URL is https and public; where keys are made for tests, http to this machine will do. Raises
-        ``FormatInvalid``, ``ProjectNotFound``, ``ProjectArchived`` or ``WebhookEndpointLimit``.
+        ``WebhookUrlRefused``, ``FormatInvalid``, ``ProjectNotFound``, ``ProjectArchived`` or
+        ``WebhookEndpointLimit``.
         """
         context = self._context
         checked = addresses.checked_url(url, loopback=self.loopback)

@@ -11,7 +11,7 @@ from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 from urllib.parse import SplitResult, urlsplit
 
 from neruba_core import texts
-from neruba_core.errors import FormatInvalid, TextInvalid
+from neruba_core.errors import TextInvalid, WebhookUrlRefused
 
 # Some programs take "127.1", "0x7f.1" or "2130706433" for an address: https://url.spec.whatwg.org/#ends-in-a-number-checker
 _NUMBER = re.compile(r"0[xX][0-9a-fA-F]*|[0-9]+")
@@ -22,16 +22,16 @@ _NAT64 = (ip_network("64:ff9b::/96"), ip_network("64:ff9b:1::/48"))
 
 def checked_url(url: str, *, loopback: bool) -> str:
     """Return *url* if messages may be sent there: https, or with *loopback* http to this machine; with a
-    host, without a user or fragment. Raises ``FormatInvalid``."""
+    host, without a user or fragment. Raises ``WebhookUrlRefused``."""
     expected = "an https URL of a public host" + (", or an http URL of this machine" if loopback else "")
     try:
         texts.clean(url)
         parts = urlsplit(url)
         host, _ = parts.hostname, parts.port
     except (TextInvalid, ValueError):
-        raise FormatInvalid(expected, ascii(url)[:80]) from None
+        raise WebhookUrlRefused(expected, texts.shown(url, most=80)) from None
     if not host or not url.isascii() or " " in url or _has_more(parts) or not _may(parts, host, loopback):
-        raise FormatInvalid(expected, ascii(url)[:80])
+        raise WebhookUrlRefused(expected, texts.shown(url, most=80))
     return url
 
 

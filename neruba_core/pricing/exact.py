@@ -36,7 +36,7 @@ def parse_rate(rate: Amount) -> Decimal:
     if isinstance(rate, float):
         raise AmountFloat
     if isinstance(rate, bool) or not isinstance(rate, str | int | Decimal):
-        raise AmountInvalid(ascii(rate)[:40])
+        raise AmountInvalid(shown(rate))
     text = rate if isinstance(rate, str) else _plain_text(rate)
     match = _PLAIN.fullmatch(text)
     if match is None:

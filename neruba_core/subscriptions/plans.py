@@ -94,7 +94,7 @@ class NewPlan:
 def days_of_trial(days: object) -> int:
     """Return *days* if a trial can last so long. Raises ``FormatInvalid``."""
     if isinstance(days, bool) or not isinstance(days, int) or not 0 <= days <= MOST_TRIAL_DAYS:
-        raise FormatInvalid(f"a number of days from 0 to {MOST_TRIAL_DAYS}", ascii(days)[:40])
+        raise FormatInvalid(f"a number of days from 0 to {MOST_TRIAL_DAYS}", texts.shown(days))
     return days
 
 

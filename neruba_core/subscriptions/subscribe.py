@@ -44,6 +44,7 @@ from neruba_core.subscriptions.store import HasSubscriptions
 from neruba_core.tenancy.model import Project
 from neruba_core.tenancy.projects import locked_writable, writable
 from neruba_core.tenancy.store import HasTenancy
+from neruba_core.texts import shown
 
 MOST_SEATS = 1_000_000
 
@@ -87,7 +88,7 @@ class Wanted:
             raise SubscriptionInvalid("/planId", "name one plan: by planId or by planKey")
         seats = self.quantity
         if isinstance(seats, bool) or not isinstance(seats, int) or not 1 <= seats <= MOST_SEATS:
-            raise FormatInvalid(f"a number of seats from 1 to {MOST_SEATS}", ascii(seats)[:40])
+            raise FormatInvalid(f"a number of seats from 1 to {MOST_SEATS}", shown(seats))
         if self.trial_days is not None:
             days_of_trial(self.trial_days)
 

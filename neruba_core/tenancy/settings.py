@@ -34,6 +34,7 @@ from neruba_core.tenancy.model import (
 )
 from neruba_core.tenancy.projects import Recorded, locked_writable
 from neruba_core.tenancy.roles import require
+from neruba_core.texts import shown
 
 MOST_BACKDATE_DAYS = 36_500
 MOST_GRACE_HOURS = 2_160
@@ -100,7 +101,7 @@ def top_up(
         or not 1 <= cool_down_minutes <= MOST_COOL_DOWN_MINUTES
     ):
         raise FormatInvalid(
-            f"a whole number of minutes from 1 to {MOST_COOL_DOWN_MINUTES}", ascii(cool_down_minutes)[:40]
+            f"a whole number of minutes from 1 to {MOST_COOL_DOWN_MINUTES}", shown(cool_down_minutes)
         )
     if monthly_cap_micros < amount_micros:
         raise FormatInvalid(
@@ -123,7 +124,7 @@ def top_up_values(top_up: TopUp) -> dict[str, Json]:
 def timezone(name: object) -> str:
     """Return *name* if it is an IANA time zone. Raises ``FormatInvalid``."""
     if not isinstance(name, str) or name not in _zones():
-        raise FormatInvalid("an IANA time zone such as Europe/Berlin", ascii(name)[:80])
+        raise FormatInvalid("an IANA time zone such as Europe/Berlin", shown(name, most=80))
     instants.zone(name)
     return name
 
@@ -133,14 +134,14 @@ def backdate_days(days: object) -> int | None:
     if days is None:
         return None
     if isinstance(days, bool) or not isinstance(days, int) or not 0 <= days <= MOST_BACKDATE_DAYS:
-        raise FormatInvalid(f"a number of days from 0 to {MOST_BACKDATE_DAYS}", ascii(days)[:40])
+        raise FormatInvalid(f"a number of days from 0 to {MOST_BACKDATE_DAYS}", shown(days))
     return days
 
 
 def grace_hours(hours: object) -> int:
     """Return *hours* if a run may wait so long for late usage. Raises ``FormatInvalid``."""
     if isinstance(hours, bool) or not isinstance(hours, int) or not 0 <= hours <= MOST_GRACE_HOURS:
-        raise FormatInvalid(f"a whole number of hours from 0 to {MOST_GRACE_HOURS}", ascii(hours)[:40])
+        raise FormatInvalid(f"a whole number of hours from 0 to {MOST_GRACE_HOURS}", shown(hours))
     return hours
 
 

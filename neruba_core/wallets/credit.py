@@ -139,7 +139,9 @@ def spendable_on(metric_keys: Iterable[str]) -> tuple[str, ...]:
     # Text is a sequence of letters, each of which could be a key.
     keys = () if isinstance(metric_keys, str) else tuple(texts.metric_key(key) for key in metric_keys)
     if not 1 <= len(set(keys)) == len(keys) <= MAX_METRIC_KEYS:
-        raise FormatInvalid(f"1 to {MAX_METRIC_KEYS} metric keys, none of them twice", ascii(keys)[:80])
+        raise FormatInvalid(
+            f"1 to {MAX_METRIC_KEYS} metric keys, none of them twice", texts.shown(keys, most=80)
+        )
     return tuple(sorted(keys))
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from pathlib import Path
 
@@ -55,7 +54,6 @@ def serve(
     settings = load(
         config, host=host, port=port, workers=workers, test_clock=test_clock, database_url=database_url
     )
-    _warn_of_unknown_variables()
     try:
         serving.serve(settings, lambda address: _announce(settings, address))
     except serving.CannotServe as error:
@@ -75,15 +73,6 @@ def _announce(settings: Settings, address: str) -> None:
         click.echo(f"Its clock stands at {instants.text(settings.test_clock)}; POST /test-clock moves it.")
     click.echo("Ctrl-C ends it.")
     sys.stdout.flush()
-
-
-def _warn_of_unknown_variables() -> None:
-    from neruba_server.settings import misspelt
-
-    for name, meant in misspelt(os.environ).items():
-        click.echo(
-            f"{click.style('neruba:', fg='yellow')} {name} is no setting; did you mean {meant}?", err=True
-        )
 
 
 @click.command(

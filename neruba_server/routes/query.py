@@ -14,6 +14,7 @@ from neruba_core.choices import choice
 from neruba_core.errors import FormatInvalid, Invalid
 from neruba_core.instants import Instant
 from neruba_core.pages import DEFAULT_LIMIT, MAX_LIMIT
+from neruba_core.texts import shown
 from neruba_server.problems import Fault, QueryInvalid
 from neruba_server.wire.kinds import INSTANT_PATTERN, METRIC_KEY_PATTERN, MONTH_PATTERN
 
@@ -58,7 +59,7 @@ def _property(text: str) -> str:
 
 def _limit(text: str) -> int:
     if not (text.isascii() and text.isdecimal() and len(text) <= 3 and 1 <= int(text) <= MAX_LIMIT):
-        raise FormatInvalid(f"a limit from 1 to {MAX_LIMIT}", ascii(text)[:40])
+        raise FormatInvalid(f"a limit from 1 to {MAX_LIMIT}", shown(text))
     return int(text)
 
 

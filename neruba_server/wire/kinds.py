@@ -21,6 +21,7 @@ from neruba_core.errors import AmountFloat, FormatInvalid, Invalid
 from neruba_core.pricing import exact
 from neruba_core.subscriptions import plans, subscribe
 from neruba_core.tenancy import settings
+from neruba_core.texts import shown
 from neruba_core.wallets.credit import MAX_METRIC_KEYS, spendable_on
 
 AMOUNT_PATTERN = r"^[0-9]{1,13}(\.[0-9]{1,6})?$"
@@ -151,7 +152,7 @@ def _pattern(pattern: str, expected: str) -> Callable[[Any], str]:
 
     def read(value: Any) -> str:
         if compiled.fullmatch(as_text(value)) is None:
-            raise FormatInvalid(expected, ascii(value)[:80])
+            raise FormatInvalid(expected, shown(value, most=80))
         return str(value)
 
     return read

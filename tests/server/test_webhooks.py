@@ -79,7 +79,8 @@ async def test_what_is_no_public_https_url_is_refused(world: World, url: str):
     """
     refused = await listen(world, url=url)
 
-    assert (refused.status, refused.code) == (422, "format.invalid")
+    assert (refused.status, refused.code) == (422, "webhook.url_refused")
+    assert refused.faults() == {("/url", "webhook.url_refused")}
 
 
 async def test_a_type_that_there_is_not_is_refused(world: World):

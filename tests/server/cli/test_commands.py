@@ -219,3 +219,15 @@ def test_a_test_clock_is_left_to_the_server(neruba, monkeypatch):
     monkeypatch.setenv("NERUBA_TEST_CLOCK", "2026-03-01T00:00:00Z")
 
     one_line(neruba("ticker", "--once"), "test clock")
+
+
+def test_a_variable_that_is_no_setting_is_warned_of_by_every_command(neruba, monkeypatch):
+    """
+    What was meant by it was not read, and may have been another database.
+    """
+    monkeypatch.setenv("NERUBA_DATABSE_URL", "sqlite:///other.db")
+
+    done = neruba("openapi")
+
+    assert done.exit_code == 0
+    assert "NERUBA_DATABSE_URL is no setting; did you mean NERUBA_DATABASE_URL?" in done.stderr

@@ -127,12 +127,18 @@ def test_the_log_tells_who_did_what_and_no_secret(tmp_path):
         _status(f"{server.url}/readyz")
         _status(f"{server.url}/projects/{project_id}/wallet?secret=1")
         _status(f"{server.url}/nowhere/{project_id}")
+        host, port = server.url.removeprefix("http://").split(":")
+        with socket.create_connection((host, int(port)), timeout=10) as line:
+            line.sendall(b"NONSENSE\r\n\r\n")
+            assert b" 400 " in line.recv(200)
         assert server.stop() == 0
         said = server.log.read_text()
 
     lines = [json.loads(line) for line in said.splitlines()]
     requests = [line for line in lines if "ms" in line]
-    assert [line["status"] for line in requests] == [200, 201, 401, 404]
+    assert [line["status"] for line in requests] == [200, 201, 401, 404, 400]
+    # What is no request is no defect of ours.
+    assert [line for line in lines if line.get("level") == "error"] == []
     assert [line["event"] for line in requests[:3]] == [
         "POST /auth/login",
         "POST /ingest/usage",
