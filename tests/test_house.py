@@ -167,3 +167,18 @@ def test_what_a_module_offers_it_has(name):
 
     assert [each for each in offered if not hasattr(module, each)] == []
     assert len(set(offered)) == len(offered)
+
+
+def test_every_namespace_is_in_the_reference():
+    """
+    What an embedder can reach, an embedder can look up.
+    """
+    reference = (ROOT / "docs/reference/python.md").read_text()
+    reachable = {
+        f"{type(each).__module__}.{type(each).__name__}"
+        for each in vars(neruba_core.Neruba.in_memory()).values()
+        if type(each).__module__.startswith("neruba_core.namespaces.")
+    }
+
+    assert len(reachable) > 20
+    assert [name for name in sorted(reachable) if f"autoclass:: {name}()" not in reference] == []
