@@ -40,7 +40,8 @@ class Collection:
         payments stand.
 
         For a scheduler, as ``settle_pending`` is; an invoice is collected at once, again after each of the
-        dunning days, and is past due a day after the last. Raises ``PaymentInsideUnit``.
+        dunning days, and is past due a day after the last. One that cannot be tried is logged, and left alone
+        for an hour. Raises ``PaymentInsideUnit``.
         """
         context = self._context
         if context.bound is not None:
@@ -56,7 +57,8 @@ class Collection:
             except StorageError:
                 raise
             except Exception as error:
-                log.warning("invoice %s could not be collected: %s", invoice_id, error)
+                log.warning("invoice %s could not be collected and is put off: %s", invoice_id, error)
+                context.write(partial(collect.put_off, project_id=project_id, invoice_id=invoice_id, at=at))
         return collected
 
     def _collect(self, project_id: str, invoice_id: str) -> Payment | None:

@@ -230,7 +230,7 @@ class Payments:
         return self._context.read(lambda work: methods.method_of(work, existing(work, project_id).id))
 
     def remove_method(self, project_id: str, *, origin: Origin = SYSTEM) -> None:
-        """Forget how the project pays. Raises ``ProjectNotFound`` or ``ProjectArchived``."""
+        """Forget how the project pays, which may be archived. Raises ``ProjectNotFound``."""
         context, at = self._context, self._context.clock()
         context.write(
             lambda work: methods.remove_method(work, project_id, at=at, ids=context.ids, origin=origin)

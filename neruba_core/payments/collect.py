@@ -11,23 +11,35 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import timedelta
+from typing import Protocol
 
 from attrs import evolve
 
 from neruba_core import money
 from neruba_core.audit.changes import note_change
 from neruba_core.idempotency.fingerprint import Json
+from neruba_core.instants import Instant
 from neruba_core.invoices.model import Invoice
+from neruba_core.ledger.store import HasLedger
 from neruba_core.payments.desk import Desk
 from neruba_core.payments.model import Collection, Payment
 from neruba_core.payments.pay import NewPayment, record
 from neruba_core.payments.provider import PaymentProvider
+from neruba_core.payments.store import HasPayments
 
 DUNNING_DAYS = (1, 3, 5, 7)
 """After how many days each further attempt is made, counted from the one before."""
 
 VERDICT = timedelta(days=1)
 """How long after the last attempt an invoice that is open still is past due."""
+
+
+PUT_OFF = timedelta(hours=1)
+"""How long an invoice is left alone that cannot be tried, because its provider is not configured, say."""
+
+
+class CollectionWork(HasLedger, HasPayments, Protocol):
+    """What is read and written to put an invoice off."""
 
 
 def collect(
@@ -52,6 +64,18 @@ def collect(
     )
     new = NewPayment(provider.name, invoice.open_micros, invoice_id, reference=f"Invoice {invoice.number}")
     return record(desk, new, provider)
+
+
+def put_off(work: CollectionWork, project_id: str, invoice_id: str, *, at: Instant) -> None:
+    """Leave an invoice that could not even be tried alone for a while, so that it keeps nobody else waiting;
+    it does not count as a try."""
+    work.ledger.lock_heads([project_id])
+    known = work.payments.collection(project_id, invoice_id)
+    if known is not None and (known.due_at is None or known.due_at > at):
+        # Since it was found, somebody else has collected it.
+        return
+    tries = 0 if known is None else known.tries
+    work.payments.put_collection(Collection(project_id, invoice_id, tries=tries, due_at=at + PUT_OFF))
 
 
 def _past_due(desk: Desk, invoice: Invoice, tries: int) -> None:

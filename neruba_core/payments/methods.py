@@ -19,7 +19,7 @@ from neruba_core.ids import Ids
 from neruba_core.instants import Instant
 from neruba_core.payments.model import PaymentMethod
 from neruba_core.payments.store import HasPayments
-from neruba_core.tenancy.projects import Recorded, locked_writable
+from neruba_core.tenancy.projects import Recorded, locked, locked_writable
 
 MOST_BYTES = 255
 
@@ -74,11 +74,12 @@ def put_method(
 
 
 def remove_method(work: MethodWork, project_id: str, *, at: Instant, ids: Ids, origin: Origin) -> None:
-    """Forget how the project pays; removing what is not there changes nothing.
+    """Forget how the project pays, archived or not: it takes a permission away. Removing what is not there
+    changes nothing.
 
-    Raises ``ProjectNotFound`` or ``ProjectArchived``.
+    Raises ``ProjectNotFound``.
     """
-    project = locked_writable(work, project_id)
+    project = locked(work, project_id)
     if work.payments.method(project.id) is None:
         return
     work.payments.remove_method(project.id)

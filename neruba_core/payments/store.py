@@ -84,8 +84,9 @@ class PaymentStore(Protocol):
         self, now: Instant, *, limit: int, project_id: str | None = None
     ) -> Sequence[tuple[str, str]]:
         """Project and id of at most *limit* invoices, of all projects or of one, that are to be collected at
-        *now*: finalized, with something open, not disputed and no credit note, of a project whose method
-        collects, due or never collected, and without a pending payment. By project and number."""
+        *now*: finalized, with something open, not disputed and no credit note, of a project that is not
+        archived and whose method collects, due or never collected, and without a pending payment. By project
+        and number."""
 
     def collection(self, project_id: str, invoice_id: str) -> Collection | None: ...
 

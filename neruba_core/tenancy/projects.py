@@ -1,7 +1,7 @@
 """Projects: founding, finding, archiving.
 
 An archived project stays readable for ever and takes no more writes, except those that take access
-away (revoking a key, removing a member): who may still read it can always be narrowed.
+away (revoking a key, removing a member or the payment method): what is allowed can always be narrowed.
 """
 
 from __future__ import annotations

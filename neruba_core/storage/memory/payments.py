@@ -24,6 +24,7 @@ from neruba_core.payments.model import (
 from neruba_core.storage.memory.invoices import InvoiceTables
 from neruba_core.storage.memory.ledger import MemoryLedger
 from neruba_core.storage.memory.tables import EVERYONE, DuplicateKey, Table, Undo
+from neruba_core.storage.memory.tenancy import MemoryTenancy
 
 
 @define(eq=False)
@@ -49,6 +50,7 @@ class MemoryPayments:
     _undo: Undo
     _ledger: MemoryLedger
     _invoices: InvoiceTables
+    _tenancy: MemoryTenancy
 
     def add_payment(self, payment: Payment) -> None:
         self._ledger.need_lock(payment.project_id)
@@ -149,8 +151,9 @@ class MemoryPayments:
     ) -> Sequence[tuple[str, str]]:
         found = []
         for scope in sorted(self._tables.methods.scopes()) if project_id is None else (project_id,):
-            method = self.method(scope)
-            if method is not None and method.collects:
+            method, project = self.method(scope), self._tenancy.project(scope)
+            archived = project is None or project.archived_at is not None
+            if method is not None and method.collects and not archived:
                 invoices = [
                     each for each in self._invoices.invoices.ascending(scope) if self._is_due(each, now)
                 ]

@@ -89,7 +89,7 @@ class MemoryUnit:
         self.subscriptions = MemorySubscriptions(tables.subscriptions, undo)
         self.invoices = MemoryInvoices(tables.invoices, undo, self.ledger)
         self.billing = MemoryBilling(tables.billing, undo, self.ledger)
-        self.payments = MemoryPayments(tables.payments, undo, self.ledger, tables.invoices)
+        self.payments = MemoryPayments(tables.payments, undo, self.ledger, tables.invoices, self.tenancy)
         self.outbox = MemoryOutbox(tables.outbox, undo)
         self.schedule = MemorySchedule(tables.schedule, undo)
 

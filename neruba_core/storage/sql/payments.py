@@ -43,6 +43,7 @@ from neruba_core.storage.sql.columns import METADATA, flag, one_of, reference, s
 from neruba_core.storage.sql.invoices import INVOICES
 from neruba_core.storage.sql.queries import Query, given
 from neruba_core.storage.sql.statements import SqlStore, below
+from neruba_core.storage.sql.tenancy import PROJECTS
 
 PAYMENTS = Table(
     "neruba_payments",
@@ -388,6 +389,7 @@ _I, _L, _M = INVOICES.c, COLLECTIONS.c, METHODS.c
 _COLLECTABLE = (
     select(_I.project_id, _I.id)
     .join(METHODS, and_(_M.project_id == _I.project_id, _M.collects))
+    .join(PROJECTS, and_(PROJECTS.c.id == _I.project_id, PROJECTS.c.archived_at.is_(None)))
     .outerjoin(COLLECTIONS, and_(_L.project_id == _I.project_id, _L.invoice_id == _I.id))
     .where(
         _I.state == "finalized",

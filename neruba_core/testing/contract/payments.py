@@ -290,18 +290,22 @@ class Payments(Promises):
     def test_what_is_to_be_collected_is_found(self, storage: Storage) -> None:
         """
         Open, not disputed, no credit note, due or never tried, with nothing under way, where a method
-        collects.
+        collects and the project is not archived.
         """
-        project_id, silent, other = (tenant(storage) for _ in range(3))
+        project_id, silent, other, archived = (tenant(storage) for _ in range(4))
         with storage.work() as work:
+            project = work.tenancy.lock_project(archived)
+            assert project is not None
+            work.tenancy.replace_project(evolve(project, archived_at=later()))
+            work.payments.put_method(samples.payment_method(archived))
             work.payments.put_method(samples.payment_method(project_id))
             work.payments.put_method(samples.payment_method(silent, collects=False))
         never, due, waiting, given_up, paid, under_way, disputed = (
             billed(storage, project_id, number) for number in range(7, 0, -1)
         )
         billed(storage, project_id, 8, kind=InvoiceKind.CREDIT_NOTE)
-        billed(storage, silent)
-        billed(storage, other)
+        for each in (silent, other, archived):
+            billed(storage, each)
         added(storage, samples.payment(project_id, invoice_id=under_way, due_at=later(seconds=1)))
 
         def change(work: UnitOfWork) -> None:
@@ -322,11 +326,11 @@ class Payments(Promises):
         def found(**wanted: Any) -> list[tuple[str, str]]:
             query: dict[str, Any] = {"limit": 10_000, **wanted}
             rows = read(storage, lambda work: work.payments.collectable(later(), **query))
-            return [row for row in rows if row[0] in (project_id, silent, other)]
+            return [row for row in rows if row[0] in (project_id, silent, other, archived)]
 
         assert found() == found(project_id=project_id) == [(project_id, due), (project_id, never)]
         assert found(project_id=project_id, limit=1) == [(project_id, due)]
-        assert found(project_id=silent) == found(project_id=other) == []
+        assert found(project_id=silent) == found(project_id=other) == found(project_id=archived) == []
         kept = read(storage, lambda work: work.payments.collection(project_id, due))
         assert kept == Collection(project_id, due, 2, later())
         assert read(storage, lambda work: work.payments.collection(project_id, never)) is None

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from neruba_core.errors import NerubaError, PaymentInsideUnit
+from neruba_core.errors import NerubaError, PaymentInsideUnit, PaymentMethodNotFound
 from neruba_core.payments.model import PaymentStatus
 from neruba_core.storage.memory.storage import MemoryStorage
 from neruba_core.storage.port import Storage
@@ -129,9 +129,44 @@ def test_only_who_says_so_is_collected_from(card, provider):
     gone = Rehearsal(payments._context.storage, clock=card.billing.clock, seed=3)
     assert gone.collection.collect_due() == []
 
-    assert collect(card) == ["succeeded"]
+    assert collect(card, minutes=59) == []
+    assert collect(card, minutes=1) == ["succeeded"]
     with card.billing.work() as bound, pytest.raises(PaymentInsideUnit):
         bound.collection.collect_due()
+
+
+def test_what_cannot_be_tried_keeps_nobody_waiting(provider):
+    """
+    Neither an archived project nor one whose provider has gone, however many of them come first.
+    """
+    other = RehearsedProvider(name="other")
+    billing = Rehearsal(MemoryStorage(), providers=(provider, other))
+    tills = [Till(billing) for _ in range(5)]
+    for till, name in zip(tills, ["rehearsed", "other", "rehearsed", "other", "rehearsed"], strict=True):
+        billing.payments.set_method(till.id, provider=name, customer="cus_1")
+        till.owe("12")
+    for till in (tills[0], tills[2]):
+        billing.projects.archive(till.id)
+    left = Rehearsal(billing._context.storage, clock=billing.clock, seed=3, providers=(provider,))
+
+    assert left.collection.collect_due(at_most=2) == []
+    (paid,) = left.collection.collect_due(at_most=2)
+
+    assert paid.project_id == tills[4].id
+    billing.clock.advance(timedelta(hours=1))
+    assert len(billing.collection.collect_due()) == 2
+
+
+def test_an_archived_project_can_forget_how_it_pays(card):
+    """
+    What takes a permission away is always allowed.
+    """
+    card.billing.projects.archive(card.id)
+
+    card.billing.payments.remove_method(card.id)
+
+    with pytest.raises(PaymentMethodNotFound):
+        card.billing.payments.method(card.id)
 
 
 def test_of_two_who_collect_one_asks(card, provider):
