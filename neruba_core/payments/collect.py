@@ -4,7 +4,8 @@ more.
 An invoice is collected once its project names a payment method that collects. The first attempt is made at
 once, the others by the deployment's dunning days; a day after the last one the invoice is past due, and
 nobody asks any more. While a payment for it is under way, or its payer's bank disputes one, the invoice is
-left alone.
+left alone; and one that a refund has opened again is not collected any more, for what was given back must not
+be taken again by itself.
 """
 
 from __future__ import annotations
@@ -64,6 +65,13 @@ def collect(
     )
     new = NewPayment(provider.name, invoice.open_micros, invoice_id, reference=f"Invoice {invoice.number}")
     return record(desk, new, provider)
+
+
+def stop(desk: Desk, invoice_id: str) -> None:
+    """Collect the invoice no more: it takes a person to ask for it."""
+    known = desk.work.payments.collection(desk.project.id, invoice_id)
+    tries = 0 if known is None else known.tries
+    desk.work.payments.put_collection(Collection(desk.project.id, invoice_id, tries=tries, due_at=None))
 
 
 def put_off(work: CollectionWork, project_id: str, invoice_id: str, *, at: Instant) -> None:

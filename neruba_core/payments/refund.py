@@ -2,7 +2,8 @@
 
 A payment is undone from its end: first what exceeded the invoices, then the invoices that it paid last. An
 invoice is open again by what goes back; credit is taken from the payment's own grant, then from other credit,
-and what has been spent becomes overdraft, even beyond the limit.
+and what has been spent becomes overdraft, even beyond the limit. What is open again is not collected by itself
+any more.
 
 The money is promised first and leaves the till when the provider has paid it out, which for money in hand is
 at once.
@@ -20,6 +21,7 @@ from neruba_core.invoices.model import Invoice
 from neruba_core.money import Amount
 from neruba_core.outbox.model import MessageType
 from neruba_core.payments.answer import payment_values
+from neruba_core.payments.collect import stop
 from neruba_core.payments.desk import Desk
 from neruba_core.payments.model import AllocationKind, Payment, PaymentStatus, Refund
 from neruba_core.payments.postings import Share, not_refunded, paid_back, refunded, returned
@@ -92,6 +94,8 @@ def promise(
     booked = desk.post(decision, OPERATION, refund_id)
     changes = [(_paid(desk, invoice_id), -micros) for invoice_id, micros in of_invoices]
     desk.settle(decision, AllocationKind.REFUND, changes, payment.id)
+    for invoice_id, _ in of_invoices:
+        stop(desk, invoice_id)
     made = Refund(
         project_id=project_id,
         id=refund_id,

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from neruba_core import money
 from neruba_core.errors import NerubaError, PaymentInsideUnit, PaymentMethodNotFound
 from neruba_core.payments.model import PaymentStatus
 from neruba_core.storage.memory.storage import MemoryStorage
@@ -15,7 +16,7 @@ from neruba_core.storage.port import Storage
 from neruba_core.storage.sql.storage import SqlStorage
 from neruba_core.testing.builders import Rehearsal
 from neruba_core.testing.failing import failing
-from neruba_core.testing.provider import RehearsedProvider
+from neruba_core.testing.provider import SOUND, RehearsedProvider
 from tests.core.payments.stage import Till
 
 
@@ -167,6 +168,34 @@ def test_an_archived_project_can_forget_how_it_pays(card):
 
     with pytest.raises(PaymentMethodNotFound):
         card.billing.payments.method(card.id)
+
+
+@pytest.mark.parametrize("how", ["collected", "by_hand", "at_the_provider"])
+def test_what_was_given_back_is_not_collected_again(card, provider, how):
+    """
+    Nor any other invoice that the refund opened; somebody may still ask for it.
+    """
+    first, second = card.owe("12"), card.owe("5")
+    if how == "by_hand":
+        paid = [card.pay("17", second)]
+    else:
+        paid = list(card.billing.collection.collect_due())
+    for payment in paid:
+        if how == "at_the_provider":
+            provider.send_back(payment.id, payment.amount_micros)
+            card.billing.provider_events.receive(
+                "rehearsed", provider.event(payment.id, payment.id), SOUND
+            )
+            card.billing.provider_events.process()
+        else:
+            card.refund(payment, money.text(payment.amount_micros))
+    assert (card.stands(first)[1], card.stands(second)[1]) == ("12.000000", "5.000000")
+
+    assert collect(card, days=1) == collect(card, days=30) == []
+
+    card.pay("12", first, provider="rehearsed")
+    assert card.stands(first) == ("paid", "0.000000")
+    assert card.proved()
 
 
 def test_of_two_who_collect_one_asks(card, provider):
