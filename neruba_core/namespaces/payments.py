@@ -75,18 +75,7 @@ class Payments:
         ``KeyInProgress``.
         """
         new = NewPayment.of(amount=amount, provider=provider, invoice_id=invoice_id, reference=reference)
-        through = self._context.provider(new.provider)
-        given = at_most_once(
-            self._context,
-            project_id,
-            pay.OPERATION,
-            f"/projects/{project_id}/payments",
-            new.body(),
-            idempotency_key,
-            origin,
-            lambda at_desk: pay.record(at_desk, new, through),
-            lambda work, payment_id: _payment(work, project_id, payment_id),
-        )
+        given = recorded(self._context, project_id, new, pay.OPERATION, idempotency_key, origin)
         if given.value.status is not PaymentStatus.PENDING or self._context.bound is not None:
             return given
         return type(given)(self.resolve(project_id, given.value.id, origin=origin))
@@ -332,6 +321,24 @@ class Payments:
             return work.payments.disputes(project_id, payment_id)
 
         return self._context.read(read)
+
+
+def recorded(
+    context: Context, project_id: str, new: NewPayment, operation: str, idempotency_key: str, origin: Origin
+) -> Success[Payment]:
+    """Write the payment down, at most once per key of *operation*; nobody is asked for it yet."""
+    through = context.provider(new.provider)
+    return at_most_once(
+        context,
+        project_id,
+        operation,
+        f"/projects/{project_id}/payments",
+        new.body(),
+        idempotency_key,
+        origin,
+        lambda at_desk: pay.record(at_desk, new, through),
+        lambda work, payment_id: _payment(work, project_id, payment_id),
+    )
 
 
 def _payment(work: UnitOfWork, project_id: str, payment_id: str) -> Payment:

@@ -137,8 +137,8 @@ class Projects:
         Raises ``Invalid`` refusals, ``RoleMissing``, ``ProjectNotFound`` or ``ProjectArchived``.
         """
         context = self._context
-        parsed = _parsed(changes)
         at = context.clock()
+        parsed = _parsed(changes, at)
 
         def change(work: UnitOfWork) -> Project:
             heads: Mapping[str, Head] = {}
@@ -184,10 +184,12 @@ class Projects:
 
 
 def _look_at_wallet(work: UnitOfWork, head: Head, project: Project, at: Instant) -> None:
-    """Have it judged anew, at the next tick, whether the wallet is low."""
+    """Have it judged anew, at the next tick, whether the wallet is low, and to be topped up."""
     watched = project.low_balance_micros is not None or project.top_up is not None
     if watched or head.low or head.top_up_at is not None:
-        work.ledger.write_heads([evolve(head, due_at=at if head.due_at is None else min(head.due_at, at))])
+        due_at = at if head.due_at is None else min(head.due_at, at)
+        top_up_at = None if head.top_up_at is None else min(head.top_up_at, at)
+        work.ledger.write_heads([evolve(head, due_at=due_at, top_up_at=top_up_at)])
 
 
 def _need_payable(project: Project) -> None:
@@ -209,7 +211,7 @@ def _fixed_period_end(work: UnitOfWork, project: Project, at: Instant) -> Instan
     return span.end
 
 
-def _parsed(changes: Changes) -> Settings:
+def _parsed(changes: Changes, at: Instant) -> Settings:
     """Check an embedder's values. Every field at fault is refused before anything is read."""
     parsed = Settings()
     if "name" in changes:
@@ -239,12 +241,14 @@ def _parsed(changes: Changes) -> Settings:
         asked = changes["top_up"]
         parsed["top_up"] = None
         if asked is not None:
-            parsed["top_up"] = settings.top_up(
+            wanted = settings.top_up(
                 threshold_micros=money.parse_positive(asked["threshold"]),
                 amount_micros=money.parse_positive(asked["amount"]),
                 monthly_cap_micros=money.parse_positive(asked["monthly_cap"]),
                 cool_down_minutes=asked.get("cool_down_minutes", 60),
             )
+            # Said again it counts, even if it says the same.
+            parsed["top_up"] = evolve(wanted, set_at=at)
     if "tax_rate" in changes:
         parsed["tax_rate"] = settings.tax_rate(parse_rate(changes["tax_rate"]))
     return parsed

@@ -2,8 +2,8 @@
 
 A payment is undone from its end: first what exceeded the invoices, then the invoices that it paid last. An
 invoice is open again by what goes back; credit is taken from the payment's own grant, then from other credit,
-and what has been spent becomes overdraft, even beyond the limit. What is open again is not collected by itself
-any more.
+and what has been spent becomes overdraft, even beyond the limit. What is open again is not collected by
+itself any more.
 
 The money is promised first and leaves the till when the provider has paid it out, which for money in hand is
 at once.

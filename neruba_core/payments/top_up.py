@@ -3,24 +3,34 @@
 Whoever looks decides from what is stored: the top-ups there have been. The number of the next one is part of
 its idempotency key, so of many who decide at once, one pays. Hence there are never two under way, and the cap
 holds whoever races: the second of them sees the first, or is the first.
+
+What was given back is not taken again by itself: once a top-up is refunded, or disputed by the payer's bank,
+there are no more until the setting is made again, or the dispute is won.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from datetime import timedelta
+from itertools import takewhile
 
 from attrs import frozen
 
 from neruba_core import instants
 from neruba_core.audit.model import SYSTEM
 from neruba_core.instants import Instant
-from neruba_core.payments.model import Payment, PaymentStatus
+from neruba_core.payments.model import MANUAL, DisputeStatus, Payment, PaymentStatus
 from neruba_core.payments.store import HasPayments
 from neruba_core.tenancy.model import Project, TopUp
 
+OPERATION = "top_up"
+"""Not that of payments that somebody asks for: their keys are not taken from each other."""
+
 REFERENCE = "Automatic top-up "
 LOOK_AGAIN = timedelta(minutes=1)
+DAY = timedelta(days=1)
+_NUMBERED = re.compile(REFERENCE + "([1-9][0-9]{0,17})")
 _PAGE = 100
 
 
@@ -32,15 +42,18 @@ class Decided:
     look_at: Instant
 
 
-def decide(project: Project, top_up: TopUp, earlier: Sequence[Payment], *, at: Instant) -> Decided:
+def decide(
+    project: Project, top_up: TopUp, earlier: Sequence[Payment], *, stopped: bool, at: Instant
+) -> Decided:
     """Whether to top up at *at*, after the *earlier* ones, newest first: all of the present month, and the
-    last."""
-    number = 1 + (number_of(earlier[0]) if earlier else 0)
+    last. *stopped* tells that money of one of them has gone back."""
+    number = 1 + (number_of(earlier[0]) or 0 if earlier else 0)
     if any(payment.status is PaymentStatus.PENDING for payment in earlier):
         return Decided(None, at + LOOK_AGAIN)
-    pause = timedelta(minutes=top_up.cool_down_minutes)
+    if stopped:
+        return Decided(None, at + DAY)
+    pause = _pause(top_up, earlier)
     if earlier and earlier[0].created_at + pause > at:
-        # A payment that was declined is not tried again at once either.
         return Decided(None, earlier[0].created_at + pause)
     month = _month(project, at)
     spent = sum(
@@ -61,17 +74,50 @@ def earlier_top_ups(work: HasPayments, project: Project, *, at: Instant) -> list
     while page := work.payments.payments(project.id, limit=_PAGE, before=before):
         before = page[-1].id
         for payment in page:
-            if payment.actor == SYSTEM.actor and (payment.reference or "").startswith(REFERENCE):
+            if number_of(payment) is not None:
                 found.append(payment)
         if found and page[-1].created_at < month.start:
             break
     return found
 
 
-def number_of(payment: Payment) -> int:
-    """Which of the project's top-ups it is."""
-    assert payment.reference is not None, "a top-up has its number there"
-    return int(payment.reference.removeprefix(REFERENCE))
+def is_stopped(work: HasPayments, top_up: TopUp, earlier: Sequence[Payment]) -> bool:
+    """Whether money of an *earlier* one was given back or disputed since the setting was made."""
+    moments = [
+        moment for payment in earlier if payment.gone_micros for moment in _gone_back_at(work, payment)
+    ]
+    return any(top_up.set_at is None or moment >= top_up.set_at for moment in moments)
+
+
+def number_of(payment: Payment) -> int | None:
+    """Which of the project's top-ups it is; ``None`` if it is another payment."""
+    if payment.actor != SYSTEM.actor or payment.provider == MANUAL:
+        return None
+    named = _NUMBERED.fullmatch(payment.reference or "")
+    return None if named is None else int(named[1])
+
+
+def _gone_back_at(work: HasPayments, payment: Payment) -> list[Instant]:
+    refunds = work.payments.refunds(payment.project_id, payment.id)
+    disputes = work.payments.disputes(payment.project_id, payment.id)
+    return [
+        *(each.created_at for each in refunds if each.status is not PaymentStatus.FAILED),
+        *(each.created_at for each in disputes if each.status is not DisputeStatus.WON),
+    ]
+
+
+def _pause(top_up: TopUp, earlier: Sequence[Payment]) -> timedelta:
+    """The cool-down; after each further decline in a row twice as long, up to a day."""
+    cool_down = timedelta(minutes=top_up.cool_down_minutes)
+    declined = takewhile(
+        lambda payment: (
+            payment.status is PaymentStatus.FAILED
+            and (top_up.set_at is None or payment.created_at >= top_up.set_at)
+        ),
+        earlier,
+    )
+    doublings = min(max(sum(1 for _ in declined) - 1, 0), 11)
+    return max(cool_down, min(cool_down * (1 << doublings), DAY))
 
 
 def _month(project: Project, at: Instant) -> instants.Period:

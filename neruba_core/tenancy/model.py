@@ -52,12 +52,14 @@ class EarlierTerms:
 class TopUp:
     """How a project's credit is topped up by itself: by *amount_micros* when less than *threshold_micros* is
     available, at most every *cool_down_minutes*, and for at most *monthly_cap_micros* in a calendar month of
-    the project's time zone."""
+    the project's time zone. *set_at* is when that was said: what goes wrong later stops it until it is said
+    again."""
 
     threshold_micros: int
     amount_micros: int
     monthly_cap_micros: int
     cool_down_minutes: int = 60
+    set_at: Instant | None = None
 
 
 @frozen

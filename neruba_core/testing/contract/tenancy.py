@@ -38,7 +38,7 @@ TERMS: dict[str, Any] = {
     ),
     "invoiced_until": later(micros=2),
     "low_balance_micros": 7,
-    "top_up": TopUp(1, 2, 3, 4),
+    "top_up": TopUp(1, 2, 3, 4, later(micros=1)),
 }
 """How a project is billed, where that is not as by default."""
 

@@ -183,9 +183,7 @@ def test_what_was_given_back_is_not_collected_again(card, provider, how):
     for payment in paid:
         if how == "at_the_provider":
             provider.send_back(payment.id, payment.amount_micros)
-            card.billing.provider_events.receive(
-                "rehearsed", provider.event(payment.id, payment.id), SOUND
-            )
+            card.billing.provider_events.receive("rehearsed", provider.event(payment.id, payment.id), SOUND)
             card.billing.provider_events.process()
         else:
             card.refund(payment, money.text(payment.amount_micros))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import threading
 from datetime import timedelta
+from itertools import pairwise
 from random import Random
 
 import pytest
@@ -13,12 +14,13 @@ from hypothesis import strategies as st
 
 from neruba_core import money
 from neruba_core.errors import FormatInvalid, InsufficientCredit, RoleMissing
+from neruba_core.namespaces.collection import Collection
 from neruba_core.namespaces.jobs import JOBS, TOP_UP
 from neruba_core.namespaces.projects import NewTopUp
-from neruba_core.payments.model import Payment, PaymentStatus
+from neruba_core.payments.model import DisputeStatus, Payment, PaymentStatus
 from neruba_core.tenancy.model import Role
 from neruba_core.testing.builders import rehearsal
-from neruba_core.testing.provider import RehearsedProvider
+from neruba_core.testing.provider import SOUND, RehearsedProvider
 from tests.core.ledger.stage import Books
 
 TOP_UP_20: NewTopUp = {"threshold": "10", "amount": "20", "monthly_cap": "50", "cool_down_minutes": 60}
@@ -117,6 +119,114 @@ def test_a_decline_waits_for_the_cool_down_and_counts_for_nothing(books):
 
     assert early == ["failed"]
     assert [each.status for each in books.made] == ["failed", "succeeded"]
+
+
+def test_each_further_decline_waits_twice_as_long_up_to_a_day(books):
+    """
+    Until one is paid, or the setting is made again.
+    """
+    books.provider.then(["decline"] * 9)
+    books.charge("15")
+    for _ in range(81):
+        books.wait(HOUR)
+    moments = [payment.created_at for payment in books.made]
+
+    gaps = [(later - earlier) // HOUR for earlier, later in pairwise(moments)]
+    assert gaps == [1, 2, 4, 8, 16, 24, 24]
+    books.set(TOP_UP_20)
+    books.tick()
+    assert len(books.made) == 9
+    books.wait(HOUR)
+    assert [books.made[-1].status, len(books.made)] == ["succeeded", 10]
+
+
+@pytest.mark.parametrize("how", ["refund", "dispute"])
+def test_what_was_given_back_is_not_taken_again(how):
+    """
+    Not in this month nor the next, until the setting is made again; it may say the same.
+    """
+    books = Topped("500")
+    books.charge("10")
+    books.tick()
+    (paid,) = books.made
+    if how == "refund":
+        books.billing.payments.refund(
+            books.project.id, paid.id, amount="20", reason="asked for", idempotency_key="back"
+        )
+    else:
+        books.provider.dispute(paid.id, paid.amount_micros, DisputeStatus.OPEN)
+        event = books.provider.event(paid.id, "evt_1")
+        books.billing.provider_events.receive("rehearsed", event, SOUND)
+    for _ in range(3):
+        books.wait(2 * HOUR)
+    books.wait(timedelta(days=40))
+    stopped = len(books.made)
+    books.set({**TOP_UP_20, "monthly_cap": "500"})
+    books.tick()
+    books.tick()
+
+    assert (stopped, len(books.made)) == (1, 2)
+    assert books.sweep.faults == ()
+
+
+def test_a_dispute_that_is_won_stops_nothing_any_more(books):
+    """
+    The next look is within a day.
+    """
+    books.charge("10")
+    books.tick()
+    (paid,) = books.made
+    for number, status in enumerate((DisputeStatus.OPEN, DisputeStatus.WON)):
+        books.provider.dispute(paid.id, paid.amount_micros, status)
+        event = books.provider.event(paid.id, f"evt_{number}")
+        books.billing.provider_events.receive("rehearsed", event, SOUND)
+        books.wait(HOUR)
+    books.charge("20")
+    books.wait(timedelta(days=1))
+
+    assert len(books.made) == 2
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"idempotency_key": "neruba:top-up:1"},
+        {"idempotency_key": "top-up:1"},
+        {"idempotency_key": "k", "reference": "Automatic top-up by wire"},
+        {"idempotency_key": "k", "reference": "Automatic top-up 9", "provider": "rehearsed"},
+    ],
+)
+def test_what_others_call_their_payments_does_not_matter(books, fields):
+    """
+    Neither their keys nor their references keep a top-up from being made.
+    """
+    books.billing.payments.pay(books.project.id, amount="1", **fields)
+    books.charge("15")
+    books.wait(HOUR)
+
+    assert books.made[-1].amount_micros == money.parse("20")
+    assert books.made[-1].status == "succeeded"
+
+
+def test_a_charge_while_it_is_decided_is_not_missed(books, monkeypatch):
+    """
+    That there is enough holds for the moment at which it was read; what happens after counts.
+    """
+    books.charge("10")
+    decided = Collection._top_up
+
+    def meanwhile(self, project_id, at):
+        books.credit("20")
+        looked = decided(self, project_id, at)
+        books.charge("25")
+        return looked
+
+    monkeypatch.setattr(Collection, "_top_up", meanwhile)
+    books.tick()
+    monkeypatch.undo()
+    books.tick()
+
+    assert len(books.made) == 1
 
 
 def test_what_is_under_way_is_in_the_projects_schedule(books):
