@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -14,6 +15,7 @@ from neruba_core.ledger.model import TransactionType
 from neruba_core.tenancy.model import BillingMode, OnEmpty
 from neruba_core.testing.builders import rehearsal
 from neruba_core.testing.clock import SettableClock
+from neruba_core.wallets.sweep import scope_faults
 from tests.core.billing.stage import APRIL, DAY, GRACE, MARCH, Months, figures
 
 METRICS = ("calls", "tokens")
@@ -158,6 +160,43 @@ def test_a_void_takes_nothing_from_it():
     assert grants(at) == {("tokens",): "5"}
     assert at.accounts["overdraft"] == "10.000000"
     assert at.sweep.faults == ()
+
+
+def test_a_capture_beyond_its_draws_leaves_it_alone():
+    """
+    What a hold held against the limit comes out of credit for anything that is free by then, or is owed.
+    """
+    at = months(prepaid=False, credit_limit="10")
+    held = at.billing.holds.reserve(at.id, amount="8", description="job", idempotency_key="h").value
+    at.credit("3")
+    at.credit("20", metric_keys=["tokens"])
+
+    at.billing.holds.capture(at.id, held.id, idempotency_key="c")
+
+    assert grants(at) == {("tokens",): "20"}
+    assert at.accounts["overdraft"] == "5.000000"
+    assert at.sweep.faults == ()
+
+
+def test_the_sweep_names_what_took_from_it_without_right():
+    """
+    A charge that drew credit for tokens, as a faulty release might.
+    """
+    at = months(prepaid=False)
+    granted = at.credit("5", metric_keys=["tokens"])
+    at.credit("5")
+    charged = at.charge("5")
+    with at.billing._context.storage.snapshot() as work:
+        (entry,) = [
+            each for each in work.ledger.entries_of(at.id, charged.id) if each.account.startswith("wallet:")
+        ]
+        (grant,) = [each for each in work.wallets.grants_of(at.id) if each.transaction_id == granted.id]
+        assert list(scope_faults(work, at.id)) == []
+        drawn = evolve(grant, id=entry.account.removeprefix("wallet:"))
+        wrong: Any = SimpleNamespace(ledger=work.ledger, wallets=SimpleNamespace(grants_of=lambda _: [drawn]))
+        assert list(scope_faults(wrong, at.id)) == [
+            f"transaction {charged.id} may take nothing from grant {drawn.id}"
+        ]
 
 
 def test_a_retry_with_other_metrics_is_another_request():

@@ -53,6 +53,22 @@ def test_what_a_top_up_granted_is_clawed_back(acme):
     assert acme.proved()
 
 
+def test_a_refund_takes_nothing_from_credit_for_some_metrics(acme):
+    """
+    What has been spent of the top-up becomes overdraft instead.
+    """
+    payment = acme.pay("30")
+    acme.charge("10")
+    acme.credit("50", metric_keys=["tokens"])
+
+    acme.refund(payment, "30")
+
+    (grant,) = acme.billing.wallets.get(acme.id).grants
+    assert (grant.metric_keys, str(grant.remaining)) == (("tokens",), "50.000000")
+    assert acme.accounts["overdraft"] == "10.000000"
+    assert acme.proved()
+
+
 def test_what_has_been_spent_of_a_top_up_becomes_overdraft(acme):
     """
     After other credit, and even beyond the limit.
