@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import sys
 from collections.abc import Callable
@@ -10,7 +11,8 @@ from typing import Any, NoReturn
 
 import rich_click as click
 
-from neruba_server.settings import Settings
+from neruba_core.errors import StorageError, StorageUnavailable
+from neruba_server.settings import Settings, load
 
 
 def fail(text: str) -> NoReturn:
@@ -25,19 +27,42 @@ def example(*lines: str) -> str:
 
 
 def database(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Give a command the options that say which database it works on."""
-    command = click.option(
+    """Give a command the options that say which database it works on, and have a failure name it."""
+
+    @functools.wraps(command)
+    def naming(*args: Any, **options: Any) -> Any:
+        try:
+            return command(*args, **options)
+        except StorageError as error:
+            fail(_naming(load(options["config"], database_url=options["database_url"]), error))
+
+    with_config = click.option(
         "--config",
         type=click.Path(path_type=Path),
         metavar="FILE",
         help="TOML file with settings in a table [neruba].",
-    )(command)
+    )(naming)
     return click.option(
         "--database",
         "database_url",
         metavar="URL",
         help="sqlite:///file.db or postgresql://user@host/name.  [default: sqlite:///neruba.db]",
-    )(command)
+    )(with_config)
+
+
+def _naming(settings: Settings, error: StorageError) -> str:
+    """What failed, which database it was, and what can be done."""
+    file = settings.sqlite_file
+    if type(error) is not StorageUnavailable:
+        return f"{settings.database}: {error}"
+    if file is not None and not file.parent.is_dir():
+        return (
+            f"{settings.database}: {error.reason}: there is no directory {file.parent}; "
+            "make it, or choose another with --database"
+        )
+    if file is None:
+        return f"{settings.database}: {error}; see that it can be reached, or choose another with --database"
+    return f"{settings.database}: {error}"
 
 
 as_json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")

@@ -73,8 +73,22 @@ def test_a_database_that_does_not_answer_is_one_line(neruba, path):
     """
     result = neruba(*path, "--database", "postgresql://me:hush@127.0.0.1:1/nothing")
 
-    one_line(result, "cannot be reached")
+    one_line(result, "cannot be reached", "postgresql://me@127.0.0.1:1/nothing: ", "--database")
     assert "hush" not in result.output
+
+
+@pytest.mark.parametrize("path", [("serve",), ("migrate",)], ids=" ".join)
+def test_a_database_in_no_directory_is_one_line(neruba, tmp_path, path):
+    """
+    It names the database and the way out.
+    """
+    url = f"sqlite:///{tmp_path}/nowhere/x.db"
+
+    one_line(
+        neruba(*path, "--database", url),
+        f"neruba: {url}: the database file cannot be opened: there is no directory {tmp_path}/nowhere; "
+        "make it, or choose another with --database",
+    )
 
 
 def test_a_schema_of_another_time_is_one_line(neruba, tmp_path):
@@ -89,7 +103,7 @@ def test_a_schema_of_another_time_is_one_line(neruba, tmp_path):
 
     one_line(neruba("serve"), "version 1", "neruba migrate")
     one_line(neruba("migrate", "--check"), "version 1", "neruba migrate")
-    one_line(neruba("users", "list"), "neruba migrate")
+    one_line(neruba("users", "list"), "sqlite:///neruba.db: ", "neruba migrate")
 
 
 def test_migrate_makes_a_database_and_says_whether_it_is_current(neruba, tmp_path):
