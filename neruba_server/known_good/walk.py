@@ -157,10 +157,17 @@ def _verdicts(step: Step, answer: Answer, told: Told) -> Iterator[Verdict]:
         f"answers {answer.status if expected else wanted} with a request id",
         expected and named,
         wanted,
-        answer.status if named else f"{answer.status} without a request id",
+        _status(answer, expected) if named else f"{answer.status} without a request id",
     )
     for check in step.checks:
         yield _judged(check, told)
+
+
+def _status(answer: Answer, expected: bool) -> object:
+    """The status, and where it is not the one expected, the problem that the answer names."""
+    if expected or not isinstance(answer.json, dict) or "code" not in answer.json:
+        return answer.status
+    return f"{answer.status} {answer.json['code']}: {answer.json.get('detail', answer.reason)}"
 
 
 def _judged(check: Check, told: Told) -> Verdict:

@@ -160,6 +160,26 @@ def test_what_is_wrong_is_noticed(server: Server, monkeypatch, step, change):
     assert step in {walked.step.name for walked in report.steps if not walked.held}
 
 
+def test_another_status_is_told_with_its_problem(server: Server, monkeypatch):
+    """
+    What the server says of it, in the report for machines too.
+    """
+    honest = Walk._judge
+    problem = b'{"code": "usage.timestamp_in_future", "detail": "the clock is ahead"}'
+
+    def lying(self, each, answer):
+        refused = each.name == "usage"
+        return honest(self, each, attrs.evolve(answer, status=422, content=problem) if refused else answer)
+
+    monkeypatch.setattr(Walk, "_judge", lying)
+
+    report = deployed.verify(server.url, EMAIL, PASSWORD)
+
+    (step,) = [step for step in report.as_json()["steps"] if step["name"] == "usage"]
+    said = "expected 201, found 422 usage.timestamp_in_future: the clock is ahead"
+    assert step["checks"][0]["difference"] == said
+
+
 def test_verify_says_what_stands_in_its_way(neruba, server: Server, monkeypatch):
     """
     One line each: nobody there, a wrong password, something else there, something that redirects.
