@@ -11,6 +11,7 @@ import json
 import os
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -20,13 +21,14 @@ from neruba_core.errors import NerubaError
 from neruba_core.usage.model import NewUsage
 from neruba_server import limits
 from neruba_server.commands.options import fail
-from neruba_server.problems import BodyInvalid, Fault
+from neruba_server.problems import BodyInvalid, BodyMalformed, Fault
 from neruba_server.wire import converter
 from neruba_server.wire.ingest import KeyedUsage
 
 REQUIRED = ("idempotencyKey", "metricKey", "units", "timestamp")
 OPTIONAL = ("eventId", "project")
 PROPERTY = "properties."
+LOOKED_AT = 20
 
 
 @frozen
@@ -54,6 +56,14 @@ Given: TypeAlias = tuple[int, Any]
 def rows_of(file: Path, *, csv_format: bool) -> Iterator[Given]:
     """What is in the rows of *file*, with the lines that they end on; empty lines are left aside."""
     return _csv_rows(file) if csv_format else _json_rows(file)
+
+
+def need_json(file: Path) -> None:
+    """End the command where *file* has several rows and none of the first is JSON."""
+    first = [value for _, value in islice(_json_rows(file), LOOKED_AT)]
+    if len(first) > 1 and all(isinstance(value, BodyMalformed) for value in first):
+        none = "no row" if len(first) < LOOKED_AT else f"none of the first {LOOKED_AT} rows"
+        fail(f"{none} of {file} is JSON; is it CSV? see --format")
 
 
 def read(given: Given, known: Mapping[str, str], project_id: str | None) -> Row | BadRow:
@@ -121,7 +131,7 @@ def _need_columns(file: Path, names: Sequence[str]) -> None:
 def _event(row: Mapping[str | None, Any]) -> dict[str, Any] | NerubaError:
     """The row as a JSON event; an empty optional field is one that is absent."""
     if None in row or None in row.values():
-        return BodyInvalid((Fault("", "format.invalid", "has not the columns of the header"),))
+        return BodyInvalid((Fault("", "format.invalid", _length(row)),))
     event: dict[str, Any] = {}
     for name, value in row.items():
         assert name is not None
@@ -131,6 +141,12 @@ def _event(row: Mapping[str | None, Any]) -> dict[str, Any] | NerubaError:
         elif value or name in REQUIRED:
             event[name] = value
     return event
+
+
+def _length(row: Mapping[str | None, Any]) -> str:
+    names = [name for name in row if name is not None]
+    fields = sum(row[name] is not None for name in names) + len(row.get(None, ()))
+    return f"has {fields} field{'' if fields == 1 else 's'}, the header has {len(names)}"
 
 
 # --- how far it came --------------------------------------------------------------------------

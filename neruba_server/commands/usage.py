@@ -19,7 +19,16 @@ from neruba_core import Neruba
 from neruba_core.idempotency.model import Outcome
 from neruba_core.idempotency.outcomes import Conflict, Quarantined, Rejected
 from neruba_core.usage.record import Recorded
-from neruba_server.commands.backfill import BadRow, Given, Progress, Row, count_lines, read, rows_of
+from neruba_server.commands.backfill import (
+    BadRow,
+    Given,
+    Progress,
+    Row,
+    count_lines,
+    need_json,
+    read,
+    rows_of,
+)
 from neruba_server.commands.options import as_json_option, database, example, fail, need_existing_file
 from neruba_server.commands.progress import progress
 from neruba_server.commands.projects import known_projects, not_known
@@ -75,6 +84,8 @@ def import_usage(
     settings = load(config, database_url=database_url)
     need_existing_file(settings)
     is_csv = (format_name or file.suffix.lower().removeprefix(".")) == "csv"
+    if not is_csv:
+        need_json(file)
     with open_neruba(settings, migrate=False) as neruba:
         known, _ = known_projects(neruba)
         if project is not None and project not in known:

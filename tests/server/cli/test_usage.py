@@ -153,7 +153,7 @@ def test_many_problems_are_told_in_part(neruba, stage):
     """
     All of them only as JSON.
     """
-    file = stage.ndjson(*["nope"] * 25)
+    file = stage.ndjson(*[{}] * 25)
 
     words = neruba("usage", "import", file, *stage.options)
 
@@ -197,6 +197,8 @@ def test_a_check_writes_nothing(neruba, stage):
         ("a.csv", CSV.replace("eventId", "colour"), (), "a column 'colour', which means nothing here"),
         ("a.csv", CSV.replace("eventId", "units"), (), "the column 'units' more than once"),
         ("a.csv", f'{CSV}"open\n', (), "cannot be read as CSV"),
+        ("a.txt", f"{CSV}2,tokens\n", (), "a.txt is JSON; is it CSV? see --format"),
+        ("a.txt", "nope\n" * 25, ("--json",), "none of the first 20 rows of "),
         ("a.txt", CSV, ("--format", "csv", "--project", "nobody"), "there is no project 'nobody'"),
     ],
 )
@@ -214,13 +216,14 @@ def test_what_cannot_be_an_import_is_refused_in_a_line(neruba, stage, name, text
 
 def test_a_short_row_of_csv_is_told(neruba, stage):
     """
-    It has not the columns of the header.
+    So is a long one, with how many fields there are.
     """
-    file = stage.file("a.csv", f"{CSV}2026-03-17T10:15:00Z,2,tokens\n")
+    file = stage.file("a.csv", f"{CSV}2026-03-17T10:15:00Z,2,tokens\n2026-03-17T10:15:00Z,2,tokens,a,,,,,\n")
 
     result = neruba("usage", "import", file, "--project", "acme", *stage.options)
 
-    assert "line 2  the row: has not the columns of the header" in result.stdout
+    assert "line 2  the row: has 3 fields, the header has 7" in result.stdout
+    assert "line 3  the row: has 9 fields, the header has 7" in result.stdout
 
 
 def test_an_interrupted_import_goes_on_where_it_stopped(neruba, stage, monkeypatch):
