@@ -1,7 +1,8 @@
 """Credit notes and write-offs: less of an invoice is to be paid, because it was too much or nobody will.
 
 A credit note takes off what is open first; what has been paid already becomes a goodwill grant. All credit
-notes of an invoice together come to its total at most. A write-off takes off what is open and nothing else.
+notes of an invoice together come at most to its total without what was written off: that never came, and is
+not to be given away. A write-off takes off what is open and nothing else.
 """
 
 from __future__ import annotations
@@ -66,12 +67,9 @@ def correct(desk: Desk, new: NewCorrection) -> Correction:
 def _credit_note(desk: Desk, invoice: Invoice, new: NewCorrection) -> Correction:
     assert new.amount_micros is not None, "a credit note names its amount"
     desk.require_payable(new.amount_micros)
-    earlier = [
-        each
-        for each in desk.work.payments.corrections(desk.project.id, invoice.id)
-        if each.kind is CorrectionKind.CREDIT_NOTE
-    ]
-    left = invoice.total_micros - sum(each.amount_micros for each in earlier)
+    corrections = desk.work.payments.corrections(desk.project.id, invoice.id)
+    earlier = [each for each in corrections if each.kind is CorrectionKind.CREDIT_NOTE]
+    left = invoice.total_micros - sum(each.amount_micros for each in corrections)
     if new.amount_micros > left:
         raise CreditNoteExceedsInvoice(invoice.id, money.text(max(left, 0)))
     return _correction(

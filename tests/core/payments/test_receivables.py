@@ -118,6 +118,22 @@ def test_what_has_been_paid_already_becomes_goodwill(acme):
     assert acme.proved()
 
 
+def test_what_was_written_off_is_not_credited(acme):
+    """
+    It never came; only what was paid may be given back.
+    """
+    invoice = acme.owe("100")
+    acme.pay("60", invoice)
+    acme.write_off(invoice)
+
+    with pytest.raises(CreditNoteExceedsInvoice, match=r"only 60\.000000"):
+        acme.credit_note(invoice, "60.01")
+    acme.credit_note(invoice, "60")
+
+    assert acme.balance == "60.000000"
+    assert acme.proved()
+
+
 def test_credit_notes_together_come_to_the_invoice_at_most(acme):
     """
     Whatever has been paid of it.
