@@ -10,7 +10,13 @@ from attrs import frozen
 from neruba_core.audit.model import SYSTEM
 from neruba_core.choices import choice
 from neruba_core.context import Context
-from neruba_core.errors import PaymentInsideUnit, ProviderEventNotFound, ProviderUnknown, StorageError
+from neruba_core.errors import (
+    NerubaError,
+    PaymentInsideUnit,
+    ProviderEventNotFound,
+    ProviderUnknown,
+    StorageError,
+)
 from neruba_core.instants import Instant
 from neruba_core.namespaces.desks import desk_of
 from neruba_core.pages import DEFAULT_LIMIT, Page, limited, page, place_of
@@ -66,7 +72,7 @@ class ProviderEvents:
             except StorageError:
                 raise
             except Exception as error:
-                failure = f"{type(error).__name__}: {error}"
+                failure = _failure(error)
                 log.warning("events about %s of %s are tried again: %s", subject_id, provider, failure)
                 context.write(
                     lambda work, a=about, f=failure: events.fail(work, a, f, at=at)  # type: ignore[misc]
@@ -83,11 +89,17 @@ class ProviderEvents:
 
         def unit(work: UnitOfWork) -> None:
             found = report if report is not None and events.ours(work, provider, report) else None
+            refused: list[NerubaError] = []
             if found is not None:
                 at_desk = desk_of(context, work, found.project_id, SYSTEM, at)
-                events.book(at_desk, found)
+                refused = events.book(at_desk, found)
                 at_desk.close()
-            events.end(work, about, found, at=at)
+            if refused:
+                failure = "; ".join(_failure(error) for error in refused)
+                log.warning("not all that %s tells of %s could be booked: %s", provider, subject_id, failure)
+                events.fail(work, about, failure, at=at)
+            else:
+                events.end(work, about, found, at=at)
 
         context.write(unit)
 
@@ -135,3 +147,7 @@ class ProviderEvents:
             return renewed
 
         return self._context.write(unit)
+
+
+def _failure(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}"

@@ -12,6 +12,7 @@ from datetime import timedelta
 
 from attrs import evolve
 
+from neruba_core.errors import NerubaError, RefundExceedsPayment
 from neruba_core.ids import Ids
 from neruba_core.instants import Instant
 from neruba_core.payments.desk import Desk
@@ -97,15 +98,29 @@ def ours(work: HasPayments, provider: str, report: Report) -> bool:
     return payment.provider_id in (None, report.answer.provider_id)
 
 
-def book(desk: Desk, report: Report) -> None:
-    """Book what of *report* is not known yet. Raises ``RefundExceedsPayment``."""
+def book(desk: Desk, report: Report) -> list[NerubaError]:
+    """Book what of *report* is not known yet, and return why some of it could not be.
+
+    What is known of disputes comes first, for what was won may have been refunded since; what a new one takes
+    may have been refunded before.
+    """
     payment = settle(desk, report.payment_id, report.answer)
     if payment.status is not PaymentStatus.SUCCEEDED:
-        return
-    for refund in report.refunds:
-        _book_refund(desk, report.payment_id, refund)
+        return []
+    known = {each.provider_id for each in desk.work.payments.disputes(desk.project.id, payment.id)}
     for dispute in report.disputes:
-        book_dispute(desk, report.payment_id, dispute)
+        if dispute.provider_id in known:
+            book_dispute(desk, payment.id, dispute)
+    refused: list[NerubaError] = []
+    for refund in report.refunds:
+        try:
+            _book_refund(desk, payment.id, refund)
+        except RefundExceedsPayment as error:
+            refused.append(error)
+    for dispute in report.disputes:
+        if dispute.provider_id not in known:
+            book_dispute(desk, payment.id, dispute)
+    return refused
 
 
 def _book_refund(desk: Desk, payment_id: str, told: RefundTold) -> None:

@@ -254,7 +254,8 @@ class StripeStandIn:
         intent = _found(self.intents, params["payment_intent"])
         charge = self.charges.get(intent["latest_charge"] or "")
         amount = int(params["amount"])
-        if charge is None or charge["disputed"]:
+        taken = [each for each in self.disputes.values() if each["status"] != "won"]
+        if charge is None or any(each["charge"] == charge["id"] for each in taken):
             raise Refused(400, "invalid_request_error", "charge_disputed")
         if charge["amount_refunded"] + amount > charge["amount"]:
             raise Refused(400, "invalid_request_error", "charge_already_refunded")

@@ -317,6 +317,56 @@ def test_what_was_refunded_before_it_was_disputed_is_a_loss(card, stripe):
     assert card.proved()
 
 
+def test_a_dispute_that_was_won_makes_room_for_a_refund(card, stripe):
+    """
+    Also when both are heard of at once.
+    """
+    invoice = card.owe("20")
+    payment = pay(card, "20", invoice)
+    dispute = stripe.dispute(payment.provider_id)
+    tell(card, stripe)
+    process(card)
+    stripe.close_dispute(dispute["id"], won=True)
+    stripe.give_back(payment.provider_id, 500)
+    tell(card, stripe)
+
+    process(card)
+
+    assert states(card) == {"processed"}
+    assert card.stands(invoice) == ("finalized", "5.000000")
+    assert card.proved()
+
+
+def test_a_refund_of_what_is_gone_keeps_nothing_else_from_being_booked(card, stripe):
+    """
+    Its event is tried again, and says why: once the dispute is won, it can be booked.
+    """
+    payment = pay(card)
+    dispute = stripe.dispute(payment.provider_id)
+    tell(card, stripe)
+    process(card)
+    # As if the bank had decided otherwise afterwards.
+    dispute["status"] = "won"
+    stripe.give_back(payment.provider_id, 500)
+    dispute["status"] = "needs_response"
+    stripe.dispute(payment.provider_id)
+    tell(card, stripe)
+    process(card)
+
+    waiting = card.billing.provider_events.list(state="pending").items
+    assert {str(event.failure).partition(":")[0] for event in waiting} == {"RefundExceedsPayment"}
+    assert len(card.billing.payments.disputes(card.id, payment.id)) == 2
+    assert card.proved()
+
+    stripe.close_dispute(dispute["id"], won=True)
+    card.at(card.billing.clock() + timedelta(hours=3))
+    process(card)
+
+    assert states(card) == {"processed"}
+    assert len(card.billing.payments.refunds(card.id, payment.id)) == 1
+    assert card.proved()
+
+
 def test_what_is_not_ours_is_ignored(card, stripe):
     """
     Payments of another system on the same account, and what is about no payment.
