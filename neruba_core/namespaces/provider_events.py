@@ -14,6 +14,7 @@ from neruba_core.errors import (
     NerubaError,
     PaymentInsideUnit,
     ProviderEventNotFound,
+    ProviderUnavailable,
     ProviderUnknown,
     StorageError,
 )
@@ -55,7 +56,8 @@ class ProviderEvents:
         were.
 
         For a scheduler, as ``payments.settle_pending`` is. What cannot be processed falls due again, later
-        each time, and is ``dead`` in the end. Raises ``PaymentInsideUnit``.
+        each time, and is ``dead`` in the end, unless it is the provider that does not answer. Raises
+        ``PaymentInsideUnit``.
         """
         context = self._context
         if context.bound is not None:
@@ -72,10 +74,12 @@ class ProviderEvents:
             except StorageError:
                 raise
             except Exception as error:
-                failure = _failure(error)
+                failure, answered = _failure(error), not isinstance(error, ProviderUnavailable)
                 log.warning("events about %s of %s are tried again: %s", subject_id, provider, failure)
                 context.write(
-                    lambda work, a=about, f=failure: events.fail(work, a, f, at=at)  # type: ignore[misc]
+                    lambda work, a=about, f=failure, k=answered: events.fail(  # type: ignore[misc]
+                        work, a, f, at=at, answered=k
+                    )
                 )
         return len(claimed)
 
@@ -129,8 +133,15 @@ class ProviderEvents:
         )
         return page(found, most, "id", *filters)
 
+    def given_up(self) -> bool:
+        """Whether any event is ``dead``, so that somebody has to look after it."""
+        return bool(
+            self._context.read(lambda work: work.payments.events(limit=1, before=None, state=EventState.DEAD))
+        )
+
     def reprocess(self, event_id: str) -> ProviderEvent:
-        """Have an event processed once more, whatever became of it; nothing is booked twice by that.
+        """Have an event processed again as if it had just come, whatever became of it; nothing is booked
+        twice by that.
 
         Raises ``ProviderEventNotFound``.
         """

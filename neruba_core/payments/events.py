@@ -24,8 +24,11 @@ from neruba_core.payments.settling import settle, settle_refund
 from neruba_core.payments.store import HasPayments
 
 FIRST_WAIT = timedelta(seconds=30)
-LONGEST_WAIT = timedelta(hours=2)
+LONGEST_WAIT = timedelta(hours=1)
 MOST_TRIES = 12
+UNANSWERED_TRIES = 8
+"""What a provider that does not answer counts for at most: by then the wait is the longest, and tries are
+left for what is wrong with the event itself."""
 MOST_FAILURE = 500
 
 
@@ -74,20 +77,23 @@ def end(work: HasPayments, events: Sequence[ProviderEvent], report: Report | Non
         work.payments.put_event(ended, tries=event.tries)
 
 
-def fail(work: HasPayments, events: Sequence[ProviderEvent], failure: str, *, at: Instant) -> None:
-    """They could not be processed: they fall due again, until they are given up."""
+def fail(
+    work: HasPayments, events: Sequence[ProviderEvent], failure: str, *, at: Instant, answered: bool = True
+) -> None:
+    """They could not be processed: they fall due again, until they are given up; never because the provider
+    has not *answered*, however long that takes."""
     for event in events:
         known = evolve(event, failure=failure[:MOST_FAILURE])
-        if event.tries >= MOST_TRIES:
+        if not answered:
+            known = evolve(known, tries=min(event.tries, UNANSWERED_TRIES))
+        elif event.tries >= MOST_TRIES:
             known = evolve(known, state=EventState.DEAD, due_at=None, ended_at=at)
         work.payments.put_event(known, tries=event.tries)
 
 
 def again(event: ProviderEvent, at: Instant) -> ProviderEvent:
-    """*event*, to be processed once more as if it had just come."""
-    return evolve(
-        event, state=EventState.PENDING, tries=event.tries + 1, due_at=at, ended_at=None, failure=None
-    )
+    """*event*, to be processed as if it had just come, with all its tries."""
+    return evolve(event, state=EventState.PENDING, tries=0, due_at=at, ended_at=None, failure=None)
 
 
 def ours(work: HasPayments, provider: str, report: Report) -> bool:

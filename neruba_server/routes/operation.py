@@ -31,6 +31,7 @@ async def readyz(call: Call) -> web.Response:
     checks["writer"] = _writer(call)
     checks["background"] = "ok" if house.alive() else "stopped"
     checks["schedule"] = "unknown" if unavailable else await _schedule(call)
+    checks["provider_events"] = "unknown" if unavailable else await _provider_events(call)
     if unavailable:
         return present.json(wire.Readiness("unavailable", checks), 503)
     degraded = any(found != "ok" for found in checks.values())
@@ -64,6 +65,17 @@ async def _schedule(call: Call) -> str:
         if job.state is not JobState.OK:
             troubled.setdefault(job.state.value, []).append(job.name)
     return "; ".join(f"{state}: {', '.join(names)}" for state, names in sorted(troubled.items())) or "ok"
+
+
+async def _provider_events(call: Call) -> str:
+    """``ok``, or that some were given up: which, and why, is for operators."""
+    try:
+        dead = await asyncio.wait_for(
+            call.run(lambda neruba: neruba.provider_events.given_up()), CHECK_SECONDS
+        )
+    except (NerubaError, TimeoutError):
+        return "unknown"
+    return "dead" if dead else "ok"
 
 
 def _writer(call: Call) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 
 from neruba_core.namespaces import jobs
+from neruba_core.payments.model import EventState, ProviderEvent
 from neruba_core.schedule.model import JobRecord
 from tests.server.world import World
 
@@ -38,3 +39,19 @@ async def test_readiness_names_what_is_late_failing_or_stuck(world: World):
 
     assert (answer.status, answer.json["status"]) == (200, "degraded")
     assert answer.json["checks"]["schedule"] == "failing: prune_trail; stuck: tell_of_expiring_keys"
+
+
+async def test_readiness_tells_of_events_that_were_given_up(world: World):
+    """
+    Somebody has to look after them; which they are is not told to whoever asks.
+    """
+    now = world.neruba.now()
+    with world.neruba._context.storage.work() as work:
+        work.payments.add_event(
+            ProviderEvent("pev_1", "stripe", "evt_1", "x", "pi_1", "{}", now, EventState.DEAD, ended_at=now)
+        )
+
+    answer = await world.ask("GET", "/readyz")
+
+    assert (answer.status, answer.json["status"]) == (200, "degraded")
+    assert answer.json["checks"]["provider_events"] == "dead"

@@ -305,6 +305,7 @@ EVENTS = Table(
     one_of("state", EventState, "neruba_provider_events_state_ck"),
     CheckConstraint("(state = 'pending') = (due_at IS NOT NULL)", name="neruba_provider_events_due_ck"),
     Index("neruba_provider_events_due_ix", "due_at"),
+    Index("neruba_provider_events_state_ix", "state", "id"),
 )
 
 _ADD_PAYMENT = insert(PAYMENTS)

@@ -391,13 +391,13 @@ def test_what_is_not_ours_is_ignored(card, stripe):
 
 def test_what_cannot_be_processed_is_tried_again_and_given_up(card, stripe, monkeypatch):
     """
-    Later each time; somebody may have it processed once more.
+    Later each time; somebody may have it processed as if it had just come.
     """
     payment = pay(card)
     stripe.give_back(payment.provider_id, 500)
     tell(card, stripe, stripe.events[-1:])
     with monkeypatch.context() as patch:
-        patch.setattr(StripeProvider, "report", unavailable)
+        patch.setattr(StripeProvider, "report", broken)
         tries = 0
         while states(card) == {"pending"}:
             process(card)
@@ -405,16 +405,53 @@ def test_what_cannot_be_processed_is_tried_again_and_given_up(card, stripe, monk
             card.at(card.billing.clock() + timedelta(hours=3))
     assert tries == 12
     (dead,) = card.billing.provider_events.list(state="dead").items
-    assert "nobody answers" in str(dead.failure)
+    assert "a defect" in str(dead.failure)
+    assert card.billing.provider_events.given_up()
 
     again = card.billing.provider_events.reprocess(dead.id)
+    with monkeypatch.context() as patch:
+        patch.setattr(StripeProvider, "report", broken)
+        process(card)
+    assert states(card) == {"pending"}
+    card.at(card.billing.clock() + timedelta(hours=3))
     process(card)
 
-    assert again.state is EventState.PENDING
+    assert (again.state, again.tries) == (EventState.PENDING, 0)
+    assert not card.billing.provider_events.given_up()
     assert states(card) == {"processed"}
     assert card.balance == "15.000000"
     with pytest.raises(ProviderEventNotFound):
         card.billing.provider_events.reprocess("pev_none")
+
+
+def test_a_provider_that_does_not_answer_is_asked_until_it_does(card, stripe, monkeypatch):
+    """
+    Every hour at last; then there are tries left for what else may be wrong.
+    """
+    payment = pay(card)
+    stripe.give_back(payment.provider_id, 500)
+    tell(card, stripe, stripe.events[-1:])
+    with monkeypatch.context() as patch:
+        patch.setattr(StripeProvider, "report", unavailable)
+        for _ in range(100):
+            assert card.billing.provider_events.process() == 1
+            card.at(card.billing.clock() + timedelta(hours=1))
+    (waiting,) = card.billing.provider_events.list().items
+    assert (waiting.state, "nobody answers" in str(waiting.failure)) == (EventState.PENDING, True)
+    with monkeypatch.context() as patch:
+        patch.setattr(StripeProvider, "report", broken)
+        process(card)
+    assert states(card) == {"pending"}
+    card.at(card.billing.clock() + timedelta(hours=1))
+
+    process(card)
+
+    assert states(card) == {"processed"}
+    assert card.balance == "15.000000"
+
+
+def broken(*_: Any) -> Any:
+    raise ZeroDivisionError("a defect in the adapter")
 
 
 def unavailable(*_: Any) -> Any:

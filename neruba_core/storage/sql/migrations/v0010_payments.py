@@ -281,3 +281,4 @@ def _events(op: Operations, kinds: Kinds) -> None:
         ),
     )
     op.create_index("neruba_provider_events_due_ix", "neruba_provider_events", ["due_at"])
+    op.create_index("neruba_provider_events_state_ix", "neruba_provider_events", ["state", "id"])
