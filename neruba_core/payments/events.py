@@ -104,12 +104,26 @@ def ours(work: HasPayments, provider: str, report: Report) -> bool:
     return payment.provider_id in (None, report.answer.provider_id)
 
 
+def _require_as_asked(desk: Desk, report: Report) -> None:
+    """Raises ``ValueError`` where *report* is about other money than was asked for, or in another currency:
+    then none of it may be booked."""
+    currency = desk.project.currency
+    difference = report.answer.differs(payment_of(desk, report.payment_id).amount_micros, currency)
+    if difference is not None:
+        raise ValueError(f"{report.payment_id}: {difference}")
+    told = {*(each.currency for each in report.refunds), *(each.currency for each in report.disputes)}
+    for other in told - {None, currency}:
+        raise ValueError(f"{report.payment_id} is in {currency}, and what came of it in {other}")
+
+
 def book(desk: Desk, report: Report) -> list[NerubaError]:
-    """Book what of *report* is not known yet, and return why some of it could not be.
+    """Book what of *report* is not known yet, and return why some of it could not be. Raises ``ValueError``
+    where it is about other money than was asked for.
 
     What is known of disputes comes first, for what was won may have been refunded since; what a new one takes
     may have been refunded before.
     """
+    _require_as_asked(desk, report)
     payment = settle(desk, report.payment_id, report.answer)
     if payment.status is not PaymentStatus.SUCCEEDED:
         return []

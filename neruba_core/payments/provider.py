@@ -15,6 +15,7 @@ from typing import Protocol, runtime_checkable
 
 from attrs import frozen
 
+from neruba_core import money
 from neruba_core.payments.model import MANUAL, DisputeStatus, Payment, PaymentStatus, Refund
 
 
@@ -85,32 +86,49 @@ class RefundAsk:
 @frozen
 class Answer:
     """How it stands: *failure* says why the money will not come, *fee_micros* what the provider keeps of it,
-    as far as that is known."""
+    as far as that is known. *amount_micros* of *currency* is what it is about as the provider says, if it
+    does."""
 
     status: PaymentStatus
     provider_id: str | None = None
     failure: str | None = None
     fee_micros: int = 0
+    amount_micros: int | None = None
+    currency: str | None = None
+
+    def differs(self, amount_micros: int, currency: str) -> str | None:
+        """How money that has moved differs from what was asked for, if it does."""
+        told = (
+            amount_micros if self.amount_micros is None else self.amount_micros,
+            currency if self.currency is None else self.currency,
+        )
+        if self.status is not PaymentStatus.SUCCEEDED or told == (amount_micros, currency):
+            return None
+        return f"asked for {money.text(amount_micros)} {currency}, told of {money.text(told[0])} {told[1]}"
 
 
 @frozen
 class RefundTold:
-    """A refund as the provider reports it; *refund_id* is ours, if we asked for it."""
+    """A refund as the provider reports it, in *currency* if it says so; *refund_id* is ours, if we asked for
+    it."""
 
     amount_micros: int
     answer: Answer
     refund_id: str | None = None
+    currency: str | None = None
 
 
 @frozen
 class DisputeTold:
-    """A dispute as the provider reports it: the money that left, what the dispute cost, and how it stands."""
+    """A dispute as the provider reports it: the money that left, what the dispute cost, and how it stands; in
+    *currency*, if it says so."""
 
     provider_id: str
     amount_micros: int
     fee_micros: int
     reason: str
     status: DisputeStatus
+    currency: str | None = None
 
 
 @frozen

@@ -95,7 +95,18 @@ def _as_begun(row: Payment | Refund, payment: Payment, ask: Ask | RefundAsk) -> 
 
 
 def asked(provider: PaymentProvider, begun: Begun, *, at: Instant) -> Answer | None:
-    """Ask outside of any unit of work; ``None`` if nobody knows yet."""
+    """Ask outside of any unit of work; ``None`` if nobody knows yet, or other money has moved than was asked
+    for: that is for somebody to look into, and nothing is booked."""
+    answer = _asked(provider, begun, at)
+    if answer is not None:
+        difference = answer.differs(begun.ask.amount_micros, begun.ask.currency)
+        if difference is not None:
+            log.error("%s stays pending: %s", begun.ask.our_id, difference)
+            return None
+    return answer
+
+
+def _asked(provider: PaymentProvider, begun: Begun, at: Instant) -> Answer | None:
     try:
         first = begun.tries == 1 and begun.ask.provider_id is None
         found = None if first else _look_up(provider, begun.ask)

@@ -2,8 +2,8 @@
 
 Every request to act carries the id of our payment or refund as Stripe's ``Idempotency-Key`` and in its
 metadata. A refused card is an answer; a conflict, a full queue, a broken connection or a server in trouble is
-none, and the same question is asked again later. What is found counts whatever its amount says about our
-books: it is looked up by Stripe's own id, or by our id in the metadata.
+none, and the same question is asked again later. What is looked up is found by Stripe's own id, or by our id
+in the metadata, and its amount and currency are told as Stripe says them.
 
 The library is imported when the first request is made, and nowhere else.
 """
@@ -288,7 +288,14 @@ def _of_intent(intent: Mapping[str, Any]) -> Answer:
         codes = [error[name] for name in ("code", "decline_code") if error.get(name)]
         return Answer(PaymentStatus.FAILED, intent["id"], ": ".join(codes) or intent["status"])
     if intent["status"] == "succeeded":
-        return Answer(PaymentStatus.SUCCEEDED, intent["id"], fee_micros=_fee(intent))
+        currency = intent["currency"].upper()
+        return Answer(
+            PaymentStatus.SUCCEEDED,
+            intent["id"],
+            fee_micros=_fee(intent),
+            amount_micros=micros_of(intent.get("amount_received", intent["amount"]), currency),
+            currency=currency,
+        )
     return Answer(PaymentStatus.PENDING, intent["id"])
 
 
@@ -310,8 +317,9 @@ def _intent_of(subject: Mapping[str, Any]) -> str | None:
 
 
 def _refund_told(refund: Mapping[str, Any]) -> RefundTold:
-    amount = micros_of(refund["amount"], refund["currency"].upper())
-    return RefundTold(amount, _of_refund(refund), refund["metadata"].get(REFUND))
+    currency = refund["currency"].upper()
+    amount = micros_of(refund["amount"], currency)
+    return RefundTold(amount, _of_refund(refund), refund["metadata"].get(REFUND), currency)
 
 
 def _withdrawals(dispute: Mapping[str, Any]) -> list[Mapping[str, Any]]:
@@ -329,6 +337,7 @@ def _dispute_told(dispute: Mapping[str, Any]) -> DisputeTold:
         fee_micros=micros_of(sum(fees), currency.upper()),
         reason=dispute.get("reason") or "disputed",
         status=statuses.get(dispute["status"], DisputeStatus.OPEN),
+        currency=currency.upper(),
     )
 
 
@@ -336,5 +345,7 @@ def _of_refund(refund: Mapping[str, Any]) -> Answer:
     if refund["status"] in ("failed", "canceled"):
         return Answer(PaymentStatus.FAILED, refund["id"], refund.get("failure_reason") or refund["status"])
     if refund["status"] == "succeeded":
-        return Answer(PaymentStatus.SUCCEEDED, refund["id"])
+        currency = refund["currency"].upper()
+        amount = micros_of(refund["amount"], currency)
+        return Answer(PaymentStatus.SUCCEEDED, refund["id"], amount_micros=amount, currency=currency)
     return Answer(PaymentStatus.PENDING, refund["id"])

@@ -58,7 +58,7 @@ class RehearsedProvider:
     def charge(self, ask: Ask) -> Answer:
         """Take the money, once per payment."""
         self.asked.append(ask)
-        return self._act(self.charged, ask.payment_id)
+        return self._act(self.charged, ask)
 
     def look_up(self, ask: Ask) -> Answer | None:
         """How it stands."""
@@ -67,7 +67,7 @@ class RehearsedProvider:
     def refund(self, ask: RefundAsk) -> Answer:
         """Give the money back, once per refund."""
         self.refunds.append(ask)
-        return self._act(self.returned, ask.refund_id)
+        return self._act(self.returned, ask)
 
     def look_up_refund(self, ask: RefundAsk) -> Answer | None:
         """How it stands."""
@@ -139,13 +139,15 @@ class RehearsedProvider:
             if refund_id in self.returned
         ]
 
-    def _act(self, done: dict[str, Answer], our_id: str) -> Answer:
+    def _act(self, done: dict[str, Answer], ask: Ask | RefundAsk) -> Answer:
+        our_id = ask.our_id
         word = self.plan.popleft() if self.plan else "succeed"
         if word == "drop":
             raise ProviderUnavailable(self.name, "the connection was refused")
         if word == "break":
             raise ZeroDivisionError("a defect in the adapter")
-        done.setdefault(our_id, self._answer(word, our_id))
+        answer = self._answer(word, our_id)
+        done.setdefault(our_id, evolve(answer, amount_micros=ask.amount_micros, currency=ask.currency))
         if word == "lose":
             raise ProviderUnavailable(self.name, "the connection broke")
         return done[our_id]

@@ -367,6 +367,49 @@ def test_a_refund_of_what_is_gone_keeps_nothing_else_from_being_booked(card, str
     assert card.proved()
 
 
+@pytest.mark.parametrize("told", [{"amount": 100}, {"currency": "eur"}, {"currency": "jpy"}])
+def test_a_payment_of_other_money_than_was_asked_for_is_not_booked(card, stripe, told):
+    """
+    Neither by looking nor by an event, which says why.
+    """
+    stripe.break_with("lost")
+    payment = pay(card)
+    (intent,) = stripe.intents.values()
+    intent |= told
+    tell(card, stripe)
+
+    process(card)
+    card.at(card.billing.clock() + timedelta(minutes=5))
+    (looked,) = card.billing.payments.settle_pending()
+
+    assert (looked.id, looked.status.value) == (payment.id, "pending")
+    assert card.balance == "0.000000"
+    waiting = card.billing.provider_events.list(state="pending").items
+    assert all("asked for 20.000000 USD, told of" in str(event.failure) for event in waiting)
+    assert waiting
+    assert card.accounts == {}
+
+
+@pytest.mark.parametrize("kind", ["refunds", "disputes"])
+def test_what_came_of_a_payment_in_another_currency_is_not_booked(card, stripe, kind):
+    """
+    Its event says why.
+    """
+    payment = pay(card)
+    if kind == "refunds":
+        stripe.give_back(payment.provider_id, 500)["currency"] = "eur"
+    else:
+        stripe.dispute(payment.provider_id)["currency"] = "eur"
+    tell(card, stripe)
+
+    process(card)
+
+    assert states(card) == {"pending"}
+    assert card.balance == "20.000000"
+    (failure,) = {event.failure for event in card.billing.provider_events.list().items}
+    assert "in USD, and what came of it in EUR" in str(failure)
+
+
 def test_what_is_not_ours_is_ignored(card, stripe):
     """
     Payments of another system on the same account, and what is about no payment.
