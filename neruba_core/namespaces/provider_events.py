@@ -11,7 +11,6 @@ from neruba_core.audit.model import SYSTEM
 from neruba_core.choices import choice
 from neruba_core.context import Context
 from neruba_core.errors import (
-    NerubaError,
     PaymentInsideUnit,
     ProviderEventNotFound,
     ProviderUnavailable,
@@ -93,17 +92,11 @@ class ProviderEvents:
 
         def unit(work: UnitOfWork) -> None:
             found = report if report is not None and events.ours(work, provider, report) else None
-            refused: list[NerubaError] = []
             if found is not None:
                 at_desk = desk_of(context, work, found.project_id, SYSTEM, at)
-                refused = events.book(at_desk, found)
+                events.book(at_desk, found)
                 at_desk.close()
-            if refused:
-                failure = "; ".join(_failure(error) for error in refused)
-                log.warning("not all that %s tells of %s could be booked: %s", provider, subject_id, failure)
-                events.fail(work, about, failure, at=at)
-            else:
-                events.end(work, about, found, at=at)
+            events.end(work, about, found, at=at)
 
         context.write(unit)
 

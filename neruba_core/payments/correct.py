@@ -120,7 +120,7 @@ def _write(desk: Desk, invoice: Invoice, correction: Correction, decision: Decis
         desk.tell(MessageType.CREDIT_GRANTED, booked.body)
     if correction.settled_micros:
         kind = AllocationKind(correction.kind.value)
-        desk.settle(decision, kind, [(invoice, correction.settled_micros)])
+        desk.settle(decision, kind, correction.id, [(invoice, correction.settled_micros)])
     desk.work.payments.add_correction(correction)
     details: dict[str, Json] = {
         "number": correction.number,

@@ -106,21 +106,29 @@ class Desk:
         self,
         decision: Decision,
         kind: AllocationKind,
+        subject_id: str,
         changes: Sequence[tuple[Invoice, int]],
         payment_id: str | None = None,
     ) -> None:
-        """Write that *decision*, which is booked, settled so much of these invoices (below zero: opened)."""
-        allocations = []
+        """Write that *decision*, which is booked, settled so much of these invoices (below zero: opened), for
+        the payment, refund, dispute or correction *subject_id*."""
         for invoice, micros in changes:
-            changed = settled(invoice, micros)
-            self.work.invoices.set_state(changed)
-            if changed.state is InvoiceState.PAID and invoice.state is not InvoiceState.PAID:
-                self.tell(MessageType.INVOICE_PAID, partial(render, changed))
-            allocations.append(
-                Allocation(self.project.id, decision.transaction_id, invoice.id, kind, micros, payment_id)
+            self.settle_invoice(invoice, micros)
+        allocations = [
+            Allocation(
+                self.project.id, decision.transaction_id, invoice.id, subject_id, kind, micros, payment_id
             )
+            for invoice, micros in changes
+        ]
         if allocations:
             self.work.payments.add_allocations(allocations)
+
+    def settle_invoice(self, invoice: Invoice, micros: int) -> None:
+        """Write the invoice with *micros* more of it settled; the allocation of it is written elsewhere."""
+        changed = settled(invoice, micros)
+        self.work.invoices.set_state(changed)
+        if changed.state is InvoiceState.PAID and invoice.state is not InvoiceState.PAID:
+            self.tell(MessageType.INVOICE_PAID, partial(render, changed))
 
     def tell(self, type: MessageType, data: Data) -> None:
         """Have the listeners told when everything is written."""

@@ -12,7 +12,6 @@ from datetime import timedelta
 
 from attrs import evolve
 
-from neruba_core.errors import NerubaError, RefundExceedsPayment
 from neruba_core.ids import Ids
 from neruba_core.instants import Instant
 from neruba_core.payments.desk import Desk
@@ -116,9 +115,9 @@ def _require_as_asked(desk: Desk, report: Report) -> None:
         raise ValueError(f"{report.payment_id} is in {currency}, and what came of it in {other}")
 
 
-def book(desk: Desk, report: Report) -> list[NerubaError]:
-    """Book what of *report* is not known yet, and return why some of it could not be. Raises ``ValueError``
-    where it is about other money than was asked for.
+def book(desk: Desk, report: Report) -> None:
+    """Book what of *report* is not known yet. Raises ``ValueError`` where it is about other money than was
+    asked for.
 
     What is known of disputes comes first, for what was won may have been refunded since; what a new one takes
     may have been refunded before.
@@ -126,21 +125,16 @@ def book(desk: Desk, report: Report) -> list[NerubaError]:
     _require_as_asked(desk, report)
     payment = settle(desk, report.payment_id, report.answer)
     if payment.status is not PaymentStatus.SUCCEEDED:
-        return []
+        return
     known = {each.provider_id for each in desk.work.payments.disputes(desk.project.id, payment.id)}
     for dispute in report.disputes:
         if dispute.provider_id in known:
             book_dispute(desk, payment.id, dispute)
-    refused: list[NerubaError] = []
     for refund in report.refunds:
-        try:
-            _book_refund(desk, payment.id, refund)
-        except RefundExceedsPayment as error:
-            refused.append(error)
+        _book_refund(desk, payment.id, refund)
     for dispute in report.disputes:
         if dispute.provider_id not in known:
             book_dispute(desk, payment.id, dispute)
-    return refused
 
 
 def _book_refund(desk: Desk, payment_id: str, told: RefundTold) -> None:

@@ -8,6 +8,7 @@ a paid grant. All amounts are micro-units of the project's currency, and whole m
 from __future__ import annotations
 
 from enum import StrEnum
+from typing import TypeAlias
 
 from attrs import frozen
 
@@ -31,8 +32,8 @@ class Payment:
 
     *invoice_id* is the invoice that it was meant for; without one it is a top-up. *provider_id* is what the
     provider calls it. *granted_micros* of it went to the paid grant *grant_id*, the rest to invoices; of all
-    of it *refunded_micros* has been promised back, *disputed_micros* taken back by the payer's bank, and
-    *fee_micros* is what the provider kept for itself.
+    of it its refunds have taken *refunded_micros*, its disputes *disputed_micros*, and *fee_micros* is what
+    the provider kept for itself.
 
     *customer* and *method* are the provider's names of who pays and by what, as they were when the payment
     was written down: asking again says the same. While it is pending, *due_at* is when the provider is asked
@@ -82,7 +83,7 @@ class Payment:
 
     @property
     def gone_micros(self) -> int:
-        """What has been promised back, or was taken back by the payer's bank."""
+        """What its refunds and disputes have taken."""
         return self.refunded_micros + self.disputed_micros
 
 
@@ -103,16 +104,18 @@ class PaymentMethod:
 
 @frozen
 class Refund:
-    """Money of a payment that goes back to the payer, promised by *transaction_id*.
+    """Money of a payment that goes back to the payer, promised by *transaction_id*: *taken_micros* of the
+    payment, and what exceeds them (only where it was made at the provider) is a loss.
 
     While the provider has not paid it out it is pending, and asked for as a payment is; a refund that failed
-    has given the promised money back to the project.
+    has given back what it had taken.
     """
 
     project_id: str
     id: str
     payment_id: str
     amount_micros: int
+    taken_micros: int
     reason: str
     status: PaymentStatus
     transaction_id: str
@@ -131,6 +134,16 @@ class Refund:
         """What the ids of all that comes of the refund share with its own."""
         return self.id.removeprefix("rfd_")
 
+    @property
+    def stands(self) -> bool:
+        """Whether it holds what it has taken."""
+        return self.status is not PaymentStatus.FAILED
+
+    @property
+    def lost_micros(self) -> int:
+        """What it claims, and could not take."""
+        return self.amount_micros - self.taken_micros
+
 
 class AllocationKind(StrEnum):
     """What changed what is open of an invoice."""
@@ -146,12 +159,15 @@ class AllocationKind(StrEnum):
 class Allocation:
     """A transaction that settled *micros* of an invoice, or below zero opened as much of it again.
 
-    *payment_id* names the payment that paid it, or whose money went back.
+    *subject_id* names the payment, refund, dispute or correction that it was for: where one transaction has
+    two of an invoice, the one gave up what the other took. *payment_id* names the payment that paid it, or
+    whose money went back.
     """
 
     project_id: str
     transaction_id: str
     invoice_id: str
+    subject_id: str
     kind: AllocationKind
     micros: int
     payment_id: str | None = None
@@ -219,7 +235,8 @@ class DisputeStatus(StrEnum):
 @frozen
 class Dispute:
     """Money that the payer's bank took back: *taken_micros* of the payment, and what exceeds them (where some
-    had been refunded already) as a loss. The dispute itself may cost *fee_micros*."""
+    had been refunded already) as a loss. The dispute itself may cost *fee_micros*, of which the provider may
+    give *fee_back_micros* back."""
 
     project_id: str
     id: str
@@ -233,11 +250,26 @@ class Dispute:
     created_at: Instant
     fee_micros: int = 0
     closed_at: Instant | None = None
+    fee_back_micros: int = 0
 
     @property
     def digits(self) -> str:
         """What the ids of all that comes of the dispute share with its own."""
         return self.id.removeprefix("dsp_")
+
+    @property
+    def stands(self) -> bool:
+        """Whether it holds what it has taken."""
+        return self.status is not DisputeStatus.WON
+
+    @property
+    def lost_micros(self) -> int:
+        """What it claims, and could not take."""
+        return self.amount_micros - self.taken_micros
+
+
+Claim: TypeAlias = Refund | Dispute
+"""Whatever takes what a payment has paid."""
 
 
 class EventState(StrEnum):

@@ -104,9 +104,8 @@ def succeed(desk: Desk, payment: Payment) -> Payment:
     shares = allocate(open_invoices, payment.invoice_id, payment.amount_micros)
     decision = received(desk.book, payment, shares, at=desk.at)
     booked = desk.post(decision, OPERATION, payment.id)
-    desk.settle(
-        decision, AllocationKind.PAYMENT, [(share.invoice, share.micros) for share in shares], payment.id
-    )
+    changes = [(share.invoice, share.micros) for share in shares]
+    desk.settle(decision, AllocationKind.PAYMENT, payment.id, changes, payment.id)
     done = evolve(
         payment,
         status=PaymentStatus.SUCCEEDED,

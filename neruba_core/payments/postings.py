@@ -12,7 +12,7 @@ from neruba_core.invoices.model import Invoice
 from neruba_core.ledger.chart import OVERDRAFT
 from neruba_core.ledger.model import Posting, TransactionType
 from neruba_core.ledger.posting import balanced, credit, debit
-from neruba_core.payments.model import Allocation, Correction, CorrectionKind, Dispute, Payment, Refund
+from neruba_core.payments.model import Correction, CorrectionKind, Dispute, Payment, Refund
 from neruba_core.wallets.book import Book, Decision
 from neruba_core.wallets.credit import DEFAULT_PRIORITY
 from neruba_core.wallets.model import Grant, GrantKind
@@ -80,25 +80,20 @@ def fee_kept(book: Book, payment: Payment, fee_micros: int, digits: str | None =
     )
 
 
-def returned(
-    payment: Payment, allocations: Iterable[Allocation], earlier_micros: int, micros: int
-) -> tuple[int, tuple[tuple[str, int], ...]]:
-    """What a refund of *micros* takes back, after refunds of *earlier_micros*: how much of the grant, and how
-    much of which invoices. The payment is undone from its end: first what exceeded the invoices, then the
-    invoices that were paid last."""
-    paid: dict[str, int] = {}
-    for allocation in allocations:
-        paid[allocation.invoice_id] = paid.get(allocation.invoice_id, 0) + allocation.micros
-    settled = sum(paid.values())
-    of_grant = min(micros, payment.amount_micros - earlier_micros - settled)
-    left, of_invoices = micros - of_grant, []
-    last_first = sorted(paid, key=lambda each: (each != payment.invoice_id, each), reverse=True)
-    for invoice_id in last_first:
-        share = min(paid[invoice_id], left)
-        if share:
-            of_invoices.append((invoice_id, share))
-            left -= share
-    return of_grant, tuple(of_invoices)
+def fee_given_back(book: Book, payment: Payment, fee_micros: int, digits: str) -> Decision:
+    """The provider gave back *fee_micros* of what it had kept for what came of the payment."""
+    return Decision(
+        transaction_id=f"txn_fee_back_{digits}",
+        type=TransactionType.PROVIDER_FEE,
+        amount_micros=fee_micros,
+        description=f"Fee given back by {payment.provider}",
+        postings=balanced(
+            (
+                debit(book.chart.cash_of(payment.provider), fee_micros),
+                credit(book.chart.provider_fees, fee_micros),
+            )
+        ),
+    )
 
 
 def refunded(
@@ -108,11 +103,13 @@ def refunded(
     digits: str,
     of_grant: int,
     of_invoices: int,
+    lost: int,
     reason: str,
     at: Instant,
 ) -> Decision:
-    """Money is to go back: invoices are open again, credit is taken wherever it has gone meanwhile."""
-    chart, micros = book.chart, of_grant + of_invoices
+    """Money is to go back: invoices are open again, credit is taken wherever it has gone meanwhile, and what
+    had gone back before is *lost*."""
+    chart, micros = book.chart, of_grant + of_invoices + lost
     return Decision(
         transaction_id=f"txn_{digits}",
         type=TransactionType.REFUND,
@@ -122,6 +119,7 @@ def refunded(
             (
                 debit(chart.receivable, of_invoices),
                 *_taken(book, payment.grant_id, of_grant, at),
+                debit(chart.bad_debt, lost),
                 credit(chart.refundable, micros),
             )
         ),
@@ -191,11 +189,19 @@ def charged_back(
 
 
 def reinstated(
-    book: Book, payment: Payment, dispute: Dispute, shares: Sequence[Share], *, at: Instant
+    book: Book,
+    payment: Payment,
+    dispute: Dispute,
+    *,
+    settled: int,
+    granted: int,
+    recovered: int,
+    at: Instant,
 ) -> Decision:
-    """The payer's bank has given it back: it settles *shares*, and the rest is a paid grant."""
-    settled, digits = sum(share.micros for share in shares), f"won_{dispute.digits}"
-    grant, granting = _granting(book, digits, dispute.taken_micros - settled, GrantKind.PAID, at)
+    """The payer's bank has given it back: it settles invoices, *recovered* of it is no loss any more, and the
+    rest is a paid grant."""
+    digits = f"won_{dispute.digits}"
+    grant, granting = _granting(book, digits, granted, GrantKind.PAID, at)
     return Decision(
         transaction_id=f"txn_{digits}",
         type=TransactionType.DISPUTE_WON,
@@ -205,7 +211,7 @@ def reinstated(
             (
                 debit(book.chart.cash_of(payment.provider), dispute.amount_micros),
                 credit(book.chart.receivable, settled),
-                credit(book.chart.bad_debt, dispute.amount_micros - dispute.taken_micros),
+                credit(book.chart.bad_debt, recovered),
                 *granting,
             )
         ),
@@ -214,11 +220,19 @@ def reinstated(
 
 
 def not_refunded(
-    book: Book, refund: Refund, shares: Sequence[Share], failure: str, *, at: Instant
+    book: Book,
+    refund: Refund,
+    *,
+    settled: int,
+    granted: int,
+    recovered: int,
+    failure: str,
+    at: Instant,
 ) -> Decision:
-    """What was promised stays: it settles *shares*, and the rest is a paid grant."""
-    settled, digits = sum(share.micros for share in shares), f"back_{refund.digits}"
-    grant, granting = _granting(book, digits, refund.amount_micros - settled, GrantKind.PAID, at)
+    """What was promised stays: it settles invoices, *recovered* of it is no loss any more, and the rest is a
+    paid grant."""
+    digits = f"back_{refund.digits}"
+    grant, granting = _granting(book, digits, granted, GrantKind.PAID, at)
     return Decision(
         transaction_id=f"txn_{digits}",
         type=TransactionType.REFUND_FAILED,
@@ -228,6 +242,7 @@ def not_refunded(
             (
                 debit(book.chart.refundable, refund.amount_micros),
                 credit(book.chart.receivable, settled),
+                credit(book.chart.bad_debt, recovered),
                 *granting,
             )
         ),

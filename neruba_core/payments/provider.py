@@ -120,8 +120,8 @@ class RefundTold:
 
 @frozen
 class DisputeTold:
-    """A dispute as the provider reports it: the money that left, what the dispute cost, and how it stands; in
-    *currency*, if it says so."""
+    """A dispute as the provider reports it: the money that left, what the dispute cost, what of that it gave
+    back, and how it stands; in *currency*, if it says so."""
 
     provider_id: str
     amount_micros: int
@@ -129,6 +129,7 @@ class DisputeTold:
     reason: str
     status: DisputeStatus
     currency: str | None = None
+    fee_back_micros: int = 0
 
 
 @frozen

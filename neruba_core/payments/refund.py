@@ -3,7 +3,8 @@
 A payment is undone from its end: first what exceeded the invoices, then the invoices that it paid last. An
 invoice is open again by what goes back; credit is taken from the payment's own grant, then from other credit,
 and what has been spent becomes overdraft, even beyond the limit. What is open again is not collected by
-itself any more.
+itself any more. Nobody may give back more than is left; but what a provider has given back has left, and what
+of it exceeds the rest of the payment is a loss (``claims``).
 
 The money is promised first and leaves the till when the provider has paid it out, which for money in hand is
 at once.
@@ -17,14 +18,13 @@ from neruba_core import money, texts
 from neruba_core.audit.changes import note_change
 from neruba_core.errors import PaymentNotFound, PaymentNotSucceeded, RefundExceedsPayment
 from neruba_core.idempotency.fingerprint import Json
-from neruba_core.invoices.model import Invoice
 from neruba_core.money import Amount
 from neruba_core.outbox.model import MessageType
 from neruba_core.payments.answer import payment_values
-from neruba_core.payments.collect import stop
+from neruba_core.payments.claims import ending, taking, write_ending, write_taking
 from neruba_core.payments.desk import Desk
-from neruba_core.payments.model import AllocationKind, Payment, PaymentStatus, Refund
-from neruba_core.payments.postings import Share, not_refunded, paid_back, refunded, returned
+from neruba_core.payments.model import Payment, PaymentStatus, Refund
+from neruba_core.payments.postings import not_refunded, paid_back, refunded
 from neruba_core.payments.provider import PaymentProvider
 
 OPERATION = "refund"
@@ -60,6 +60,8 @@ def refund(desk: Desk, new: NewRefund, provider: PaymentProvider) -> Refund:
     if payment.status is not PaymentStatus.SUCCEEDED:
         raise PaymentNotSucceeded(payment.id, payment.status.value)
     desk.require_payable(new.amount_micros)
+    if new.amount_micros > payment.left_micros:
+        raise RefundExceedsPayment(payment.id, money.text(payment.left_micros))
     promised = promise(desk, payment, desk.ids.new("rfd"), new.amount_micros, new.reason)
     return paid_out(desk, promised) if provider.immediate else promised
 
@@ -72,35 +74,25 @@ def promise(
     reason: str,
     provider_id: str | None = None,
 ) -> Refund:
-    """Take back what the payment paid, and owe it to the payer. Raises ``RefundExceedsPayment``."""
-    work, project_id = desk.work, desk.project.id
-    if amount_micros > payment.left_micros:
-        raise RefundExceedsPayment(payment.id, money.text(payment.left_micros))
-    of_grant, of_invoices = returned(
-        payment,
-        work.payments.allocations_of_payment(project_id, payment.id),
-        payment.gone_micros,
-        amount_micros,
-    )
+    """Take back what the payment paid, and owe it to the payer."""
+    taken = taking(desk, payment, amount_micros)
     decision = refunded(
         desk.book,
         payment,
         digits=refund_id.removeprefix("rfd_"),
-        of_grant=of_grant,
-        of_invoices=sum(micros for _, micros in of_invoices),
+        of_grant=taken.of_grant,
+        of_invoices=taken.of_invoices_micros,
+        lost=taken.lost,
         reason=reason,
         at=desk.at,
     )
     booked = desk.post(decision, OPERATION, refund_id)
-    changes = [(_paid(desk, invoice_id), -micros) for invoice_id, micros in of_invoices]
-    desk.settle(decision, AllocationKind.REFUND, changes, payment.id)
-    for invoice_id, _ in of_invoices:
-        stop(desk, invoice_id)
     made = Refund(
-        project_id=project_id,
+        project_id=desk.project.id,
         id=refund_id,
         payment_id=payment.id,
         amount_micros=amount_micros,
+        taken_micros=taken.micros,
         reason=reason,
         status=PaymentStatus.PENDING,
         transaction_id=booked.id,
@@ -110,8 +102,8 @@ def promise(
         provider_id=provider_id,
         due_at=desk.at,
     )
-    work.payments.add_refund(made)
-    work.payments.put_payment(evolve(payment, refunded_micros=payment.refunded_micros + amount_micros))
+    desk.work.payments.add_refund(made)
+    write_taking(desk, decision, payment, made, taken)
     return made
 
 
@@ -127,29 +119,23 @@ def paid_out(desk: Desk, refund: Refund) -> Refund:
 
 
 def kept(desk: Desk, refund: Refund, failure: str) -> Refund:
-    """The money could not go back: it settles again what it had settled, as far as that is open still, and
-    the rest is a paid grant."""
-    work, project_id = desk.work, desk.project.id
+    """The money could not go back: what other claims lack of it has gone to them; it settles again what it
+    had settled, as far as that is open still, and the rest is a paid grant."""
     payment = payment_of(desk, refund.payment_id)
-    opened = {
-        each.invoice_id: -each.micros
-        for each in work.payments.allocations_of_payment(project_id, payment.id)
-        if each.transaction_id == refund.transaction_id
-    }
-    shares = []
-    for invoice_id, micros in sorted(opened.items()):
-        invoice = _paid(desk, invoice_id)
-        share = min(invoice.open_micros, micros)
-        if share:
-            shares.append(Share(invoice, share))
-    decision = not_refunded(desk.book, refund, shares, failure, at=desk.at)
-    desk.post(decision, "refund_failed", refund.id)
-    desk.settle(
-        decision, AllocationKind.REFUND, [(share.invoice, share.micros) for share in shares], payment.id
+    ended = ending(desk, payment, refund)
+    decision = not_refunded(
+        desk.book,
+        refund,
+        settled=ended.settled_micros,
+        granted=ended.granted_micros,
+        recovered=ended.recovered_micros,
+        failure=failure,
+        at=desk.at,
     )
+    desk.post(decision, "refund_failed", refund.id)
+    write_ending(desk, decision, payment, ended)
     failed = evolve(refund, status=PaymentStatus.FAILED, settled_at=desk.at, failure=failure, due_at=None)
-    work.payments.put_refund(failed)
-    work.payments.put_payment(evolve(payment, refunded_micros=payment.refunded_micros - refund.amount_micros))
+    desk.work.payments.put_refund(failed)
     _note(desk, "refund.failed", failed)
     return failed
 
@@ -180,9 +166,3 @@ def _note(desk: Desk, action: str, refund: Refund) -> None:
         ids=desk.ids,
         origin=desk.origin,
     )
-
-
-def _paid(desk: Desk, invoice_id: str) -> Invoice:
-    invoice = desk.work.invoices.invoice(desk.project.id, invoice_id)
-    assert invoice is not None, "what was paid is there"
-    return invoice

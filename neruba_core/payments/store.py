@@ -59,8 +59,8 @@ class PaymentStore(Protocol):
         """Insert. An id that is taken fails the unit."""
 
     def put_refund(self, refund: Refund) -> None:
-        """Write ``status``, ``provider_id``, ``failure``, ``settled_at``, ``tries``, ``asked_at`` and
-        ``due_at``; the rest of *refund* is left aside."""
+        """Write ``taken_micros``, ``status``, ``provider_id``, ``failure``, ``settled_at``, ``tries``,
+        ``asked_at`` and ``due_at``; the rest of *refund* is left aside."""
 
     def refund(self, project_id: str, refund_id: str) -> Refund | None: ...
 
@@ -72,13 +72,14 @@ class PaymentStore(Protocol):
         """Those of a payment, by ascending id."""
 
     def add_allocations(self, allocations: Sequence[Allocation]) -> None:
-        """Insert. A transaction settles an invoice once: doing so again fails the unit."""
+        """Insert. A transaction settles an invoice once per subject: doing so again fails the unit."""
 
     def allocations_of_payment(self, project_id: str, payment_id: str) -> Sequence[Allocation]:
-        """What the payment paid, and what its refunds opened again, by transaction and invoice."""
+        """What the payment paid, and what its refunds and disputes opened again, by transaction, invoice and
+        subject."""
 
     def allocations_of_invoice(self, project_id: str, invoice_id: str) -> Sequence[Allocation]:
-        """All that changed what is open of the invoice, by transaction."""
+        """All that changed what is open of the invoice, by transaction and subject."""
 
     def collectable(
         self, now: Instant, *, limit: int, project_id: str | None = None
@@ -97,7 +98,8 @@ class PaymentStore(Protocol):
         """Insert. An id, or a provider's id, that is taken fails the unit."""
 
     def put_dispute(self, dispute: Dispute) -> None:
-        """Write ``status``, ``fee_micros`` and ``closed_at``; the rest of *dispute* is left aside."""
+        """Write ``taken_micros``, ``status``, ``fee_micros``, ``closed_at`` and ``fee_back_micros``; the rest
+        of *dispute* is left aside."""
 
     def disputes(self, project_id: str, payment_id: str) -> Sequence[Dispute]:
         """Those of a payment, by ascending id."""

@@ -329,15 +329,17 @@ def _withdrawals(dispute: Mapping[str, Any]) -> list[Mapping[str, Any]]:
 
 def _dispute_told(dispute: Mapping[str, Any]) -> DisputeTold:
     currency = dispute["currency"]
-    fees = [each["fee"] for each in _withdrawals(dispute) if each["currency"] == currency]
+    # What is given back, when money is reinstated, is a fee below zero.
+    fees = [each["fee"] for each in dispute["balance_transactions"] if each["currency"] == currency]
     statuses = {"won": DisputeStatus.WON, "lost": DisputeStatus.LOST}
     return DisputeTold(
         provider_id=dispute["id"],
         amount_micros=micros_of(dispute["amount"], currency.upper()),
-        fee_micros=micros_of(sum(fees), currency.upper()),
+        fee_micros=micros_of(sum(fee for fee in fees if fee > 0), currency.upper()),
         reason=dispute.get("reason") or "disputed",
         status=statuses.get(dispute["status"], DisputeStatus.OPEN),
         currency=currency.upper(),
+        fee_back_micros=micros_of(-sum(fee for fee in fees if fee < 0), currency.upper()),
     )
 
 

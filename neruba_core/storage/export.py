@@ -52,7 +52,7 @@ KEYS: Mapping[str, Callable[[Any], Any]] = {
     "payment_methods": attrgetter("project_id"),
     "payments": attrgetter("id"),
     "refunds": attrgetter("id"),
-    "allocations": attrgetter("transaction_id", "invoice_id"),
+    "allocations": attrgetter("transaction_id", "invoice_id", "subject_id"),
     "collections": attrgetter("invoice_id"),
     "disputes": attrgetter("id"),
     "corrections": attrgetter("id"),

@@ -81,13 +81,21 @@ class RehearsedProvider:
     # --- what happens there -------------------------------------------------------------------
 
     def dispute(
-        self, payment_id: str, amount_micros: int, status: DisputeStatus, fee_micros: int = 0
+        self,
+        payment_id: str,
+        amount_micros: int,
+        status: DisputeStatus,
+        fee_micros: int = 0,
+        *,
+        fee_back_micros: int = 0,
+        number: int = 1,
     ) -> None:
-        """The payer's bank takes money back, or has decided about what it took."""
-        told = DisputeTold(f"dp_{payment_id}", amount_micros, fee_micros, "fraudulent", status)
+        """The payer's bank takes money back, or has decided about what it took as dispute *number* of the
+        payment."""
+        told = DisputeTold(f"dp_{payment_id}_{number}", amount_micros, fee_micros, "fraudulent", status)
         known = self.disputes.setdefault(payment_id, {})
         before = known.get(told.provider_id, told)
-        known[told.provider_id] = evolve(before, status=status)
+        known[told.provider_id] = evolve(before, status=status, fee_back_micros=fee_back_micros)
 
     def send_back(self, payment_id: str, amount_micros: int) -> None:
         """Somebody refunds at the provider itself."""
@@ -95,15 +103,16 @@ class RehearsedProvider:
         answer = Answer(PaymentStatus.SUCCEEDED, f"rb_{payment_id}_{len(told)}")
         told.append(RefundTold(amount_micros, answer))
 
-    def left_micros(self, payment_id: str) -> int:
-        """What of a payment has neither gone back nor been taken back."""
-        paid = next(ask.amount_micros for ask in self.asked if ask.payment_id == payment_id)
+    def cash_micros(self, payment_id: str) -> int:
+        """What the project has there of a payment that has succeeded, or owes there below zero."""
+        charged = self.charged[payment_id]
         taken = self.disputes.get(payment_id, {}).values()
-        back = self._given_back(str(self.charged[payment_id].provider_id))
-        gone = [*back, *self.sent_back.get(payment_id, ())]
-        returned = sum(each.amount_micros for each in gone if each.answer.status is not PaymentStatus.FAILED)
-        left: int = paid - returned - sum(each.amount_micros for each in taken)
-        return left
+        gone = [*self._given_back(str(charged.provider_id)), *self.sent_back.get(payment_id, ())]
+        cash: int = next(ask.amount_micros for ask in self.asked if ask.payment_id == payment_id)
+        cash -= charged.fee_micros
+        cash -= sum(each.amount_micros for each in gone if each.answer.status is PaymentStatus.SUCCEEDED)
+        cash -= sum(each.amount_micros for each in taken if each.status is not DisputeStatus.WON)
+        return cash - sum(each.fee_micros - each.fee_back_micros for each in taken)
 
     def event(self, payment_id: str, event_id: str) -> bytes:
         """That something about the payment has changed."""

@@ -133,13 +133,14 @@ class StripeStandIn:
             self._tell("charge.dispute.funds_withdrawn", dispute)
             return dispute
 
-    def close_dispute(self, dispute_id: str, *, won: bool) -> None:
-        """The bank has decided."""
+    def close_dispute(self, dispute_id: str, *, won: bool, fee_back: bool = False) -> None:
+        """The bank has decided; what the dispute cost is given back with the money, or not."""
         with self._lock:
             dispute = self.disputes[dispute_id]
             dispute["status"] = "won" if won else "lost"
             if won:
-                back = self._balance(dispute["amount"], 0, dispute["currency"])
+                fee = -DISPUTE_FEE if fee_back else 0
+                back = self._balance(dispute["amount"], fee, dispute["currency"])
                 dispute["balance_transactions"].append(back)
             self._tell("charge.dispute.closed", dispute)
             if won:

@@ -270,20 +270,27 @@ class Trade(RuleBasedStateMachine):
 
     @rule(chance=by_chance(lambda chance: chance))
     def tell(self, chance: Random) -> None:
-        """A bank takes money back or decides, or somebody refunds at the provider; its event comes twice."""
-        payment, cents = self.made.one("pay", chance), _cents(chance)
-        status = chance.choice(list(DisputeStatus))
-        at_the_bank = chance.random() < 0.6
+        """A bank takes money back, even what has gone already, or decides; somebody refunds at the provider;
+        or a refund is sent back. The event comes twice."""
+        payment, refund = self.made.one("pay", chance), self.made.one("rfd", chance)
+        micros, number, status = (
+            money.parse(_cents(chance)),
+            chance.randint(1, 2),
+            chance.choice([*DisputeStatus]),
+        )
+        fee_back = 15_000_000 if status is DisputeStatus.WON and chance.random() < 0.5 else 0
+        what = chance.choice(["dispute", "dispute", "refund", "sent back"])
         for provider in self.providers.values():
             charged = provider.charged.get(payment)
             if charged is None or charged.status is not PaymentStatus.SUCCEEDED:
                 continue
-            # A bank takes no more than was paid, and a provider gives back no more than is left there.
-            micros = min(money.parse(cents), provider.left_micros(payment))
-            if at_the_bank and (micros or payment in provider.disputes):
-                provider.dispute(payment, micros, status, fee_micros=15_000_000)
-            elif micros:
+            if what == "dispute":
+                fees = {"fee_micros": 15_000_000, "fee_back_micros": fee_back}
+                provider.dispute(payment, micros, status, number=number, **fees)
+            elif what == "refund":
                 provider.send_back(payment, micros)
+            elif refund in provider.returned:
+                provider.finish(refund, PaymentStatus.FAILED, "sent back")
         event = next(self._keys)
         self._do(partial(_hear, payment, event, self.providers, self.engines))
         before = self._export()

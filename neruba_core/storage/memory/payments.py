@@ -29,12 +29,12 @@ from neruba_core.storage.memory.tenancy import MemoryTenancy
 
 @define(eq=False)
 class PaymentTables:
-    """By project and id; allocations by project, transaction and invoice."""
+    """By project and id; allocations by project, transaction, invoice and subject."""
 
     payments: Table[str, Payment] = field(factory=Table)
     methods: Table[str, PaymentMethod] = field(factory=Table)
     refunds: Table[str, Refund] = field(factory=Table)
-    allocations: Table[tuple[str, str], Allocation] = field(factory=Table)
+    allocations: Table[tuple[str, str, str], Allocation] = field(factory=Table)
     corrections: Table[str, Correction] = field(factory=Table)
     disputes: Table[str, Dispute] = field(factory=Table)
     collections: Table[str, Collection] = field(factory=Table)
@@ -112,6 +112,7 @@ class MemoryPayments:
             return
         changed = evolve(
             current,
+            taken_micros=refund.taken_micros,
             status=refund.status,
             provider_id=refund.provider_id,
             failure=refund.failure,
@@ -135,7 +136,7 @@ class MemoryPayments:
     def add_allocations(self, allocations: Sequence[Allocation]) -> None:
         for each in allocations:
             self._ledger.need_lock(each.project_id)
-            key = (each.transaction_id, each.invoice_id)
+            key = (each.transaction_id, each.invoice_id, each.subject_id)
             self._tables.allocations.add(self._undo, each.project_id, key, each)
 
     def allocations_of_payment(self, project_id: str, payment_id: str) -> Sequence[Allocation]:
@@ -191,7 +192,12 @@ class MemoryPayments:
         if current is None:
             return
         changed = evolve(
-            current, status=dispute.status, fee_micros=dispute.fee_micros, closed_at=dispute.closed_at
+            current,
+            taken_micros=dispute.taken_micros,
+            status=dispute.status,
+            fee_micros=dispute.fee_micros,
+            closed_at=dispute.closed_at,
+            fee_back_micros=dispute.fee_back_micros,
         )
         self._tables.disputes.replace(self._undo, dispute.project_id, dispute.id, changed)
 

@@ -120,6 +120,7 @@ REFUNDS = Table(
     text("id"),
     text("payment_id"),
     whole("amount_micros"),
+    whole("taken_micros"),
     text("reason"),
     text("status"),
     text("transaction_id"),
@@ -145,7 +146,10 @@ REFUNDS = Table(
         deferred=True,
     ),
     one_of("status", PaymentStatus, "neruba_refunds_status_ck"),
-    CheckConstraint("amount_micros > 0 AND tries >= 0", name="neruba_refunds_amount_ck"),
+    CheckConstraint(
+        "amount_micros > 0 AND taken_micros BETWEEN 0 AND amount_micros AND tries >= 0",
+        name="neruba_refunds_amounts_ck",
+    ),
     CheckConstraint("status = 'pending' OR due_at IS NULL", name="neruba_refunds_due_ck"),
     Index("neruba_refunds_due_ix", "due_at"),
     Index("neruba_refunds_payment_ix", "project_id", "payment_id", "id"),
@@ -157,10 +161,13 @@ ALLOCATIONS = Table(
     text("project_id"),
     text("transaction_id"),
     text("invoice_id"),
+    text("subject_id"),
     text("kind"),
     whole("micros"),
     text("payment_id", optional=True),
-    PrimaryKeyConstraint("project_id", "transaction_id", "invoice_id", name="neruba_allocations_pk"),
+    PrimaryKeyConstraint(
+        "project_id", "transaction_id", "invoice_id", "subject_id", name="neruba_allocations_pk"
+    ),
     tenant("neruba_allocations"),
     reference(
         "neruba_allocations_transaction_fk",
@@ -243,6 +250,7 @@ DISPUTES = Table(
     whole("created_at"),
     whole("fee_micros"),
     whole("closed_at", optional=True),
+    whole("fee_back_micros"),
     PrimaryKeyConstraint("project_id", "id", name="neruba_disputes_pk"),
     UniqueConstraint("project_id", "provider_id", name="neruba_disputes_provider_uq"),
     tenant("neruba_disputes"),
@@ -258,7 +266,8 @@ DISPUTES = Table(
     ),
     one_of("status", DisputeStatus, "neruba_disputes_status_ck"),
     CheckConstraint(
-        "amount_micros > 0 AND taken_micros BETWEEN 0 AND amount_micros AND fee_micros >= 0",
+        "amount_micros > 0 AND taken_micros BETWEEN 0 AND amount_micros "
+        "AND fee_micros >= 0 AND fee_back_micros >= 0",
         name="neruba_disputes_amounts_ck",
     ),
     CheckConstraint("(status = 'open') = (closed_at IS NULL)", name="neruba_disputes_closed_ck"),
@@ -280,7 +289,7 @@ COLLECTIONS = Table(
         "neruba_invoices",
         ["project_id", "id"],
     ),
-    CheckConstraint("tries > 0", name="neruba_collections_tries_ck"),
+    CheckConstraint("tries >= 0", name="neruba_collections_tries_ck"),
 )
 
 EVENTS = Table(
@@ -325,7 +334,7 @@ _PUT_PAYMENT = update(
     "disputed_micros",
 )
 _ADD_DISPUTE = insert(DISPUTES)
-_PUT_DISPUTE = update(DISPUTES, "status", "fee_micros", "closed_at")
+_PUT_DISPUTE = update(DISPUTES, "taken_micros", "status", "fee_micros", "closed_at", "fee_back_micros")
 _PUT_COLLECTION = insert(
     COLLECTIONS,
     ending=(
@@ -342,7 +351,17 @@ _PUT_METHOD = insert(
     ),
 )
 _ADD_REFUND = insert(REFUNDS)
-_PUT_REFUND = update(REFUNDS, "status", "provider_id", "failure", "settled_at", "tries", "asked_at", "due_at")
+_PUT_REFUND = update(
+    REFUNDS,
+    "taken_micros",
+    "status",
+    "provider_id",
+    "failure",
+    "settled_at",
+    "tries",
+    "asked_at",
+    "due_at",
+)
 _ADD_ALLOCATIONS = insert(ALLOCATIONS)
 _ADD_CORRECTION = insert(CORRECTIONS)
 
@@ -372,12 +391,12 @@ _REFUNDS_OF = Query(select(REFUNDS).where(_R.project_id == given("project_id")))
 _OF_PAYMENT = Query(
     select(ALLOCATIONS)
     .where(_A.project_id == given("project_id"), _A.payment_id == given("payment_id"))
-    .order_by(_A.transaction_id, _A.invoice_id)
+    .order_by(_A.transaction_id, _A.invoice_id, _A.subject_id)
 )
 _OF_INVOICE = Query(
     select(ALLOCATIONS)
     .where(_A.project_id == given("project_id"), _A.invoice_id == given("invoice_id"))
-    .order_by(_A.transaction_id)
+    .order_by(_A.transaction_id, _A.subject_id)
 )
 _ALLOCATIONS_OF = Query(select(ALLOCATIONS).where(_A.project_id == given("project_id")))
 _CORRECTIONS = Query(
@@ -487,6 +506,7 @@ class SqlPayments(SqlStore):
             refund.id,
             refund.payment_id,
             refund.amount_micros,
+            refund.taken_micros,
             refund.reason,
             refund.status.value,
             refund.transaction_id,
@@ -504,6 +524,7 @@ class SqlPayments(SqlStore):
 
     def put_refund(self, refund: Refund) -> None:
         row = (
+            refund.taken_micros,
             refund.status.value,
             refund.provider_id,
             refund.failure,
@@ -533,6 +554,7 @@ class SqlPayments(SqlStore):
                 each.project_id,
                 each.transaction_id,
                 each.invoice_id,
+                each.subject_id,
                 each.kind.value,
                 each.micros,
                 each.payment_id,
@@ -584,14 +606,17 @@ class SqlPayments(SqlStore):
             micros(dispute.created_at),
             dispute.fee_micros,
             micros_or_none(dispute.closed_at),
+            dispute.fee_back_micros,
         )
         self._statements.write(_ADD_DISPUTE, [row])
 
     def put_dispute(self, dispute: Dispute) -> None:
         row = (
+            dispute.taken_micros,
             dispute.status.value,
             dispute.fee_micros,
             micros_or_none(dispute.closed_at),
+            dispute.fee_back_micros,
             dispute.project_id,
             dispute.id,
         )
@@ -763,13 +788,14 @@ def _method(row: Any) -> PaymentMethod:
 
 
 def _refund(row: Any) -> Refund:
-    project_id, refund_id, payment_id, amount, reason, status, transaction_id, created_at, *rest = row
-    actor, request_id, provider_id, failure, settled_at, tries, asked_at, due_at = rest
+    project_id, refund_id, payment_id, amount, taken, reason, status, transaction_id, *rest = row
+    created_at, actor, request_id, provider_id, failure, settled_at, tries, asked_at, due_at = rest
     return Refund(
         project_id,
         refund_id,
         payment_id,
         amount,
+        taken,
         reason,
         PaymentStatus(status),
         transaction_id,
@@ -786,8 +812,10 @@ def _refund(row: Any) -> Refund:
 
 
 def _allocation(row: Any) -> Allocation:
-    project_id, transaction_id, invoice_id, kind, micros_, payment_id = row
-    return Allocation(project_id, transaction_id, invoice_id, AllocationKind(kind), micros_, payment_id)
+    project_id, transaction_id, invoice_id, subject_id, kind, micros_, payment_id = row
+    return Allocation(
+        project_id, transaction_id, invoice_id, subject_id, AllocationKind(kind), micros_, payment_id
+    )
 
 
 def _collection(row: Any) -> Collection:
@@ -797,7 +825,7 @@ def _collection(row: Any) -> Collection:
 
 def _dispute(row: Any) -> Dispute:
     project_id, dispute_id, payment_id, provider_id, amount, taken, reason, status, *rest = row
-    transaction_id, created_at, fee, closed_at = rest
+    transaction_id, created_at, fee, closed_at, fee_back = rest
     return Dispute(
         project_id,
         dispute_id,
@@ -811,6 +839,7 @@ def _dispute(row: Any) -> Dispute:
         instant(created_at),
         fee,
         instant_or_none(closed_at),
+        fee_back,
     )
 
 

@@ -223,6 +223,7 @@ class Payments(Promises):
         )
         under_the_head(storage, project_id, lambda work: work.payments.add_refund(pending))
         changes: dict[str, Any] = {
+            "taken_micros": 4_000_000,
             "status": PaymentStatus.FAILED,
             "provider_id": AWKWARD,
             "failure": AWKWARD,
@@ -231,7 +232,7 @@ class Payments(Promises):
             "asked_at": later(seconds=2),
             "due_at": None,
         }
-        wrong = evolve(pending, amount_micros=1, reason="other", actor="other", **changes)
+        wrong = evolve(pending, amount_micros=4_000_000, reason="other", actor="other", **changes)
 
         under_the_head(storage, project_id, lambda work: work.payments.put_refund(wrong))
 
@@ -262,7 +263,7 @@ class Payments(Promises):
 
     def test_disputes_are_those_of_their_payment(self, storage: Storage) -> None:
         """
-        Oldest first; how they end is all that changes, and a provider's id is there once.
+        Oldest first; what they took and how they end is all that changes, and a provider's id is there once.
         """
         project_id = tenant(storage)
         transaction_id = booked(storage, project_id)
@@ -273,11 +274,13 @@ class Payments(Promises):
         for each in (second, foreign, first):
             under_the_head(storage, project_id, lambda work, one=each: work.payments.add_dispute(one))  # type: ignore[misc]
         changes: dict[str, Any] = {
+            "taken_micros": 4_000_000,
             "status": DisputeStatus.LOST,
             "fee_micros": 15_000_000,
+            "fee_back_micros": 14_000_000,
             "closed_at": later(seconds=9),
         }
-        wrong = evolve(first, amount_micros=1, taken_micros=1, reason="other", **changes)
+        wrong = evolve(first, amount_micros=4_000_000, reason="other", **changes)
 
         under_the_head(storage, project_id, lambda work: work.payments.put_dispute(wrong))
 
@@ -310,7 +313,7 @@ class Payments(Promises):
 
         def change(work: UnitOfWork) -> None:
             for invoice_id, due_at in ((due, later()), (waiting, later(micros=1)), (given_up, None)):
-                work.payments.put_collection(Collection(project_id, invoice_id, 1, later(seconds=-9)))
+                work.payments.put_collection(Collection(project_id, invoice_id, 0, later(seconds=-9)))
                 work.payments.put_collection(Collection(project_id, invoice_id, 2, due_at))
             marked: list[tuple[str, dict[str, Any]]] = [
                 (paid, {"paid_micros": 11_910_000}),
@@ -392,7 +395,7 @@ class Payments(Promises):
 
     def test_allocations_are_found_by_payment_and_by_invoice(self, storage: Storage) -> None:
         """
-        By transaction; what settles below zero opens again.
+        By transaction and subject; what settles below zero opens again.
         """
         project_id = tenant(storage)
         one, two = (billed(storage, project_id, number) for number in (1, 2))
@@ -403,6 +406,9 @@ class Payments(Promises):
             samples.allocation(project_id, first, one, payment_id=paid),
             samples.allocation(project_id, first, two, payment_id=paid, micros=MAX_TOTAL_MICROS),
             samples.allocation(project_id, second, one, payment_id=paid, kind=kinds.REFUND, micros=-5),
+            samples.allocation(
+                project_id, second, one, subject_id="rfd_1", payment_id=paid, kind=kinds.REFUND, micros=5
+            ),
             samples.allocation(project_id, third, one, kind=kinds.WRITE_OFF),
         ]
 
@@ -414,10 +420,10 @@ class Payments(Promises):
         def of_invoice(work: UnitOfWork) -> list[Any]:
             return list(work.payments.allocations_of_invoice(project_id, one))
 
-        assert read(storage, of_payment) == allocations[:3]
+        assert read(storage, of_payment) == allocations[:4]
         assert read(storage, of_invoice) == [allocations[0], *allocations[2:]]
 
-    def test_a_transaction_settles_an_invoice_once(self, storage: Storage) -> None:
+    def test_a_transaction_settles_an_invoice_once_per_subject(self, storage: Storage) -> None:
         """
         Doing so again fails the unit.
         """

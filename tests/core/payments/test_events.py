@@ -337,9 +337,9 @@ def test_a_dispute_that_was_won_makes_room_for_a_refund(card, stripe):
     assert card.proved()
 
 
-def test_a_refund_of_what_is_gone_keeps_nothing_else_from_being_booked(card, stripe):
+def test_a_refund_of_what_the_bank_has_taken_is_booked_and_made_good_when_the_dispute_is_won(card, stripe):
     """
-    Its event is tried again, and says why: once the dispute is won, it can be booked.
+    The money has left twice: until then what exceeds the payment is a loss.
     """
     payment = pay(card)
     dispute = stripe.dispute(payment.provider_id)
@@ -349,21 +349,40 @@ def test_a_refund_of_what_is_gone_keeps_nothing_else_from_being_booked(card, str
     dispute["status"] = "won"
     stripe.give_back(payment.provider_id, 500)
     dispute["status"] = "needs_response"
-    stripe.dispute(payment.provider_id)
     tell(card, stripe)
-    process(card)
 
-    waiting = card.billing.provider_events.list(state="pending").items
-    assert {str(event.failure).partition(":")[0] for event in waiting} == {"RefundExceedsPayment"}
-    assert len(card.billing.payments.disputes(card.id, payment.id)) == 2
-    assert card.proved()
-
-    stripe.close_dispute(dispute["id"], won=True)
-    card.at(card.billing.clock() + timedelta(hours=3))
     process(card)
 
     assert states(card) == {"processed"}
     assert len(card.billing.payments.refunds(card.id, payment.id)) == 1
+    assert card.accounts["bad_debt"] == "5.000000"
+    assert card.proved()
+
+    stripe.close_dispute(dispute["id"], won=True)
+    tell(card, stripe)
+    process(card)
+
+    assert "bad_debt" not in card.accounts
+    assert card.balance == "15.000000"
+    assert card.proved()
+
+
+@pytest.mark.parametrize("fee_back", [True, False])
+def test_what_a_dispute_cost_is_booked_back_if_stripe_gives_it_back(card, stripe, fee_back):
+    """
+    With the money, when the dispute is won.
+    """
+    payment = pay(card)
+    dispute = stripe.dispute(payment.provider_id)
+    tell(card, stripe)
+    process(card)
+    stripe.close_dispute(dispute["id"], won=True, fee_back=fee_back)
+    tell(card, stripe)
+
+    process(card)
+
+    assert card.accounts["provider_fees"] == ("0.900000" if fee_back else "15.900000")
+    assert card.accounts["cash:stripe"] == ("19.100000" if fee_back else "4.100000")
     assert card.proved()
 
 

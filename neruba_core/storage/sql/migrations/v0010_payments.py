@@ -85,6 +85,7 @@ def upgrade(op: Operations) -> None:
         kinds.text("id"),
         kinds.text("payment_id"),
         kinds.int8("amount_micros"),
+        kinds.int8("taken_micros"),
         kinds.text("reason"),
         kinds.text("status"),
         kinds.text("transaction_id"),
@@ -111,7 +112,10 @@ def upgrade(op: Operations) -> None:
             deferrable=True,
             initially="DEFERRED",
         ),
-        sa.CheckConstraint("amount_micros > 0 AND tries >= 0", name="neruba_refunds_amount_ck"),
+        sa.CheckConstraint(
+            "amount_micros > 0 AND taken_micros BETWEEN 0 AND amount_micros AND tries >= 0",
+            name="neruba_refunds_amounts_ck",
+        ),
         sa.CheckConstraint("status = 'pending' OR due_at IS NULL", name="neruba_refunds_due_ck"),
         sa.CheckConstraint("status IN ('pending', 'succeeded', 'failed')", name="neruba_refunds_status_ck"),
     )
@@ -122,10 +126,13 @@ def upgrade(op: Operations) -> None:
         kinds.text("project_id"),
         kinds.text("transaction_id"),
         kinds.text("invoice_id"),
+        kinds.text("subject_id"),
         kinds.text("kind"),
         kinds.int8("micros"),
         kinds.text("payment_id", null=True),
-        sa.PrimaryKeyConstraint("project_id", "transaction_id", "invoice_id", name="neruba_allocations_pk"),
+        sa.PrimaryKeyConstraint(
+            "project_id", "transaction_id", "invoice_id", "subject_id", name="neruba_allocations_pk"
+        ),
         sa.ForeignKeyConstraint(
             ["project_id", "invoice_id"],
             ["neruba_invoices.project_id", "neruba_invoices.id"],
@@ -211,6 +218,7 @@ def _disputes(op: Operations, kinds: Kinds) -> None:
         kinds.int8("created_at"),
         kinds.int8("fee_micros"),
         kinds.int8("closed_at", null=True),
+        kinds.int8("fee_back_micros"),
         sa.PrimaryKeyConstraint("project_id", "id", name="neruba_disputes_pk"),
         sa.UniqueConstraint("project_id", "provider_id", name="neruba_disputes_provider_uq"),
         sa.ForeignKeyConstraint(["project_id"], ["neruba_projects.id"], name="neruba_disputes_project_fk"),
@@ -228,7 +236,8 @@ def _disputes(op: Operations, kinds: Kinds) -> None:
         ),
         sa.CheckConstraint("status IN ('open', 'won', 'lost')", name="neruba_disputes_status_ck"),
         sa.CheckConstraint(
-            "amount_micros > 0 AND taken_micros BETWEEN 0 AND amount_micros AND fee_micros >= 0",
+            "amount_micros > 0 AND taken_micros BETWEEN 0 AND amount_micros "
+            "AND fee_micros >= 0 AND fee_back_micros >= 0",
             name="neruba_disputes_amounts_ck",
         ),
         sa.CheckConstraint("(status = 'open') = (closed_at IS NULL)", name="neruba_disputes_closed_ck"),
@@ -250,7 +259,7 @@ def _collections(op: Operations, kinds: Kinds) -> None:
             ["neruba_invoices.project_id", "neruba_invoices.id"],
             name="neruba_collections_invoice_fk",
         ),
-        sa.CheckConstraint("tries > 0", name="neruba_collections_tries_ck"),
+        sa.CheckConstraint("tries >= 0", name="neruba_collections_tries_ck"),
     )
 
 
