@@ -12,6 +12,8 @@ import nox
 PYTHONS = ["3.11", "3.12", "3.13"]
 LOCK = "requirements/dev.txt"
 BRANCH_COVERAGE_PERCENT = 95
+# A worker that has done its half takes over from the other's.
+TWO_WORKERS = ("-n", "2", "--dist", "worksteal")
 
 nox.needs_version = ">=2024.10.9"
 nox.options.sessions = ["lint", "types", "layers", "coverage", "docs", "examples"]
@@ -28,7 +30,7 @@ def tests(session: nox.Session) -> None:
     """Every test, on each Python that is supported and installed."""
     session.install("--no-deps", "--require-hashes", "-r", LOCK)
     session.install("--no-deps", "--no-build-isolation", "-e", ".")
-    session.run("python", "-m", "pytest", "-n", "2", *session.posargs)
+    session.run("python", "-m", "pytest", *TWO_WORKERS, *session.posargs)
 
 
 @nox.session(python=False)
@@ -54,7 +56,7 @@ def layers(session: nox.Session) -> None:
 def coverage(session: nox.Session) -> None:
     """Branch coverage of neruba_core, by all tests together."""
     run(session, "coverage", "erase")
-    run(session, "coverage", "run", "-m", "pytest", "-n", "2", *session.posargs)
+    run(session, "coverage", "run", "-m", "pytest", *TWO_WORKERS, *session.posargs)
     run(session, "coverage", "combine", "-q")
     run(session, "coverage", "report", f"--fail-under={BRANCH_COVERAGE_PERCENT}")
 
@@ -63,13 +65,13 @@ def coverage(session: nox.Session) -> None:
 def docs(session: nox.Session) -> None:
     """The pages, with warnings as errors, and every block in them run."""
     run(session, "sphinx", "-q", "-W", "--keep-going", "-b", "html", "docs", "docs/_build/html")
-    run(session, "pytest", "docs")
+    run(session, "pytest", "docs", "-n", "2", "--dist", "loadfile")
 
 
 @nox.session(python=False)
 def examples(session: nox.Session) -> None:
     """The examples against their transcripts."""
-    run(session, "pytest", "examples")
+    run(session, "pytest", "examples", *TWO_WORKERS)
 
 
 @nox.session(python=False)
@@ -106,7 +108,7 @@ def lowest_direct(session: nox.Session) -> None:
         *("uv", "pip", "install", "-q", "-e", ".[server,postgres,speed,pdf]", "--group", "test"),
         *("--constraint", str(lowest)),
     )
-    session.run("python", "-m", "pytest", "-n", "2", *session.posargs)
+    session.run("python", "-m", "pytest", *TWO_WORKERS, *session.posargs)
 
 
 @nox.session(venv_backend="virtualenv")

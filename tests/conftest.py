@@ -23,6 +23,14 @@ settings.register_profile("ci", derandomize=True, deadline=None, database=None, 
 settings.register_profile("torture", deadline=None, max_examples=2_000, suppress_health_check=_SLOW)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
 
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """
+    The longest begin first, so that no worker of pytest-xdist is left alone with them at the end.
+    """
+    items.sort(key=lambda item: item.get_closest_marker("torture") is None)
+
+
 TORTURE = os.environ.get("NERUBA_TORTURE") == "full"
 
 

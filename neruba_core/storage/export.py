@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime
 from decimal import Decimal
 from enum import Enum
+from functools import cache
 from operator import attrgetter
 from typing import Any, Protocol
 
@@ -64,6 +65,8 @@ KEYS: Mapping[str, Callable[[Any], Any]] = {
 }
 """The tables of an export, and the key of each within a project."""
 
+_AS_THEY_ARE = {str, int, bool}
+
 _LEFT_OUT = {("access_keys", "last_used_at"), ("invoices", "cutoff"), ("runs", "cutoff")}
 
 
@@ -94,6 +97,8 @@ def _line(table: str, row: Any) -> str:
 
 def _plain(value: Any) -> Any:
     """*value* as JSON can say it."""
+    if value is None or type(value) in _AS_THEY_ARE:
+        return value
     if isinstance(value, Enum):
         return value.value
     if isinstance(value, Decimal):
@@ -106,8 +111,14 @@ def _plain(value: Any) -> Any:
         return [_plain(item) for item in value]
     if isinstance(value, Mapping):
         return {name: _plain(item) for name, item in value.items()}
-    if attrs.has(type(value)):
-        fields = {name: _plain(getattr(value, name)) for name in attrs.fields_dict(type(value))}
+    kind: Any = type(value)
+    if attrs.has(kind):
+        fields = {name: _plain(getattr(value, name)) for name in _names(kind)}
         # Two models have the same parameters.
         return fields | {"model": value.model.value} if isinstance(value, Tariff) else fields
     return value
+
+
+@cache
+def _names(kind: type[Any]) -> tuple[str, ...]:
+    return tuple(attrs.fields_dict(kind))

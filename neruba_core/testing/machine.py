@@ -36,7 +36,6 @@ from neruba_core.errors import NerubaError
 from neruba_core.instants import EPOCH, month_of
 from neruba_core.ledger.model import TransactionType
 from neruba_core.neruba import Neruba
-from neruba_core.storage.export import export
 from neruba_core.storage.port import Storage
 from neruba_core.testing.builders import Rehearsal
 from neruba_core.testing.clock import SettableClock
@@ -60,6 +59,7 @@ from neruba_core.testing.commands import (
     named,
 )
 from neruba_core.testing.model import ModelProject
+from neruba_core.testing.states import State, state
 
 T = TypeVar("T")
 Stores = Mapping[str, Callable[[], Storage]]
@@ -274,7 +274,7 @@ class Machine(RuleBasedStateMachine):
         """Several commands in one unit of work, which the host commits or abandons."""
         commands = [named(command, self._fresh) for command in commands]
         note(f"{self.clock} {project}: {commands} in one unit")
-        before = self._exports(project)
+        before = self._state(project)
         foretold = copy.deepcopy(self.model[project])
         given = {
             name: self._in_one_unit(neruba, project, commands, fails) for name, neruba in self.engines.items()
@@ -286,7 +286,7 @@ class Machine(RuleBasedStateMachine):
             self._same_words(command, part, command.foretell(foretold, self.clock(), part))
             position += len(part)
         if fails:
-            assert self._exports(project) == before, "what was undone left something behind"
+            assert self._state(project).same(before), "what was undone left something behind"
         else:
             self.model[project] = foretold
         self._hold(project)
@@ -311,7 +311,7 @@ class Machine(RuleBasedStateMachine):
         try:
             for project in self.model:
                 self._look(project, 1)
-                texts = {name: self._export(neruba, project) for name, neruba in self.engines.items()}
+                texts = {name: state(neruba, project).text for name, neruba in self.engines.items()}
                 first, text = next(iter(texts.items()))
                 for name, other in texts.items():
                     assert other == text, f"the exports of {first} and {name} differ"
@@ -334,12 +334,12 @@ class Machine(RuleBasedStateMachine):
         command = named(command, self._fresh)
         self.history.append((project, command))
         note(f"{self.clock} {project}: {command}")
-        before = self._exports(project)
+        before = self._state(project)
         answers: Answers = self._everywhere(partial(self._send, project=project, command=command))
         foretold = command.foretell(model, self.clock(), answers)
         self._same_words(command, answers, foretold)
         if foretold and all("." in word and word != "wallet.insufficient_credit" for word in foretold):
-            assert self._exports(project) == before, f"{command} was refused and yet changed something"
+            assert self._state(project).same(before), f"{command} was refused and yet changed something"
         self._hold(project)
 
     def _send(self, neruba: Neruba, project: str, command: Command) -> Answers:
@@ -370,13 +370,9 @@ class Machine(RuleBasedStateMachine):
         words = [given.word for given in answers]
         assert words == foretold, f"{command}: foretold {foretold}, came {words}"
 
-    def _export(self, neruba: Rehearsal, project: str) -> str:
-        with neruba._context.storage.snapshot() as work:
-            return "\n".join(export(work, project))
-
-    def _exports(self, project: str) -> str:
-        """Of the first engine, for speed; at the end those of the others must equal it."""
-        return self._export(next(iter(self.engines.values())), project)
+    def _state(self, project: str) -> State:
+        """Of the first engine, for speed; at the end the exports of the others must equal its own."""
+        return state(next(iter(self.engines.values())), project)
 
     # --- what always holds --------------------------------------------------------------------
 

@@ -28,11 +28,11 @@ from neruba_core.neruba import Neruba
 from neruba_core.payments.model import DisputeStatus, PaymentStatus
 from neruba_core.payments.receivables import Receivables
 from neruba_core.pricing.model import Tier
-from neruba_core.storage.export import export
 from neruba_core.testing.builders import Rehearsal
 from neruba_core.testing.clock import SettableClock
 from neruba_core.testing.machine import Machine, Stores, by_chance
 from neruba_core.testing.provider import SOUND, RehearsedProvider
+from neruba_core.testing.states import State, state
 
 Act: TypeAlias = Callable[[Neruba], Any]
 
@@ -293,9 +293,9 @@ class Trade(RuleBasedStateMachine):
                 provider.finish(refund, PaymentStatus.FAILED, "sent back")
         event = next(self._keys)
         self._do(partial(_hear, payment, event, self.providers, self.engines))
-        before = self._export()
+        before = self._state()
         self._do(partial(_hear, payment, event, self.providers, self.engines))
-        assert self._export() == before, f"{event} was booked twice"
+        assert self._state().same(before), f"{event} was booked twice"
 
     @rule()
     def fall_due(self) -> None:
@@ -303,10 +303,10 @@ class Trade(RuleBasedStateMachine):
         self._do(lambda neruba: neruba.wallets.expire_due(project_ids=[self.project]))
         for payment in self._do(lambda neruba: [*neruba.collection.top_up_due()]):
             self.made.add("pay", payment.id)
-        before = self._export()
+        before = self._state()
         self._do(lambda neruba: neruba.wallets.expire_due(project_ids=[self.project]))
         assert self._do(lambda neruba: [*neruba.collection.top_up_due()]) == []
-        assert self._export() == before, "what falls due was done twice"
+        assert self._state().same(before), "what falls due was done twice"
 
     @rule(chance=by_chance(lambda chance: chance))
     def wait(self, chance: Random) -> None:
@@ -321,7 +321,7 @@ class Trade(RuleBasedStateMachine):
             if self.project:
                 self._agreed(lambda neruba: _overview(neruba, self.project))
                 self._agreed(lambda neruba: neruba.receivables.of(self.project))
-                texts = {name: _text(neruba, self.project) for name, neruba in self.engines.items()}
+                texts = {name: state(neruba, self.project).text for name, neruba in self.engines.items()}
                 first, text = next(iter(texts.items()))
                 for name, other in texts.items():
                     assert other == text, f"the exports of {first} and {name} differ"
@@ -354,10 +354,10 @@ class Trade(RuleBasedStateMachine):
         assert again.name.value == "replayed", f"{key} was done twice"
 
     def _do(self, act: Act) -> Any:
-        before = self._export()
+        before = self._state()
         told = self._agreed(act)
         if isinstance(told, tuple) and told[0] not in _KEPT:
-            assert self._export() == before, f"{told[0]} changed something"
+            assert self._state().same(before), f"{told[0]} changed something"
         self._hold()
         return told
 
@@ -369,8 +369,8 @@ class Trade(RuleBasedStateMachine):
         note(f"{self.clock}: {told[0] if isinstance(told, tuple) else type(told).__name__}")
         return told
 
-    def _export(self) -> str:
-        return _text(next(iter(self.engines.values())), self.project) if self.project else ""
+    def _state(self) -> State:
+        return state(next(iter(self.engines.values())), self.project)
 
     def _hold(self) -> None:
         self._steps += 1
@@ -463,11 +463,6 @@ def _unmarked(answer: Any) -> Any:
             left = (evolve(each, invoice=_unmarked(each.invoice)) for each in answer.invoices)
             return evolve(answer, invoices=tuple(left))
     return answer
-
-
-def _text(neruba: Rehearsal, project: str) -> str:
-    with neruba._context.storage.snapshot() as work:
-        return "\n".join(export(work, project))
 
 
 def run_trade(stores: Stores, of: settings) -> None:

@@ -26,6 +26,8 @@ from attrs import define, field, frozen
 from neruba_core import Neruba
 from neruba_core.testing.postgres import PostgresDatabases
 
+pytestmark = pytest.mark.torture
+
 CLIENTS = 8
 KILLS, TORTURE_KILLS = 20, 200
 GRANTED_MICROS = 1_000_000 * 1_000_000

@@ -120,6 +120,7 @@ def effects(storage: Storage, project_id: str, type: str) -> int:
     return sum(getattr(row, "idempotency_key", None) != "first" for row in rows)
 
 
+@pytest.mark.torture
 @pytest.mark.parametrize(
     ("type", "kind"), [*((type, "memory") for type in COMMANDS), ("charge.created", "sqlite")]
 )

@@ -1,0 +1,49 @@
+"""What a project consists of at one moment, kept to see whether it has changed.
+
+It is asked before and after every step of the state machines, so it must cost little. Rows never change:
+a store that keeps them as objects hands the same ones out again, and the same objects give the same text.
+Only where they are others is everything put in writing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from attrs import frozen
+
+from neruba_core.storage.export import export
+from neruba_core.testing.builders import Rehearsal
+
+
+@frozen(eq=False)
+class State:
+    """The rows of one project's export."""
+
+    project_id: str
+    rows: list[tuple[str, Any]]
+
+    @property
+    def text(self) -> str:
+        """The canonical export."""
+        return "\n".join(export(self, self.project_id))
+
+    def export(self, project_id: str) -> Iterator[tuple[str, Any]]:
+        """The rows, as a unit of work has them."""
+        yield from self.rows if project_id == self.project_id else ()
+
+    def same(self, other: State) -> bool:
+        """Whether the canonical exports are equal, byte for byte."""
+        return self._of_the_same_rows(other) or self.text == other.text
+
+    def _of_the_same_rows(self, other: State) -> bool:
+        return len(self.rows) == len(other.rows) and all(
+            table == another and row is twin
+            for (table, row), (another, twin) in zip(self.rows, other.rows, strict=True)
+        )
+
+
+def state(neruba: Rehearsal, project_id: str) -> State:
+    """What *project_id* consists of now."""
+    with neruba._context.storage.snapshot() as work:
+        return State(project_id, list(work.export(project_id)))
