@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from typing import TypeAlias
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
@@ -123,6 +124,7 @@ def zone(name: str) -> ZoneInfo:
         raise FormatInvalid("an IANA time zone such as Europe/Berlin", name[:80]) from None
 
 
+@lru_cache(4_096)
 def month(name: str, zone_name: str) -> Period:
     """The calendar month *name* (``"2026-03"``) as it passes in the zone *zone_name*."""
     match = re.fullmatch(r"(\d{4})-(0[1-9]|1[0-2])", name, re.ASCII)
@@ -137,7 +139,8 @@ def month(name: str, zone_name: str) -> Period:
 
 def month_of(moment: Instant, zone_name: str) -> str:
     """The name of the calendar month in which *moment* falls, in the zone *zone_name*."""
-    return moment.astimezone(zone(zone_name)).strftime("%Y-%m")
+    local = moment.astimezone(zone(zone_name))
+    return "%04d-%02d" % (local.year, local.month)  # noqa: UP031  # as in ``text``
 
 
 def _month_start(year: int, number: int, zone_name: str) -> Instant:

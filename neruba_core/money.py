@@ -96,6 +96,13 @@ def decimal(micros: int) -> Decimal:
     return Decimal(micros).scaleb(-PLACES)
 
 
+def divided(dividend: int, divisor: int) -> int:
+    """*dividend* / *divisor* as a whole number; a tie goes to the even one. The divisor is positive."""
+    whole, rest = divmod(dividend, divisor)
+    twice = 2 * rest
+    return whole + (twice > divisor or (twice == divisor and whole % 2 == 1))
+
+
 def within_total(micros: int) -> int:
     """Return *micros*, or raise ``AmountOverflow`` where a 64-bit column could not hold it."""
     if not -MAX_TOTAL_MICROS <= micros <= MAX_TOTAL_MICROS:

@@ -17,14 +17,14 @@ from neruba_core import money
 from neruba_core.billing.digest import digest
 from neruba_core.billing.inputs import Inputs
 from neruba_core.billing.late import COMMITMENT, Change, account_of, changes
-from neruba_core.billing.lines import Pen, rated, sums, text
+from neruba_core.billing.lines import Pen, rated, sums
 from neruba_core.billing.model import BillingPeriod
 from neruba_core.invoices.ahead import billed_ahead
 from neruba_core.invoices.model import Invoice, InvoiceKind, Line, LineKind
 from neruba_core.ledger.chart import Chart
 from neruba_core.ledger.model import Charged
 from neruba_core.money import MICROS
-from neruba_core.pricing.exact import fraction_text, half_even, rate_text, units
+from neruba_core.pricing.exact import fraction_text, half_even, micros_text, rate_text, units
 from neruba_core.subscriptions.fees import commitment, fees
 from neruba_core.tenancy.model import LateUsagePolicy
 
@@ -194,7 +194,7 @@ def _missing(least: str, amount_micros: int, missing_micros: int) -> dict[str, o
     return {
         "parts": [
             {"what": "the least for this time", "amount": least},
-            {"what": "billed as usage", "amount": text(-amount_micros)},
+            {"what": "billed as usage", "amount": micros_text(-amount_micros)},
         ],
         "exact": fraction_text(exact),
         "rounding": fraction_text(units(missing_micros) - exact),
@@ -226,7 +226,10 @@ def _charged(
     # A period that is run again says what it counts even if that is nothing in all: see ``inputs``.
     if taken == returned and not (reversals and pen.part > 1):
         return
-    parts = [{"what": "charged", "amount": text(taken)}, {"what": "reversed", "amount": text(-returned)}]
+    parts = [
+        {"what": "charged", "amount": micros_text(taken)},
+        {"what": "reversed", "amount": micros_text(-returned)},
+    ]
     yield pen.line(
         LineKind.CHARGE,
         taken - returned,
@@ -301,7 +304,7 @@ def _tax(lines: Sequence[Line], pen: Pen, rate: Decimal, chart: Chart) -> Iterat
                 "parts": [
                     {
                         "what": "subtotal × tax rate",
-                        "quantity": text(subtotal),
+                        "quantity": micros_text(subtotal),
                         "rate": rate_text(rate),
                         "amount": fraction_text(exact),
                     }

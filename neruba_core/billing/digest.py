@@ -13,7 +13,7 @@ from collections.abc import Iterable
 from neruba_core.billing.inputs import Inputs
 from neruba_core.billing.late import Change
 from neruba_core.billing.priced import SliceUsage
-from neruba_core.idempotency.fingerprint import Json, canonical
+from neruba_core.idempotency.fingerprint import Json, canonical_of_ascii_names
 from neruba_core.instants import Period, text
 from neruba_core.pricing.exact import rate_text
 
@@ -37,7 +37,7 @@ def digest(inputs: Inputs, late: Iterable[Change], *, ignore_unpriced: bool) -> 
         "decisions": [decision.id for decision in inputs.prices.decisions],
         "late": [_change(change) for change in late],
     }
-    return hashlib.sha256(canonical(document).encode()).hexdigest()
+    return hashlib.sha256(canonical_of_ascii_names(document).encode()).hexdigest()
 
 
 def _slice(usage: SliceUsage) -> list[Json]:

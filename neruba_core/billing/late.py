@@ -13,11 +13,11 @@ from itertools import groupby
 from attrs import frozen
 
 from neruba_core.billing.inputs import LateUsage
-from neruba_core.billing.lines import Pen, RatedSlice, rated, sums, text
+from neruba_core.billing.lines import Pen, RatedSlice, rated, sums
 from neruba_core.billing.priced import PriceList
 from neruba_core.invoices.model import Line, LineKind
 from neruba_core.ledger.chart import Chart
-from neruba_core.pricing.exact import half_even
+from neruba_core.pricing.exact import half_even, micros_text
 from neruba_core.subscriptions.fees import commitment
 
 _OF_USAGE = {LineKind.USAGE, LineKind.MINIMUM, LineKind.ADJUSTMENT}
@@ -50,8 +50,8 @@ class Change:
     def line(self, pen: Pen, account: str) -> Line:
         """The adjustment, which shows the service period that it is about."""
         parts = [
-            {"what": "as it is now", "amount": text(self.is_micros)},
-            {"what": "billed before", "amount": text(-self.was_micros)},
+            {"what": "as it is now", "amount": micros_text(self.is_micros)},
+            {"what": "billed before", "amount": micros_text(-self.was_micros)},
         ]
         quantity = self.is_quantity_micros - self.was_quantity_micros
         what = "minimum commitment" if self.metric_key is None else self.metric_key

@@ -12,7 +12,7 @@ from neruba_core.billing.priced import SliceUsage
 from neruba_core.instants import Period
 from neruba_core.invoices.model import Line, LineKind
 from neruba_core.invoices.names import line_id
-from neruba_core.pricing.exact import fraction_text, units
+from neruba_core.pricing.exact import micros_text
 from neruba_core.pricing.model import Price
 from neruba_core.pricing.rate import Rated, rate, workings
 
@@ -97,11 +97,6 @@ def rated(usage: SliceUsage) -> RatedSlice | None:
     return RatedSlice(usage, price, rate(price.tariff, usage.quantity_micros, share=usage.slice.share))
 
 
-def text(micros: int) -> str:
-    """An amount in units, exact and without zeros that say nothing, as workings hold it."""
-    return fraction_text(units(micros))
-
-
 def sums(parts: list[dict[str, str]], micros: int) -> dict[str, Any]:
     """The workings of an amount that is the sum of its *parts*, with nothing to round."""
-    return {"parts": parts, "exact": text(micros), "rounding": "0", "amount": money.text(micros)}
+    return {"parts": parts, "exact": micros_text(micros), "rounding": "0", "amount": money.text(micros)}

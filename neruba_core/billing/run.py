@@ -84,10 +84,10 @@ def run(
     """
     if options.dry_run:
         projects = work.tenancy.projects(project_ids)
-        heads = {each: work.ledger.head(each) for each in sorted(projects)}
+        heads = work.ledger.heads(sorted(projects))
     else:
         # Heads first, as everybody who takes both.
-        heads = dict(work.ledger.lock_heads(sorted(set(project_ids))))
+        heads = work.ledger.lock_heads(sorted(set(project_ids)))
         projects = work.tenancy.lock_projects(project_ids)
     answers: dict[str, Answer] = {each: ProjectNotFound(each) for each in project_ids if each not in projects}
     for project in projects.values():
@@ -95,7 +95,7 @@ def run(
             answers[project.id] = ProjectArchived(project.id)
     live = {each: project for each, project in projects.items() if each not in answers}
     inputs = read_inputs(work, live, period)
-    known = {each: head for each, head in heads.items() if each in live and head is not None}
+    known = {each: head for each, head in heads.items() if each in live}
     runs = _Runs(
         work=work,
         options=options,

@@ -29,6 +29,9 @@ class LedgerStore(Protocol):
 
     def head(self, project_id: str) -> Head | None: ...
 
+    def heads(self, project_ids: Sequence[str]) -> dict[str, Head]:
+        """The heads as they are, by project id; where there is none, nothing."""
+
     def accounts(self, project_ids: Sequence[str]) -> Sequence[Account]:
         """Every account that is not an emptied wallet account (``wallet:`` at zero)."""
 

@@ -18,7 +18,7 @@ from neruba_core.billing.run import Answer, Options, run
 from neruba_core.context import Context
 from neruba_core.errors import NerubaError, RunNotFound, StorageError
 from neruba_core.instants import Instant, month, utc
-from neruba_core.pages import DEFAULT_LIMIT, MAX_LIMIT, Page, limited, page, place_of
+from neruba_core.pages import DEFAULT_LIMIT, Page, limited, page, place_of
 from neruba_core.storage.port import UnitOfWork
 from neruba_core.tenancy.projects import existing
 
@@ -147,18 +147,8 @@ class Billing:
             lambda work: overview(work, existing(work, project_id), chart=chart, at=at, period=period)
         )
 
-    def _live_projects(self) -> list[str]:
-        """The ids of all projects that are not archived, ascending."""
-
-        def read(work: UnitOfWork) -> list[str]:
-            found: list[str] = []
-            before: str | None = None
-            while rows := work.tenancy.all_projects(limit=MAX_LIMIT, before=before):
-                found += [project.id for project in rows if project.archived_at is None]
-                before = rows[-1].id
-            return found[::-1]
-
-        return self._context.read(read)
+    def _live_projects(self) -> Sequence[str]:
+        return self._context.read(lambda work: work.tenancy.live_ids())
 
     def _rounds(
         self, project_ids: Sequence[str], period: str, options: Options, origin: Origin

@@ -25,6 +25,8 @@ _PLAIN = re.compile(r"(-?)([0-9]++)(?:\.([0-9]++))?", re.ASCII)
 _MAX_RATE = Decimal(money.MAX_MICROS // MICROS)
 _WHOLE_DIGITS = _MAX_RATE.adjusted() + 1
 _MICROSECOND = timedelta(microseconds=1)
+WHOLE = Fraction(1)
+"""All of it, as a share."""
 
 
 def parse_rate(rate: Amount) -> Decimal:
@@ -60,14 +62,14 @@ def rate_text(rate: Decimal) -> str:
     return text.rstrip("0").rstrip(".") if "." in text else text
 
 
-def units(micros: int) -> Fraction:
-    """Micro-units as the exact number of units."""
-    return Fraction(micros, MICROS)
+def units(micros: int, share: Fraction = WHOLE) -> Fraction:
+    """Micro-units, or their *share*, as the exact number of units."""
+    return Fraction(micros * share.numerator, MICROS * share.denominator)
 
 
 def half_even(amount: Fraction) -> int:
     """Round an *amount* in units to whole micro-units; a tie goes to the even one."""
-    return round(amount * MICROS)
+    return money.divided(amount.numerator * MICROS, amount.denominator)
 
 
 def share(part: Period, whole: Period) -> Fraction:
@@ -75,18 +77,24 @@ def share(part: Period, whole: Period) -> Fraction:
     return Fraction((part.end - part.start) // _MICROSECOND, (whole.end - whole.start) // _MICROSECOND)
 
 
+def micros_text(micros: int) -> str:
+    """Write micro-units exactly, as units: what ``fraction_text(units(micros))`` is, in less time."""
+    return money.text(micros).rstrip("0").rstrip(".")
+
+
 def fraction_text(value: Fraction) -> str:
     """Write *value* exactly: as a decimal where one is finite (``"0.0000015"``), else as ``"1/3"``."""
-    if value.denominator == 1:
-        return str(value.numerator)
+    numerator, denominator = value.numerator, value.denominator
+    if denominator == 1:
+        return str(numerator)
     scale = _SCALE
-    if scale % value.denominator:
-        scale = 10 ** max(_factors(value.denominator, 2), _factors(value.denominator, 5))
-        if scale % value.denominator:
-            return f"{value.numerator}/{value.denominator}"
-    whole, rest = divmod(abs(value.numerator) * (scale // value.denominator), scale)
+    if scale % denominator:
+        scale = 10 ** max(_factors(denominator, 2), _factors(denominator, 5))
+        if scale % denominator:
+            return f"{numerator}/{denominator}"
+    whole, rest = divmod(abs(numerator) * (scale // denominator), scale)
     places = str(scale + rest)[1:].rstrip("0")
-    return f"{'-' if value < 0 else ''}{whole}.{places}"
+    return f"{'-' if numerator < 0 else ''}{whole}.{places}"
 
 
 def _factors(number: int, prime: int) -> int:

@@ -89,6 +89,15 @@ class Percentage:
 
 Terms: TypeAlias = Unit | Graduated | Volume | Package | Percentage
 
+MODELS: dict[type[Terms], PriceModel] = {
+    Unit: PriceModel.UNIT,
+    Graduated: PriceModel.GRADUATED,
+    Volume: PriceModel.VOLUME,
+    Package: PriceModel.PACKAGE,
+    Percentage: PriceModel.PERCENTAGE,
+}
+"""What each kind of terms is called."""
+
 
 @frozen
 class Tariff:
@@ -106,13 +115,7 @@ class Tariff:
     @property
     def model(self) -> PriceModel:
         """The price model by its name."""
-        return {
-            Unit: PriceModel.UNIT,
-            Graduated: PriceModel.GRADUATED,
-            Volume: PriceModel.VOLUME,
-            Package: PriceModel.PACKAGE,
-            Percentage: PriceModel.PERCENTAGE,
-        }[type(self.terms)]
+        return MODELS[type(self.terms)]
 
 
 @frozen

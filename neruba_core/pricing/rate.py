@@ -17,13 +17,12 @@ from neruba_core import money
 from neruba_core.idempotency.fingerprint import Json
 from neruba_core.pricing import graduated, package, percentage, unit, volume
 from neruba_core.pricing.described import described
-from neruba_core.pricing.exact import fraction_text, half_even, rate_text, units
+from neruba_core.pricing.exact import WHOLE, fraction_text, half_even, micros_text, rate_text, units
 from neruba_core.pricing.model import Graduated, Package, Percentage, Tariff, Terms, Unit, Volume
 from neruba_core.pricing.parts import ONCE, Part
 
 __all__ = ["Part", "Rated", "rate", "workings"]
 
-_WHOLE = Fraction(1)
 _NOTHING = Fraction(0)
 
 
@@ -45,31 +44,33 @@ class Rated:
     capped: bool
 
 
-def rate(tariff: Tariff, quantity_micros: int, *, share: Fraction = _WHOLE) -> Rated:
+def rate(tariff: Tariff, quantity_micros: int, *, share: Fraction = WHOLE) -> Rated:
     """Rate *quantity_micros*, counted in *share* of a period.
 
     Where nothing is counted beyond what is included, the amount is zero without fixed or flat amounts,
     but a minimum applies all the same. Raises ``AmountOverflow`` for an amount beyond 64 bits.
     """
     assert quantity_micros >= 0, "usage is never negative"
-    counted = max(_NOTHING, units(quantity_micros) - units(tariff.included_micros) * share)
+    counted = units(quantity_micros)
+    if tariff.included_micros:
+        counted = max(_NOTHING, counted - units(tariff.included_micros, share))
     parts = _parts(tariff.terms, counted) if counted else ()
+    most = None if tariff.maximum_micros is None else units(tariff.maximum_micros, share)
     exact = sum((part.amount for part in parts), start=_NOTHING)
-    excess = _NOTHING
-    if tariff.maximum_micros is not None:
-        excess = max(_NOTHING, exact - units(tariff.maximum_micros) * share)
-    if excess:
-        parts = (*parts, Part("beyond the maximum", ONCE, None, -excess))
-    amount_micros = money.within_total(half_even(exact - excess))
-    least_micros = half_even(units(tariff.minimum_micros or 0) * share)
+    capped = most is not None and exact > most
+    if most is not None and capped:
+        parts = (*parts, Part("beyond the maximum", ONCE, None, most - exact))
+        exact = most
+    amount_micros = money.within_total(half_even(exact))
+    least_micros = half_even(units(tariff.minimum_micros, share)) if tariff.minimum_micros else 0
     return Rated(
         quantity_micros=quantity_micros,
         counted=counted,
         parts=parts,
-        exact=exact - excess,
+        exact=exact,
         amount_micros=amount_micros,
         minimum_line_micros=max(0, least_micros - amount_micros),
-        capped=bool(excess),
+        capped=capped,
     )
 
 
@@ -83,8 +84,8 @@ def workings(rated: Rated, tariff: Tariff, share: Fraction) -> dict[str, Json]:
     document: dict[str, Json] = {
         "tariff": described(tariff),
         "share": fraction_text(share),
-        "quantity": fraction_text(units(rated.quantity_micros)),
-        "included": fraction_text(units(tariff.included_micros) * share),
+        "quantity": micros_text(rated.quantity_micros),
+        "included": fraction_text(units(tariff.included_micros, share)),
         "counted": fraction_text(rated.counted),
         "parts": [_part(part) for part in rated.parts],
         "exact": fraction_text(rated.exact),
@@ -92,9 +93,9 @@ def workings(rated: Rated, tariff: Tariff, share: Fraction) -> dict[str, Json]:
         "amount": money.text(rated.amount_micros),
     }
     if tariff.maximum_micros is not None:
-        document["maximum"] = fraction_text(units(tariff.maximum_micros) * share)
+        document["maximum"] = fraction_text(units(tariff.maximum_micros, share))
     if tariff.minimum_micros is not None:
-        document["minimum"] = fraction_text(units(tariff.minimum_micros) * share)
+        document["minimum"] = fraction_text(units(tariff.minimum_micros, share))
         document["minimumLine"] = money.text(rated.minimum_line_micros)
     return document
 

@@ -56,9 +56,9 @@ def slices(
     changes.update(bound for span, _ in planned for bound in (span.start, span.end))
     inside = sorted(moment for moment in changes if period.start < moment < period.end)
     starts = [period.start, *inside]
-    if not additive:
+    if not additive or not inside:
         ruling = next(filter(None, map(in_force, starts)), None)
-        return (Slice(period, ruling, Fraction(1)),)
+        return (Slice(period, ruling, exact.WHOLE),)
     spans = (Period(start, end) for start, end in pairwise([*starts, period.end]))
     return tuple(
         Slice(span, price, exact.share(span, period))

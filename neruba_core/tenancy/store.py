@@ -26,6 +26,9 @@ class TenancyStore(Protocol):
     def all_projects(self, *, limit: int, before: str | None) -> Sequence[Project]:
         """Every project of the deployment by descending id, below *before*."""
 
+    def live_ids(self) -> Sequence[str]:
+        """The ids of all projects of the deployment that are not archived, ascending."""
+
     def projects_of(self, user_id: str, *, limit: int, before: str | None) -> Sequence[Project]:
         """The projects that the user is a member of, by descending id, below *before*."""
 

@@ -100,12 +100,6 @@ def aggregate(aggregation: Aggregation, totals: Totals) -> int:
         case Aggregation.LAST:
             return totals.last_micros or 0
         case Aggregation.AVG:
-            return _divide_half_even(totals.sum_micros, totals.count) if totals.count else 0
+            return money.divided(totals.sum_micros, totals.count) if totals.count else 0
         case Aggregation.UNIQUE:
             raise ValueError("distinct values cannot be told from totals")
-
-
-def _divide_half_even(dividend: int, divisor: int) -> int:
-    whole, rest = divmod(dividend, divisor)
-    twice = 2 * rest
-    return whole + (twice > divisor or (twice == divisor and whole % 2 == 1))

@@ -67,6 +67,10 @@ class MemoryLedger:
     def head(self, project_id: str) -> Head | None:
         return self._tables.heads.get(project_id)
 
+    def heads(self, project_ids: Sequence[str]) -> dict[str, Head]:
+        heads = self._tables.heads
+        return {project_id: heads[project_id] for project_id in project_ids if project_id in heads}
+
     def accounts(self, project_ids: Sequence[str]) -> Sequence[Account]:
         accounts = self._tables.accounts
         return tuple(

@@ -51,6 +51,10 @@ class MemoryTenancy:
     def all_projects(self, *, limit: int, before: str | None) -> Sequence[Project]:
         return self._tables.projects.page(EVERYONE, limit=limit, before=before)
 
+    def live_ids(self) -> Sequence[str]:
+        found = self._tables.projects.descending(EVERYONE, None)
+        return [project.id for project in found if project.archived_at is None][::-1]
+
     def projects_of(self, user_id: str, *, limit: int, before: str | None) -> Sequence[Project]:
         memberships = self._tables.projects_of.descending(user_id, before)
         found = (self.project(membership.project_id) for membership in memberships)

@@ -27,7 +27,7 @@ from cattrs.strategies import configure_tagged_union
 from neruba_core.instants import EPOCH, Instant
 from neruba_core.invoices.model import Line
 from neruba_core.pricing.exact import rate_text
-from neruba_core.pricing.model import Graduated, Package, Percentage, PriceModel, Tariff, Terms, Unit, Volume
+from neruba_core.pricing.model import MODELS, Tariff, Terms
 from neruba_core.texts import Properties
 
 E = TypeVar("E", bound=Enum)
@@ -108,14 +108,6 @@ def load_counts(kept: str) -> dict[str, int]:
 
 # --- nouns in one column ----------------------------------------------------------------------
 
-_MODELS = {
-    Unit: PriceModel.UNIT,
-    Graduated: PriceModel.GRADUATED,
-    Volume: PriceModel.VOLUME,
-    Package: PriceModel.PACKAGE,
-    Percentage: PriceModel.PERCENTAGE,
-}
-
 
 def _as_it_is(value: Any, *_: Any) -> Any:
     return value
@@ -127,7 +119,7 @@ def _converter() -> Converter:
     made.register_structure_hook(datetime, lambda kept, _: instant(kept))
     made.register_unstructure_hook(Decimal, rate_text)
     made.register_structure_hook(Decimal, lambda kept, _: Decimal(kept))
-    configure_tagged_union(Terms, made, tag_name="model", tag_generator=lambda kind: _MODELS[kind].value)
+    configure_tagged_union(Terms, made, tag_name="model", tag_generator=lambda kind: MODELS[kind].value)
     # They are plain JSON values already.
     workings = override(struct_hook=_as_it_is, unstruct_hook=_as_it_is)
     made.register_unstructure_hook(Line, make_dict_unstructure_fn(Line, made, workings=workings))

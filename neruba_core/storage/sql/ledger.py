@@ -91,6 +91,7 @@ _WRITE_HEADS = update(
 _WRITE_ACCOUNTS = upsert(ACCOUNTS, "balance_micros", "held_micros", "emptied")
 
 _HEAD = Query(select(HEADS).where(HEADS.c.project_id == given("project_id")))
+_HEADS = Query(lambda postgresql: select(HEADS).where(among(postgresql, HEADS.c.project_id, "project_ids")))
 # Locked in ascending order, or two units could wait for each other in a circle.
 _LOCK_HEADS = Query(
     lambda postgresql: (
@@ -138,6 +139,10 @@ class SqlLedger(SqlJournal, SqlCharged):
     def head(self, project_id: str) -> Head | None:
         row = self._statements.ask_one(_HEAD, project_id=project_id)
         return None if row is None else _head(row)
+
+    def heads(self, project_ids: Sequence[str]) -> dict[str, Head]:
+        rows = self._statements.ask(_HEADS, project_ids=list(project_ids))
+        return {row[0]: _head(row) for row in rows}
 
     def accounts(self, project_ids: Sequence[str]) -> Sequence[Account]:
         rows = self._statements.ask(_ACCOUNTS, project_ids=list(project_ids))

@@ -198,5 +198,6 @@ def _dump_rules(rules: Iterable[PropertyRule]) -> str:
 
 
 def _load_rules(kept: str) -> tuple[PropertyRule, ...]:
-    rules = json.loads(kept)
+    # Most metrics have none.
+    rules = () if kept == "[]" else json.loads(kept)
     return tuple(PropertyRule(name, PropertyType(kind), required) for name, kind, required in rules)

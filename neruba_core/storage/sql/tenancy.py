@@ -122,6 +122,7 @@ _ADD_INVITATION = insert(INVITATIONS)
 
 _PROJECT = Query(select(PROJECTS).where(PROJECTS.c.id == given("project_id")))
 _PROJECTS = Query(each(select(PROJECTS), PROJECTS.c.id, "project_ids"))
+_LIVE_IDS = Query(select(PROJECTS.c.id).where(PROJECTS.c.archived_at.is_(None)).order_by(PROJECTS.c.id))
 _PROJECT_BY_EXTERNAL_KEY = Query(
     select(PROJECTS).where(
         PROJECTS.c.created_by == given("created_by"), PROJECTS.c.external_key == given("external_key")
@@ -181,6 +182,9 @@ class SqlTenancy(SqlStore):
     def all_projects(self, *, limit: int, before: str | None) -> Sequence[Project]:
         query = select(PROJECTS).where(*below(PROJECTS.c.id, before)).order_by(PROJECTS.c.id.desc())
         return [_project(row) for row in self._statements.rows(query.limit(limit))]
+
+    def live_ids(self) -> Sequence[str]:
+        return [row[0] for row in self._statements.ask(_LIVE_IDS)]
 
     def projects_of(self, user_id: str, *, limit: int, before: str | None) -> Sequence[Project]:
         query = (

@@ -62,22 +62,26 @@ def unsettled(words: Words) -> str:
     """
 
 
+_PART = ("events", "low", "high", "most", "least", "last_at")
 _RANKS = "max(e.units_micros), min(e.units_micros), max(e.timestamp)"
 _NO_RANKS = ", ".join(["CAST(NULL AS bigint)"] * 3)
 
 
-def _added_up(words: Words, of: str, source: str, ranks: str) -> str:
-    """For each row ``w`` of *of*, what its events among *source* (``FROM … WHERE …``) come to."""
-    # PostgreSQL sums in NUMERIC.
-    sums = (
-        "sum(e.units_micros), 0"
-        if words.postgresql
-        else (f"sum(e.units_micros & {LOW_BITS}), sum(e.units_micros >> 32)")
-    )
-    columns = f"count(*), {sums}, {ranks}"
+def _added_up(words: Words, of: str, columns: str, source: str) -> str:
+    """For each row ``w`` of *of*, what the *columns* come to among *source* (``… WHERE …``).
+
+    SQLite sorts whatever it groups, but not what a subquery adds up, which gives one value: so there a part
+    is an array.
+    """
     if words.postgresql:
         return f"SELECT w.n, x.* FROM {of} w CROSS JOIN LATERAL (SELECT {columns} FROM {source}) x"
-    return f"SELECT w.n, {columns} FROM {of} w CROSS JOIN {source} GROUP BY w.n"
+    return f"SELECT w.n, (SELECT json_array({columns}) FROM {source}) FROM {of} w"
+
+
+def _part(words: Words) -> Iterator[str]:
+    """The values of a part."""
+    for place, name in enumerate(_PART):
+        yield name if words.postgresql else f"json_extract(part, '$[{place}]')"
 
 
 def _totals(words: Words, *, sums_only: bool = False) -> str:
@@ -89,15 +93,19 @@ def _totals(words: Words, *, sums_only: bool = False) -> str:
     )  # fmt: skip
     same = "{0}.project_id = w.project_id AND {0}.metric_key = w.metric_key"
     rolled = f"""{same.format("r")} AND r.hours = w.hours AND r.hour >= w.first_hour AND r.hour < w.last_hour
-        AND NOT EXISTS (
+        AND (NOT w.voided OR NOT EXISTS (
             SELECT 1 FROM unsettled u
             WHERE {same.format("u")} AND u.hour >= r.hour AND u.hour < r.hour + r.hours
-        )"""
+        ))"""
     # Apart from the look for voids, all of it is in the index.
     raw = f"""neruba_usage_events e WHERE {same.format("e")}
         AND e.timestamp >= w.lower AND e.timestamp < w.upper"""
     rolled_ranks = _NO_RANKS if sums_only else "max(r.max_micros), min(r.min_micros), max(r.last_at)"
     rollup = f"sum(r.events), sum(r.sum_low), sum(r.sum_high), {rolled_ranks}"
+    halves = f"sum(e.units_micros & {LOW_BITS}), sum(e.units_micros >> 32)"
+    # PostgreSQL sums in NUMERIC.
+    added = f"count(*), {'sum(e.units_micros), 0' if words.postgresql else halves}, {ranks}"
+    events, low, high, most, least, last_at = _part(words)
     last = f"""(
         SELECT e.units_micros FROM neruba_usage_events e
         WHERE {same.format("e")} AND e.timestamp = p.last_at AND {UNVOIDED}
@@ -109,16 +117,17 @@ def _totals(words: Words, *, sums_only: bool = False) -> str:
     ),
     unsettled AS ({unsettled(words)}),
     hours AS (
-        SELECT n, project_id, metric_key, {DAY} AS hours, first_day AS first_hour, last_day AS last_hour
+        SELECT n, project_id, metric_key, voided,
+            {DAY} AS hours, first_day AS first_hour, last_day AS last_hour
         FROM w WHERE mark IS NOT NULL AND first_day < last_day
         UNION ALL
-        SELECT n, project_id, metric_key, 1, first_hour, first_day
+        SELECT n, project_id, metric_key, voided, 1, first_hour, first_day
         FROM w WHERE mark IS NOT NULL AND first_hour < first_day
         UNION ALL
-        SELECT n, project_id, metric_key, 1, last_day, last_hour
+        SELECT n, project_id, metric_key, voided, 1, last_day, last_hour
         FROM w WHERE mark IS NOT NULL AND last_day < last_hour
         UNION ALL
-        SELECT DISTINCT n, w.project_id, w.metric_key, 1,
+        SELECT DISTINCT n, w.project_id, w.metric_key, voided, 1,
             u.hour / {DAY} * {DAY}, u.hour / {DAY} * {DAY} + {DAY}
         FROM w JOIN unsettled u ON {same.format("u")}
         WHERE u.hour >= w.first_day AND u.hour < w.last_day
@@ -135,15 +144,14 @@ def _totals(words: Words, *, sums_only: bool = False) -> str:
         FROM w JOIN unsettled u ON {same.format("u")}
         WHERE u.hour >= w.first_hour AND u.hour < w.last_hour
     ),
-    parts (n, events, low, high, most, least, last_at) AS (
-        SELECT w.n, {rollup} FROM hours w {each(words, "neruba_usage_rollups", "r", rolled)} GROUP BY w.n
+    parts (n, {", ".join(_PART) if words.postgresql else "part"}) AS (
+        {_added_up(words, "hours", rollup, f"neruba_usage_rollups r WHERE {rolled}")}
         UNION ALL
-        {_added_up(words, "(SELECT * FROM raw WHERE NOT voided)", raw, ranks)}
+        {_added_up(words, "(SELECT * FROM raw WHERE NOT voided)", added, raw)}
         UNION ALL
-        {_added_up(words, "(SELECT * FROM raw WHERE voided)", f"{raw} AND {UNVOIDED}", ranks)}
+        {_added_up(words, "(SELECT * FROM raw WHERE voided)", added, f"{raw} AND {UNVOIDED}")}
         UNION ALL
-        SELECT w.n, count(*), sum(e.units_micros & {LOW_BITS}), sum(e.units_micros >> 32),
-            {ranks}
+        SELECT w.n, {added if words.postgresql else f"json_array({added})"}
         FROM (SELECT DISTINCT project_id, mark FROM w WHERE mark IS NOT NULL) p
         {tail(words, "p")}
         JOIN w ON {same.format("e")} AND e.timestamp >= w.inner_lower AND e.timestamp < w.inner_upper
@@ -154,8 +162,8 @@ def _totals(words: Words, *, sums_only: bool = False) -> str:
     )
     SELECT w.n, p.events, p.low, p.high, p.most, p.least, {"NULL" if sums_only else last}
     FROM w JOIN (
-        SELECT n, sum(events) AS events, sum(low) AS low, sum(high) AS high,
-            max(most) AS most, min(least) AS least, max(last_at) AS last_at
+        SELECT n, sum({events}) AS events, sum({low}) AS low, sum({high}) AS high,
+            max({most}) AS most, min({least}) AS least, max({last_at}) AS last_at
         FROM parts GROUP BY n
     ) p ON p.n = w.n
     """

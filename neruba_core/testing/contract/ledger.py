@@ -65,6 +65,8 @@ class Ledger(Promises):
             assert work.ledger.lock_heads([project_id, "prj_none"]) == {project_id: Head(project_id)}
             assert work.ledger.lock_heads([]) == {}
             assert work.ledger.head("prj_none") is None
+            assert work.ledger.heads([project_id, "prj_none"]) == {project_id: Head(project_id)}
+            assert work.ledger.heads([]) == {}
 
     @pytest.mark.parametrize("micros", [MAX_TOTAL_MICROS, -MAX_TOTAL_MICROS, 0, 1])
     def test_a_head_holds_64_bits(self, storage: Storage, micros: int) -> None:
@@ -80,7 +82,7 @@ class Ledger(Promises):
 
         assert inside == read(storage, lambda work: work.ledger.head(head.project_id)) == head
 
-    def test_many_heads_are_locked_and_written_at_once(self, storage: Storage) -> None:
+    def test_many_heads_are_locked_read_and_written_at_once(self, storage: Storage) -> None:
         """
         Asked for in any order, even twice.
         """
@@ -96,8 +98,10 @@ class Ledger(Promises):
 
         with storage.snapshot() as work:
             found = [work.ledger.head(each) for each in shuffled]
+            at_once = work.ledger.heads([*shuffled, shuffled[0]])
         assert heads == {each: Head(each) for each in project_ids}
         assert found == [Head(each, version=1, balance_micros=n) for n, each in enumerate(shuffled)]
+        assert at_once == dict(zip(shuffled, found, strict=True))
 
     def test_no_movement_is_lost_under_the_head(self, storage: Storage) -> None:
         """

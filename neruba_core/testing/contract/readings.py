@@ -63,6 +63,7 @@ READS: dict[str, Read] = {
     "usage.holds": lambda work, p: work.usage.holds([p]),
     "ledger.lock_heads": lambda work, p: work.ledger.lock_heads([p]),
     "ledger.head": lambda work, p: work.ledger.head(p),
+    "ledger.heads": lambda work, p: work.ledger.heads([p]),
     "ledger.accounts": lambda work, p: set(work.ledger.accounts([p])),
     "ledger.transactions_by_keys": lambda work, p: work.ledger.transactions_by_keys(p, "credit", ["same"]),
     "ledger.transactions_by_event_ids": lambda work, p: work.ledger.transactions_by_event_ids(

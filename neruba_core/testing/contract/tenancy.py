@@ -177,6 +177,23 @@ class Tenancy(Promises):
         assert list(first) == [projects[3], projects[2]]
         assert list(second) == [projects[1], projects[0]]
 
+    def test_the_projects_that_live_are_those_that_are_not_archived(self, storage: Storage) -> None:
+        """
+        By ascending id, however they were added.
+        """
+        projects = [samples.project() for _ in range(4)]
+        archived = evolve(projects[1], archived_at=later(micros=1))
+        with storage.work() as work:
+            for project in reversed(projects):
+                work.tenancy.add_project(project)
+            work.tenancy.replace_project(archived)
+
+        found = read(storage, lambda work: work.tenancy.live_ids())
+
+        ours = [each for each in found if each in {project.id for project in projects}]
+        assert ours == [projects[0].id, projects[2].id, projects[3].id]
+        assert list(found) == sorted(found)
+
     def test_a_user_sees_the_projects_with_a_membership(self, storage: Storage) -> None:
         """
         By descending id, strictly below ``before``, and no one else's.

@@ -134,6 +134,24 @@ moments = st.integers(0, 10**15).map(
 )
 
 
+@given(st.integers(), st.fractions(0, 1))
+def test_micro_units_and_their_share_are_exact(micros, share):
+    """
+    Whichever way they are counted and written.
+    """
+    assert exact.units(micros) == Fraction(micros, 10**6)
+    assert exact.units(micros, share) == exact.units(micros) * share
+    assert exact.micros_text(micros) == fraction_text(exact.units(micros))
+
+
+@given(st.fractions())
+def test_rounding_is_that_of_the_standard_library(value):
+    """
+    Python rounds fractions half-even too.
+    """
+    assert half_even(value) == round(value * 10**6)
+
+
 @given(st.lists(moments, min_size=2, max_size=8, unique=True))
 def test_the_shares_of_a_cut_add_up_to_the_whole(cuts):
     """
