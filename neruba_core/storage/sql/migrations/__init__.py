@@ -17,6 +17,7 @@ from typing import Any
 from sqlalchemy import Connection, inspect
 
 from neruba_core.errors import SchemaOutdated
+from neruba_core.storage.sql.migrations.foresight import foretell
 
 # Imported when they are needed: Alembic takes a quarter of a second, and most starts have nothing to do.
 _VERSIONS = (
@@ -75,11 +76,14 @@ def upgrade(connection: Connection, to: int | None = None) -> None:
 def _upgrade(connection: Connection, target: int) -> None:
     _lock(connection)
     connection.exec_driver_sql(_TABLE)
-    for version in range(current(connection) + 1, target + 1):
+    missing = range(current(connection) + 1, target + 1)
+    for version in missing:
         name = _VERSIONS[version - 1]
         _run(connection, name)
         made = f"INSERT INTO neruba_schema (version, made_by) VALUES ({version}, '{name}')"
         connection.exec_driver_sql(made)
+    if missing:
+        foretell(connection)
 
 
 def _run(connection: Connection, name: str) -> None:
