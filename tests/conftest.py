@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,9 +13,13 @@ from hypothesis import HealthCheck, settings
 from neruba_core.storage.memory import MemoryStorage
 from neruba_core.storage.port import Storage
 from neruba_core.storage.sql import SqlStorage
-from neruba_core.testing.postgres import PostgresDatabases, postgres_server
+from neruba_core.testing.postgres import PostgresDatabases, PostgresServer
+from neruba_core.testing.postgres import postgres_server as durable_postgres_server
 
-__all__ = ["postgres_server"]
+__all__ = ["durable_postgres_server"]
+
+# Nobody stops the server that tests share, so nothing would be shown by waiting for its disk.
+_NEVER_STOPPED = {"fsync": "off", "full_page_writes": "off"}
 
 _SLOW = [HealthCheck.too_slow, HealthCheck.function_scoped_fixture]
 
@@ -43,14 +48,50 @@ def torture() -> bool:
 
 
 @pytest.fixture(scope="session")
-def postgres_url(postgres_server: PostgresDatabases) -> Iterator[str]:
+def postgres_server() -> Iterator[PostgresDatabases]:
     """
-    A PostgreSQL database with our schema, for this worker; tests keep apart by projects of their own.
+    Databases to test on, of this worker's own server; what is about crashes takes the durable one.
+    """
+    if url := os.environ.get("NERUBA_TEST_DATABASE_URL"):
+        yield PostgresDatabases(url)
+        return
+    with PostgresServer(_NEVER_STOPPED) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def postgres_template(postgres_server: PostgresDatabases) -> Iterator[str]:
+    """
+    A PostgreSQL database with our schema and nothing else, to be copied and never connected to.
     """
     url = postgres_server.create_database()
+    _migrate(url)
+    yield url
+    postgres_server.drop_database(url)
+
+
+@pytest.fixture(scope="session")
+def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """
+    The file of a SQLite database with our schema and nothing else, to be copied.
+    """
+    template = tmp_path_factory.mktemp("template") / "billing.db"
+    _migrate(f"sqlite:///{template}")
+    return template
+
+
+def _migrate(url: str) -> None:
     storage = SqlStorage(url)
     storage.migrate()
     storage.close()
+
+
+@pytest.fixture(scope="session")
+def postgres_url(postgres_server: PostgresDatabases, postgres_template: str) -> Iterator[str]:
+    """
+    A PostgreSQL database with our schema, for this worker; tests keep apart by projects of their own.
+    """
+    url = postgres_server.create_database(postgres_template)
     yield url
     postgres_server.drop_database(url)
 
@@ -82,7 +123,6 @@ def database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[SqlStor
 
 def sql_storage(request: pytest.FixtureRequest, kind: str, folder: Path) -> SqlStorage:
     if kind == "sqlite":
-        store = SqlStorage(f"sqlite:///{folder / 'billing.db'}", pool_size=64)
-        store.migrate()
-        return store
+        copied = shutil.copy(request.getfixturevalue("sqlite_template"), folder / "billing.db")
+        return SqlStorage(f"sqlite:///{copied}", pool_size=64)
     return SqlStorage(request.getfixturevalue("postgres_url"), pool_size=20)

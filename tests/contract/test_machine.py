@@ -39,13 +39,12 @@ def new_stores(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[dict[
     Memory, and beside it a database of each kind that nobody has used, as often as one is asked for.
     """
     with ExitStack() as stack:
-        make = _sqlite(tmp_path) if request.param == "sqlite" else _postgresql(request, stack)
+        make = _sqlite(request, tmp_path) if request.param == "sqlite" else _postgresql(request, stack)
         yield {"memory": MemoryStorage, request.param: make}
 
 
-def _sqlite(folder: Path) -> Callable[[], Storage]:
-    template = folder / "template.db"
-    _migrate(f"sqlite:///{template}")
+def _sqlite(request: pytest.FixtureRequest, folder: Path) -> Callable[[], Storage]:
+    template: Path = request.getfixturevalue("sqlite_template")
     numbers = itertools.count()
 
     def make() -> Storage:
@@ -57,21 +56,14 @@ def _sqlite(folder: Path) -> Callable[[], Storage]:
 
 def _postgresql(request: pytest.FixtureRequest, stack: ExitStack) -> Callable[[], Storage]:
     server: PostgresDatabases = request.getfixturevalue("postgres_server")
+    template: str = request.getfixturevalue("postgres_template")
 
-    def database(template: str | None = None) -> str:
+    def make() -> Storage:
         url = server.create_database(template)
         stack.callback(server.drop_database, url)
-        return url
+        return SqlStorage(url, pool_size=2)
 
-    template = database()
-    _migrate(template)
-    return lambda: SqlStorage(database(template), pool_size=2)
-
-
-def _migrate(url: str) -> None:
-    storage = SqlStorage(url)
-    storage.migrate()
-    storage.close()
+    return make
 
 
 def size(torture: bool, examples: int, steps: int = STEPS) -> settings:

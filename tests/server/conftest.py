@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import AsyncIterator, Iterator
 from functools import cache
 from pathlib import Path
@@ -32,11 +33,12 @@ def neruba(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Neruba]:
     An engine on an empty database of each kind in turn.
     """
     if request.param == "sqlite":
-        with Neruba.open(f"sqlite:///{tmp_path / 'billing.db'}", password_effort="testing") as engine:
+        copied = shutil.copy(request.getfixturevalue("sqlite_template"), tmp_path / "billing.db")
+        with Neruba.open(f"sqlite:///{copied}", password_effort="testing") as engine:
             yield engine
         return
     databases: PostgresDatabases = request.getfixturevalue("postgres_server")
-    url = databases.create_database()
+    url = databases.create_database(request.getfixturevalue("postgres_template"))
     with Neruba.open(url, password_effort="testing") as engine:
         yield engine
     databases.drop_database(url)

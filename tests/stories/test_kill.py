@@ -109,7 +109,7 @@ class Server:
 def _database_url(kind: str, request: pytest.FixtureRequest, tmp_path: Path) -> str:
     if kind == "sqlite":
         return f"sqlite:///{tmp_path / 'killed.db'}"
-    server: PostgresDatabases = request.getfixturevalue("postgres_server")
+    server: PostgresDatabases = request.getfixturevalue("durable_postgres_server")
     return server.create_database()
 
 

@@ -99,7 +99,7 @@ def database(
     url = f"sqlite:///{folder / 'billing.db'}"
     if kind == "postgresql":
         server = request.getfixturevalue("postgres_server")
-        url = server.create_database()
+        url = server.create_database(request.getfixturevalue("postgres_template"))
     storage = SqlStorage(url)
     storage.migrate()
     try:

@@ -7,6 +7,7 @@ at least once, always under the same id.
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
@@ -125,14 +126,14 @@ def effects(storage: Storage, project_id: str, type: str) -> int:
     ("type", "kind"), [*((type, "memory") for type in COMMANDS), ("charge.created", "sqlite")]
 )
 def test_a_crash_anywhere_loses_no_message_and_doubles_none(
-    type: str, kind: str, tmp_path: Path, torture: bool
+    type: str, kind: str, tmp_path: Path, sqlite_template: Path, torture: bool
 ):
     """
     Every call of every unit, and the loss of each commit's news.
     """
     command = COMMANDS[type]
     clock = SettableClock()
-    counted = failing(fresh(kind, tmp_path, 0), at=None)
+    counted = failing(fresh(kind, sqlite_template, tmp_path / "0.db"), at=None)
     project_id = stocked(counted._storage, clock, type)
     life(Rehearsal(counted, clock=clock, seed=2), project_id, command, [])
     assert any(call.startswith("outbox.replace_deliveries") for call in counted.trace)
@@ -141,7 +142,7 @@ def test_a_crash_anywhere_loses_no_message_and_doubles_none(
 
     for at in range(1, counted.calls + 1, step):
         clock = SettableClock()
-        storage = fresh(kind, tmp_path, at)
+        storage = fresh(kind, sqlite_template, tmp_path / f"{at}.db")
         project_id = stocked(storage, clock, type)
         received: list[str] = []
         with pytest.raises(StorageUnavailable):
@@ -160,14 +161,12 @@ def test_a_crash_anywhere_loses_no_message_and_doubles_none(
         storage.close()
 
 
-def fresh(kind: str, folder: Path, number: int) -> Storage:
+def fresh(kind: str, template: Path, file: Path) -> Storage:
     if kind == "memory":
         return MemoryStorage()
     from neruba_core.storage.sql import SqlStorage
 
-    storage = SqlStorage(f"sqlite:///{folder / f'{number}.db'}")
-    storage.migrate()
-    return storage
+    return SqlStorage(f"sqlite:///{shutil.copy(template, file)}")
 
 
 def test_whoever_is_slow_to_record_is_not_heard(billing: Rehearsal):

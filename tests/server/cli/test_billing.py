@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -31,11 +32,11 @@ class Billed:
 
 
 @pytest.fixture
-def billed(neruba, tmp_path: Path) -> Billed:
+def billed(neruba, tmp_path: Path, sqlite_template: Path) -> Billed:
     """
     In a database of their own.
     """
-    database = f"sqlite:///{tmp_path}/billing.db"
+    database = f"sqlite:///{shutil.copy(sqlite_template, tmp_path / 'billing.db')}"
     with Neruba.open(database) as engine:
         ids = [_using(engine, name, units) for name, units in (("acme", "100"), ("other", "200"))]
     return Billed(database, *ids)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sqlite3
 from datetime import timedelta
 from typing import Any
@@ -14,11 +15,11 @@ from neruba_core.testing.clock import NOON
 
 
 @pytest.fixture
-def database(tmp_path):
+def database(tmp_path, sqlite_template):
     """
     A database with credit, with folded usage, and with some that is not folded.
     """
-    file = tmp_path / "neruba.db"
+    file = shutil.copy(sqlite_template, tmp_path / "neruba.db")
     with Neruba.open(f"sqlite:///{file}", password_effort="testing") as neruba:
         project = neruba.projects.create(name="Acme")
         neruba.wallets.credit(project.id, amount="10", description="d", idempotency_key="c")

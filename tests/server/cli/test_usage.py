@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import time
@@ -54,10 +55,11 @@ class Stage:
 
 
 @pytest.fixture
-def stage(neruba, tmp_path: Path) -> Stage:
+def stage(neruba, tmp_path: Path, sqlite_template: Path) -> Stage:
     """
     With nothing used yet.
     """
+    shutil.copy(sqlite_template, tmp_path / "billing.db")
     with Neruba.open(f"sqlite:///{tmp_path}/billing.db") as engine:
         ids = [engine.projects.create(name=name, external_key=name).id for name in ("acme", "other")]
     return Stage(tmp_path, *ids)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sqlite3
 import threading
 from pathlib import Path
@@ -18,14 +19,13 @@ from neruba_core.testing.contract.units import read, state, write
 
 
 @pytest.fixture
-def path(tmp_path: Path) -> Path:
-    return tmp_path / "billing.db"
+def path(tmp_path: Path, sqlite_template: Path) -> Path:
+    return Path(shutil.copy(sqlite_template, tmp_path / "billing.db"))
 
 
 @pytest.fixture
 def storage(path: Path):
     storage = SqlStorage(f"sqlite:///{path}", limits=Limits(busy_seconds=0.2))
-    storage.migrate()
     yield storage
     storage.close()
 
@@ -101,7 +101,6 @@ def test_a_full_disk_undoes_the_unit_and_is_recovered_from(path):
     SQLite ends the transaction by itself; nothing that comes after may slip in behind its back.
     """
     storage = SqlStorage(f"sqlite:///{path}", pool_size=1)
-    storage.migrate()
     project_id = samples.tenant(storage)
     before = state(storage, project_id)
     with storage.engine.connect() as connection:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -237,9 +238,8 @@ def test_a_joined_unit_goes_with_the_hosts_own_savepoint(postgres_url):
 
 
 @pytest.fixture
-def lite(tmp_path: Path) -> Iterator[SqlStorage]:
-    storage = SqlStorage(f"sqlite:///{tmp_path / 'billing.db'}")
-    storage.migrate()
+def lite(tmp_path: Path, sqlite_template: Path) -> Iterator[SqlStorage]:
+    storage = SqlStorage(f"sqlite:///{shutil.copy(sqlite_template, tmp_path / 'billing.db')}")
     yield storage
     storage.close()
 
