@@ -16,7 +16,7 @@ call of a command fail in turn sees a crash at every place where there can be on
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from functools import wraps
 from typing import Any, cast
@@ -27,10 +27,9 @@ from neruba_core.errors import StorageUnavailable
 from neruba_core.storage.port import Storage, UnitOfWork
 
 
-def failing(storage: Storage, *, at: int | None, uncounted: Iterable[str] = ()) -> Failing:
-    """*storage*, whose call number *at* fails; the others do as ever, and with ``None`` all of them do.
-    Those of *uncounted* methods, such as ``"invoices.issued"``, have no number."""
-    return Failing(storage, at, frozenset(uncounted))
+def failing(storage: Storage, *, at: int | None) -> Failing:
+    """*storage*, whose call number *at* fails; the others do as ever, and with ``None`` all of them do."""
+    return Failing(storage, at)
 
 
 @define(eq=False)
@@ -39,7 +38,6 @@ class Failing:
 
     _storage: Storage
     _at: int | None
-    _uncounted: frozenset[str] = frozenset()
     trace: list[str] = field(factory=list, init=False)
 
     @property
@@ -70,8 +68,6 @@ class Failing:
 
     def count(self, call: str) -> None:
         """Take note of a call, or raise ``StorageUnavailable`` if it is the one that fails."""
-        if call in self._uncounted:
-            return
         self.trace.append(call)
         if self.calls == self._at:
             raise StorageUnavailable(f"call {self._at} ({call}) was made to fail")

@@ -32,26 +32,15 @@ from neruba_core.storage.port import Storage
 from neruba_core.storage.sql import SqlStorage
 from neruba_core.testing.builders import Rehearsal
 from neruba_core.testing.clock import SettableClock
-from neruba_core.testing.failing import Failing, failing
 from neruba_core.testing.postgres import PostgresDatabases
 from neruba_server.wire import invoices as wire
 from neruba_server.wire.converter import written
+from tests.stories.crashing import Crashing, crashing
 
 START = datetime(2026, 1, 1, 9, tzinfo=UTC)
 END = datetime(2027, 1, 1, tzinfo=UTC)
 PRICED = datetime(2025, 6, 1, tzinfo=UTC)
 """When prices begin: no usage is older."""
-
-LOOKING_BACK = {
-    "invoices.issued",
-    "invoices.of_period",
-    "usage.active_days",
-    "usage.distinct_of",
-    "usage.events",
-    "usage.totals_of",
-}
-"""What a run reads once more where a store's watermark finds more than has changed, as it may. No crash is
-there, or it would be at another place in every store, and their ids would go apart."""
 
 STEPS_A_PROJECT = 40
 """How many commands a project gets in the year, on average."""
@@ -146,17 +135,15 @@ class Year:
     projects: list[Lived] = field(factory=list)
     watch: Callable[[Year, Lived, str], None] = field(default=lambda _year, _lived, _period: None)
     told: list[str] = field(factory=list)
-    _failing: dict[str, Failing] = field(init=False)
+    _stores: dict[str, Crashing] = field(init=False)
     _keys: int = 0
     crashed: int = 0
 
     def __attrs_post_init__(self) -> None:
         self.clock = SettableClock(PRICED)
-        self._failing = {
-            name: failing(store, at=None, uncounted=LOOKING_BACK) for name, store in self.stores.items()
-        }
+        self._stores = {name: crashing(store) for name, store in self.stores.items()}
         self.engines = {
-            name: Rehearsal(store, clock=self.clock, seed=self.seed) for name, store in self._failing.items()
+            name: Rehearsal(store, clock=self.clock, seed=self.seed) for name, store in self._stores.items()
         }
         self.chance = Random(self.seed)
 
@@ -168,22 +155,37 @@ class Year:
 
     def do(self, act: Callable[[Neruba], Any]) -> Any:
         """Like ``ask``; sometimes it crashes, and is asked again."""
-        at = self.chance.randint(1, 70) if self.crashes and self.chance.random() < 0.25 else None
-        answers = {name: self._crashing(name, act, at) for name in self.engines}
-        return self._agreed(answers, act)
+        if not self.crashes or self.chance.random() >= 0.25:
+            return self.ask(act)
+        # Most commands are one unit; what falls due is as many as there are projects, and some more.
+        unit = self.chance.choice([1, 1, 1, 2, 3, self.chance.randint(4, 12)])
+        place = unit, self.chance.choice([None, *range(1, 50, 3)])
+        answers = {name: self._crashing(name, act, place) for name in self.engines}
+        crashed = {isinstance(told, StorageUnavailable) for told in answers.values()}
+        assert len(crashed) == 1, f"at {self.clock}: {answers} crashed at {place}"
+        if crashed == {False}:
+            return self._agreed(answers, act)
+        self._come_back()
+        return self.ask(act)
 
-    def _crashing(self, name: str, act: Callable[[Neruba], Any], at: int | None) -> Any:
-        failing = self._failing[name]
-        failing.trace.clear()
-        failing._at = at
+    def _crashing(self, name: str, act: Callable[[Neruba], Any], place: tuple[int, int | None]) -> Any:
+        self._stores[name].crash_at(place)
         try:
             return _answer(act, self.engines[name])
-        except StorageUnavailable:
-            self.crashed += 1
-            failing._at = None
-            return _answer(act, self.engines[name])
+        except StorageUnavailable as crash:
+            return crash
         finally:
-            failing._at = None
+            self._stores[name].crash_at(None)
+
+    def _come_back(self) -> None:
+        """Every process starts again, a moment later, and draws other ids: how far each had come in the unit
+        that was undone makes no difference."""
+        self.crashed += 1
+        self.clock.advance(milliseconds=1)
+        for neruba in self.engines.values():
+            ids = neruba._context.ids
+            ids._forget()
+            ids.randomness = Random(f"{self.seed} {self.crashed}").randbytes
 
     def _agreed(self, answers: Mapping[str, Any], act: Callable[[Neruba], Any]) -> Any:
         first, told = next(iter(answers.items()))
@@ -267,7 +269,7 @@ class Year:
                 break
             self.clock.set(due)
             self._bill(due)
-        self.clock.set(target)
+        self.clock.set(max(target, self.clock()))
 
     def _bill(self, due: Instant) -> None:
         told = self.ask(lambda neruba: _due(neruba, due))
