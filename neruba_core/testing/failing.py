@@ -18,7 +18,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
-from functools import wraps
 from typing import Any, cast
 
 from attrs import define, field
@@ -110,7 +109,6 @@ class _Store:
     def __getattr__(self, name: str) -> Any:
         method = getattr(self._store, name)
 
-        @wraps(method)
         def counted(*args: Any, **kwargs: Any) -> Any:
             self._failing.count(f"{self._slice}.{name}")
             return method(*args, **kwargs)

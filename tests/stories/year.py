@@ -213,7 +213,8 @@ class Year:
         """Let everything be billed that is not: late usage, and what a voided document had billed."""
         for project in self.projects:
             self._must(partial(_set, project.id, late_usage_policy="credit_note", grace_hours=0))
-        self._go(END + timedelta(days=100))
+        # By then January is over too, and whatever is late has had its time.
+        self._go(END + timedelta(days=40))
         for project in self.projects:
             for period in sorted({each.period for each in self.invoices(project)}):
                 self._must(partial(_run, project.id, period))
