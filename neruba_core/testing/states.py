@@ -28,6 +28,11 @@ class State:
         """The canonical export."""
         return "\n".join(export(self, self.project_id))
 
+    @property
+    def but_answers(self) -> State:
+        """Without what is stored for a key, as a refusal for lack of credit is."""
+        return State(self.project_id, [each for each in self.rows if each[0] != "answers"])
+
     def export(self, project_id: str) -> Iterator[tuple[str, Any]]:
         """The rows, as a unit of work has them."""
         yield from self.rows if project_id == self.project_id else ()

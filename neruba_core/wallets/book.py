@@ -3,6 +3,9 @@
 A book is opened under the project's locked head, holds everything a decision looks at, and takes each
 decision's postings at once, so that the next command of the same unit sees them. What has changed is
 written to storage when all commands of the unit are decided.
+
+Holds whose time is over are free from the start, but that alone is no reason to write anything: where every
+command is refused, all stays as it was, and whoever looks next finds them over again.
 """
 
 from __future__ import annotations
@@ -87,7 +90,8 @@ class Book:
     changed: set[str] = field(factory=set)
     reserved: list[Hold] = field(factory=list)
     closed: list[Hold] = field(factory=list)
-    rescheduled: bool = False
+    written: bool = False
+    """Whether anything was done that is to be written."""
 
     @property
     def overdraft_micros(self) -> int:
@@ -114,11 +118,6 @@ class Book:
         own = scoped_micros(self.lots.values(), at, metric_key)
         return max(available, 0) + own if own else available
 
-    @property
-    def written(self) -> bool:
-        """Whether there is anything to write."""
-        return bool(self.changed or self.reserved or self.closed or self.rescheduled)
-
     def changed_accounts(self) -> list[Account]:
         """The accounts that have changed, by name."""
         return [
@@ -141,9 +140,15 @@ class Book:
         self.holds[hold.id] = hold
         self.reserved.append(hold)
         self.fall_due(hold.expires_at)
+        self.written = True
 
     def close(self, hold: Hold) -> None:
         """Hold no more what the open hold held; *hold* is how it is from now on."""
+        self.lapse(hold)
+        self.written = True
+
+    def lapse(self, hold: Hold) -> None:
+        """Hold no more what the hold held whose time is over; that is written with whatever else is."""
         self.head = evolve(self.head, held_micros=self.head.held_micros - hold.amount_micros)
         self._shift_holds(hold, -1)
         self.holds[hold.id] = hold
@@ -163,17 +168,17 @@ class Book:
         """Have the project looked at next at *moment*, all that was due before being done."""
         if self.head.due_at != moment:
             self.head = evolve(self.head, due_at=moment)
-            self.rescheduled = True
+            self.written = True
 
     def mark_low(self, low: bool) -> None:
         """Remember that listeners know that there is little available, or that there is enough again."""
         self.head = evolve(self.head, low=low)
-        self.rescheduled = True
+        self.written = True
 
     def look_to_top_up(self, moment: Instant | None) -> None:
         """Have it looked at *moment* whether to top up, or no more."""
         self.head = evolve(self.head, top_up_at=moment)
-        self.rescheduled = True
+        self.written = True
 
     def _shift_holds(self, hold: Hold, sign: int) -> None:
         for draw in hold.draws:
@@ -216,6 +221,7 @@ class Book:
         self.changed.update(moved)
         self._move_lots(decision, moved)
         self._mark_reversed(decision)
+        self.written = True
         return tuple(after)
 
     def _move_lots(self, decision: Decision, moved: dict[str, int]) -> None:

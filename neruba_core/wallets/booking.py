@@ -54,7 +54,7 @@ def open_books(
     work: BookingWork, projects: dict[str, Project], heads: dict[str, Head], chart: Chart, *, at: Instant
 ) -> dict[str, Book]:
     """The books of the projects whose *heads* are locked, by project id. What the holds held whose time is
-    over at *at* is free in them."""
+    over at *at* is free in them, and written as such once anything else is."""
     project_ids = list(heads)
     books = {
         project_id: Book(project=projects[project_id], chart=chart, head=head, accounts={}, lots={})
@@ -72,7 +72,7 @@ def open_books(
     if due:
         for hold in work.wallets.holds_expired(due, at):
             # It was free from the moment of its expiry on.
-            books[hold.project_id].close(hold.closed(HoldState.EXPIRED, at=hold.expires_at))
+            books[hold.project_id].lapse(hold.closed(HoldState.EXPIRED, at=hold.expires_at))
     return books
 
 
@@ -122,7 +122,8 @@ class Booking:
             book.look_to_top_up(self.at if wanted else None)
 
     def write(self, work: BookingWork, books: Sequence[Book]) -> None:
-        """Write everything that was booked, and the accounts, holds and heads of the *books* that changed."""
+        """Write everything that was booked, and the accounts, holds and heads of the *books* that it, or
+        anything else that was done, has changed."""
         changed = [book for book in books if book.written]
         if not changed:
             return

@@ -51,6 +51,7 @@ def expire(
         )
         posted = postings_of(work, project_id, [lot.grant.id for lot in due])
         closed = {hold.id: hold for hold in book.closed}
+        book.written |= bool(closed)
         for lot in due:
             decision = decide_expiry(book, lot, _freed(work, lot, closed), ids=ids)
             key = f"{lot.grant.id}:{len(posted[lot.grant.id])}"

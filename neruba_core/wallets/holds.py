@@ -3,7 +3,8 @@
 A hold reserves credit of certain grants, in spending order, and what they do not cover against the credit
 limit. Nothing is posted: what is held stays in the balance and leaves what is available. Its capture charges
 what was really spent, at most what is held, and frees the rest; it never fails for lack of credit, even where
-a grant has expired meanwhile. A hold that is neither captured nor released in time frees itself.
+a grant has expired meanwhile. A hold that is neither captured nor released in time frees itself: it counts no
+more from that instant on, and is marked by the schedule or by the next command that does something.
 """
 
 from __future__ import annotations

@@ -18,6 +18,8 @@ from neruba_core.errors import (
     ProjectArchived,
 )
 from neruba_core.idempotency.outcomes import Accepted, Deduplicated, Replayed
+from neruba_core.storage.export import export
+from neruba_core.storage.memory.storage import MemoryStorage
 from neruba_core.testing.builders import Rehearsal
 from tests.core.ledger.stage import Books
 
@@ -202,6 +204,43 @@ def test_a_hold_expires_at_its_instant_whether_or_not_anybody_looks(books):
     books.charge("100")
     assert books.sweep.faults == ()
     assert books.balance == "0.000000"
+
+
+def test_a_refused_command_does_not_mark_the_holds_that_it_finds_over():
+    """
+    Nor does a replay: the schedule does, or the next command that is accepted.
+    """
+    books = Books(Rehearsal(MemoryStorage()))
+    books.credit("101")
+    books.charge("1", idempotency_key="first")
+    ignored, marked = (books.hold("10", expires_at=books.in_days(1)) for _ in range(2))
+    books.day(1)
+    before = state(books)
+
+    for act in (books.capture, books.release):
+        with pytest.raises(HoldClosed):
+            act(ignored)
+    with pytest.raises(InsufficientCredit):
+        books.charge("100.000001")
+    with pytest.raises(KeyReused):
+        books.charge("2", idempotency_key="first")
+    books.charge("1", idempotency_key="first")
+
+    assert state(books) == before
+    assert books.read(lambda work: len(work.wallets.open_holds(books.project.id))) == 2
+    assert (books.available, books.get_hold(marked).hold.state) == ("100.000000", "expired")
+
+    books.charge("100")
+
+    assert books.read(lambda work: len(work.wallets.open_holds(books.project.id))) == 0
+    assert books.get_hold(ignored).hold.closed_at == books.in_days(1)
+    assert books.sweep.faults == ()
+
+
+def state(books: Books) -> list[str]:
+    """All but what is stored for a key."""
+    lines = books.read(lambda work: list(export(work, books.project.id)))
+    return [line for line in lines if '"table":"answers"' not in line]
 
 
 def test_only_holds_of_the_project_are_found(books):

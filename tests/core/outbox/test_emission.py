@@ -53,17 +53,18 @@ def test_a_capture_is_a_charge(acme: Heard):
 
 def test_a_hold_whose_time_is_over(acme: Heard):
     """
-    Told of once, by whoever writes it down first, even if that command is refused itself.
+    Told of once, by whoever writes it down first; a command that is refused writes nothing down.
     """
     acme.credit("10")
     held = acme.billing.holds.reserve(acme.id, amount="5", description="GPU", idempotency_key="hold").value
     acme.at(held.hold.expires_at)
     with pytest.raises(HoldClosed):
         acme.billing.holds.capture(acme.id, held.id, idempotency_key="late")
+    assert acme.told("hold.expired") == []
     acme.charge("1")
 
     (told,) = acme.told("hold.expired")
-    assert (told["id"], told["state"], told["available"]) == (held.id, "expired", "10.000000")
+    assert (told["id"], told["state"], told["available"]) == (held.id, "expired", "9.000000")
 
 
 def test_a_hold_that_nobody_asks_about_any_more(acme: Heard):
