@@ -72,6 +72,18 @@ class Collection:
                 context.write(partial(collect.put_off, project_id=project_id, invoice_id=invoice_id, at=at))
         return collected
 
+    def next_collection(self, after: Instant) -> Instant | None:
+        """The first moment later than *after* at which an invoice is collected again, or is past due; what is
+        open to be collected already is within a minute."""
+        moment = utc(after)
+
+        def read(work: UnitOfWork) -> Instant | None:
+            if work.payments.collectable(moment, limit=1):
+                return moment + collect.AT_ONCE
+            return work.payments.next_collection(moment)
+
+        return self._context.read(read)
+
     def _collect(self, project_id: str, invoice_id: str) -> Payment | None:
         context = self._context
 

@@ -11,6 +11,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, TypeAlias
 
 from neruba_core.instants import Instant
+from neruba_core.payments.collect import AT_ONCE
 from neruba_core.schedule import model
 
 if TYPE_CHECKING:
@@ -89,6 +90,10 @@ def _collect(neruba: Neruba) -> bool:
     return len(neruba.collection.collect_due(at_most=SETTLE_AT_MOST)) >= SETTLE_AT_MOST
 
 
+def _next_collection(neruba: Neruba, after: Instant) -> Instant | None:
+    return neruba.collection.next_collection(after) if neruba.payments.asks_outside else None
+
+
 def _process_events(neruba: Neruba) -> bool:
     return neruba.provider_events.process(at_most=EVENTS_AT_MOST) >= EVENTS_AT_MOST
 
@@ -117,7 +122,14 @@ TELL_OF_KEYS = Job("tell_of_expiring_keys", timedelta(hours=1), _tell_of_keys)
 SETTLE_PAYMENTS = Job(
     "settle_payments", WHENEVER, _settle_payments, waits=_unsettled, slow=True, lease=timedelta(minutes=5)
 )
-COLLECT = Job("collect_invoices", timedelta(minutes=1), _collect, slow=True, lease=timedelta(minutes=5))
+COLLECT = Job(
+    "collect_invoices",
+    AT_ONCE,
+    _collect,
+    next_after=_next_collection,
+    slow=True,
+    lease=timedelta(minutes=5),
+)
 PROVIDER_EVENTS = Job(
     "provider_events", WHENEVER, _process_events, waits=_unprocessed, slow=True, lease=timedelta(minutes=5)
 )

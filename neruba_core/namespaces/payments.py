@@ -67,7 +67,8 @@ class Payments:
         It settles the invoice, then the oldest others that are open; the rest of it, and all of it where no
         invoice is named, is a paid grant. Another provider than ``manual`` is asked after the payment was
         committed, and the answer is how it stands then: ``succeeded``, ``failed``, or still ``pending``,
-        which ``settle_pending`` finishes. Inside ``work()`` and ``join()`` nobody is asked: the payment is
+        which ``settle_pending`` finishes. Money that was received for an invoice is recorded in an archived
+        project too. Inside ``work()`` and ``join()`` nobody is asked: the payment is
         pending and due, and asked for by ``settle_pending`` or ``resolve`` once the unit is committed.
 
         Raises ``Invalid`` refusals, ``ProjectNotFound``, ``ProjectArchived``, ``InvoiceNotFound``,

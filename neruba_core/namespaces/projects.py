@@ -164,7 +164,8 @@ class Projects:
         return context.write(change)
 
     def archive(self, project_id: str, *, role: Role = Role.OWNER, origin: Origin = SYSTEM) -> Project:
-        """Refuse every further write to the project, for ever; reads go on. Twice is fine.
+        """Refuse further writes to the project, for ever, but for what settles its invoices; reads go on.
+        Twice is fine.
 
         Raises ``RoleMissing`` (owner) or ``ProjectNotFound``.
         """

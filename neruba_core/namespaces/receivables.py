@@ -58,9 +58,10 @@ class Receivables:
         amount: Amount | None = None,
         origin: Origin = SYSTEM,
     ) -> Success[Correction]:
-        """Give up what is open of an invoice, or *amount* of it.
+        """Give up what is open of an invoice, or *amount* of it; of an archived project's too.
 
-        Raises ``InvoiceSettled``, ``WriteOffExceedsOpen``, and as ``credit_note``.
+        Raises ``InvoiceSettled``, ``WriteOffExceedsOpen``, and as ``credit_note`` but for
+        ``ProjectArchived``.
         """
         new = NewCorrection.write_off(invoice_id=invoice_id, amount=amount, reason=reason)
         return self._correct(project_id, "write-off", new, idempotency_key, origin)

@@ -35,6 +35,9 @@ VERDICT = timedelta(days=1)
 """How long after the last attempt an invoice that is open still is past due."""
 
 
+AT_ONCE = timedelta(minutes=1)
+"""How often is looked what there is to collect."""
+
 PUT_OFF = timedelta(hours=1)
 """How long an invoice is left alone that cannot be tried, because its provider is not configured, say."""
 

@@ -50,14 +50,15 @@ class NewCorrection:
 
 
 def correct(desk: Desk, new: NewCorrection) -> Correction:
-    """Issue the credit note, or write off.
+    """Issue the credit note, or write off, which may be done in an archived project too.
 
     Raises ``ProjectArchived``, ``InvoiceNotFound``, ``InvoiceNotIssued``, ``AmountNotPayable``,
     ``InvoiceSettled`` (write-off), ``WriteOffExceedsOpen`` or ``CreditNoteExceedsInvoice``.
     """
-    desk.require_open()
-    invoice = desk.issued(new.invoice_id)
     is_note = new.kind is CorrectionKind.CREDIT_NOTE
+    if is_note:
+        desk.require_open()
+    invoice = desk.issued(new.invoice_id)
     correction = _credit_note(desk, invoice, new) if is_note else _write_off(desk, invoice, new)
     decision = credited(desk.book, correction, at=desk.at) if is_note else written_off(desk.book, correction)
     _write(desk, invoice, correction, decision)

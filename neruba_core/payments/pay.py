@@ -71,7 +71,9 @@ def record(desk: Desk, new: NewPayment, provider: PaymentProvider) -> Payment:
     Raises ``ProjectArchived``, ``AmountNotPayable``, ``InvoiceNotFound``, ``InvoiceNotIssued``,
     ``InvoiceSettled`` or ``PaymentMethodMissing``.
     """
-    desk.require_open()
+    # Who was let go may pay what is owed still, but is asked for nothing.
+    if not provider.immediate or new.invoice_id is None:
+        desk.require_open()
     desk.require_payable(new.amount_micros)
     if new.invoice_id is not None and desk.issued(new.invoice_id).open_micros <= 0:
         raise InvoiceSettled(new.invoice_id)

@@ -50,12 +50,13 @@ class NewRefund:
 
 def refund(desk: Desk, new: NewRefund, provider: PaymentProvider) -> Refund:
     """Promise the money, and pay it out at once where nobody has to be asked; otherwise the refund is
-    pending, and due to be asked for.
+    pending, and due to be asked for. Of an archived project, only money in hand is given back.
 
     Raises ``ProjectArchived``, ``PaymentNotFound``, ``PaymentNotSucceeded``, ``AmountNotPayable`` or
     ``RefundExceedsPayment``.
     """
-    desk.require_open()
+    if not provider.immediate:
+        desk.require_open()
     payment = payment_of(desk, new.payment_id)
     if payment.status is not PaymentStatus.SUCCEEDED:
         raise PaymentNotSucceeded(payment.id, payment.status.value)

@@ -89,6 +89,10 @@ class PaymentStore(Protocol):
         archived and whose method collects, due or never collected, and without a pending payment. By project
         and number."""
 
+    def next_collection(self, after: Instant) -> Instant | None:
+        """The first moment later than *after* at which an invoice falls due that is ``collectable`` but for
+        the time."""
+
     def collection(self, project_id: str, invoice_id: str) -> Collection | None: ...
 
     def put_collection(self, collection: Collection) -> None:

@@ -152,20 +152,32 @@ class MemoryPayments:
     ) -> Sequence[tuple[str, str]]:
         found = []
         for scope in sorted(self._tables.methods.scopes()) if project_id is None else (project_id,):
-            method, project = self.method(scope), self._tenancy.project(scope)
-            archived = project is None or project.archived_at is not None
-            if method is not None and method.collects and not archived:
-                invoices = [
-                    each for each in self._invoices.invoices.ascending(scope) if self._is_due(each, now)
-                ]
-                found += sorted(invoices, key=lambda each: each.number or 0)
+            invoices = [each for each in self._to_collect(scope) if self._is_due(each, now)]
+            found += sorted(invoices, key=lambda each: each.number or 0)
         return tuple((each.project_id, each.id) for each in found[:limit])
 
+    def next_collection(self, after: Instant) -> Instant | None:
+        known = [
+            self.collection(scope, invoice.id)
+            for scope in self._tables.methods.scopes()
+            for invoice in self._to_collect(scope)
+        ]
+        moments = [each.due_at for each in known if each is not None and each.due_at is not None]
+        return min((moment for moment in moments if moment > after), default=None)
+
+    def _to_collect(self, project_id: str) -> list[Invoice]:
+        """The invoices that are collected at some time."""
+        method, project = self.method(project_id), self._tenancy.project(project_id)
+        if method is None or not method.collects or project is None or project.archived_at is not None:
+            return []
+        return [each for each in self._invoices.invoices.ascending(project_id) if self._is_collected(each)]
+
     def _is_due(self, invoice: Invoice, now: Instant) -> bool:
-        if invoice.open_micros <= 0 or invoice.disputed_micros or invoice.kind is InvoiceKind.CREDIT_NOTE:
-            return False
         known = self.collection(invoice.project_id, invoice.id)
-        if known is not None and (known.due_at is None or known.due_at > now):
+        return known is None or (known.due_at is not None and known.due_at <= now)
+
+    def _is_collected(self, invoice: Invoice) -> bool:
+        if invoice.open_micros <= 0 or invoice.disputed_micros or invoice.kind is InvoiceKind.CREDIT_NOTE:
             return False
         return not any(
             payment.invoice_id == invoice.id and payment.status is PaymentStatus.PENDING

@@ -420,6 +420,9 @@ _COLLECTABLE = (
     )
     .order_by(_I.project_id, _I.number)
 )
+_NEXT_COLLECTION = Query(
+    _COLLECTABLE.with_only_columns(func.min(_L.due_at)).order_by(None).where(_L.due_at > given("after"))
+)
 _COLLECTION = Query(
     select(COLLECTIONS).where(_L.project_id == given("project_id"), _L.invoice_id == given("invoice_id"))
 )
@@ -578,6 +581,10 @@ class SqlPayments(SqlStore):
         if project_id is not None:
             query = query.where(_I.project_id == project_id)
         return [(row[0], row[1]) for row in self._statements.rows(query)]
+
+    def next_collection(self, after: Instant) -> Instant | None:
+        (due_at,) = self._statements.ask_one(_NEXT_COLLECTION, after=micros(after))
+        return instant_or_none(due_at)
 
     def collection(self, project_id: str, invoice_id: str) -> Collection | None:
         row = self._statements.ask_one(_COLLECTION, project_id=project_id, invoice_id=invoice_id)

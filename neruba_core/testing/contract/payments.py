@@ -332,6 +332,9 @@ class Payments(Promises):
             return [row for row in rows if row[0] in (project_id, silent, other, archived)]
 
         assert found() == found(project_id=project_id) == [(project_id, due), (project_id, never)]
+        for after, next_one in ((later(seconds=-9), later()), (later(), later(micros=1))):
+            assert read(storage, lambda work, at=after: work.payments.next_collection(at)) == next_one  # type: ignore[misc]
+        assert read(storage, lambda work: work.payments.next_collection(later(micros=1))) is None
         assert found(project_id=project_id, limit=1) == [(project_id, due)]
         assert found(project_id=silent) == found(project_id=other) == found(project_id=archived) == []
         kept = read(storage, lambda work: work.payments.collection(project_id, due))

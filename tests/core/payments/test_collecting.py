@@ -136,6 +136,25 @@ def test_only_who_says_so_is_collected_from(card, provider):
         bound.collection.collect_due()
 
 
+def test_a_clock_that_is_moved_by_hand_collects_on_its_way(provider):
+    """
+    Within a minute, on each of the dunning days, and a day after the last the invoice is past due.
+    """
+    card = paying(MemoryStorage(), provider, runs_due=True)
+    provider.then(["decline"] * 5)
+    invoice = card.owe("12")
+    issued = card.billing.clock()
+
+    card.billing.clock.set(issued + timedelta(days=20))
+
+    tried = [each.created_at - issued for each in card.billing.payments.list(card.id).items[::-1]]
+    minute = timedelta(minutes=1)
+    assert tried == [minute + timedelta(days=days) for days in (0, 1, 4, 9, 16)]
+    found = card.billing.invoices.get(card.id, invoice.id)
+    assert found.past_due_at == issued + minute + timedelta(days=17)
+    assert card.billing.collection.next_collection(card.billing.clock()) is None
+
+
 def test_what_cannot_be_tried_keeps_nobody_waiting(provider):
     """
     Neither an archived project nor one whose provider has gone, however many of them come first.

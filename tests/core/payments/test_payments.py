@@ -180,14 +180,37 @@ def test_drafts_and_void_invoices_are_paid_by_nobody(acme):
         acme.pay("5", issued)
 
 
-def test_an_archived_project_takes_no_payment(acme):
+def test_an_archived_project_can_pay_what_it_owes(acme):
     """
-    It takes no write at all.
+    Late, or a part of it, and get back what was too much; the rest may be given up.
     """
+    paid, lost = acme.owe("12"), acme.owe("7")
     acme.billing.projects.archive(acme.id)
 
-    with pytest.raises(ProjectArchived):
-        acme.pay("5")
+    payment = acme.pay("20", paid)
+    acme.refund(payment, "1")
+    acme.refund(payment, "3")
+    acme.write_off(lost)
+
+    assert acme.stands(paid) == acme.stands(lost) == ("paid", "0.000000")
+    assert (acme.accounts["bad_debt"], acme.balance) == ("3.000000", "0.000000")
+    assert acme.proved()
+
+
+def test_an_archived_project_takes_no_other_payment(acme):
+    """
+    No top-up, no credit note; nor is a provider asked for anything.
+    """
+    invoice = acme.owe("12")
+    acme.billing.projects.archive(acme.id)
+
+    for act in (
+        lambda: acme.pay("5"),
+        lambda: acme.credit_note(invoice, "5"),
+        lambda: acme.charge("1"),
+    ):
+        with pytest.raises(ProjectArchived):
+            act()
 
 
 def test_neither_the_payment_is_reversed_nor_its_invoice_voided(acme):
