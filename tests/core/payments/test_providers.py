@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import copy
-import shutil
 from datetime import timedelta
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -26,10 +23,7 @@ from neruba_core.payments import settling
 from neruba_core.payments.model import Payment, PaymentStatus, Refund
 from neruba_core.payments.provider import Answer
 from neruba_core.storage.memory.storage import MemoryStorage
-from neruba_core.storage.sql.storage import SqlStorage
 from neruba_core.testing.builders import Rehearsal
-from neruba_core.testing.clock import SettableClock
-from neruba_core.testing.failing import failing
 from neruba_core.testing.provider import RehearsedProvider
 from tests.core.payments.stage import Till
 
@@ -342,116 +336,3 @@ def test_one_payment_in_trouble_does_not_hold_up_the_others(card, provider, capl
     assert card.billing.payments.get(card.id, second.id).status.value == "succeeded"
     assert card.billing.payments.get(card.id, first.id).status.value == "pending"
     assert first.id in caplog.text
-
-
-class Dying:
-    """A provider whose caller dies before or after the request number *at*."""
-
-    def __init__(self, provider: RehearsedProvider, at: int, after: bool) -> None:
-        self._provider, self._left, self._after = provider, at, after
-        self.name, self.immediate, self.key_lasts = provider.name, False, provider.key_lasts
-
-    def __getattr__(self, name: str) -> Any:
-        method = getattr(self._provider, name)
-
-        def call(ask: Any) -> Any:
-            self._left -= 1
-            if self._left == 0 and not self._after:
-                raise KeyboardInterrupt
-            done = method(ask)
-            if self._left == 0:
-                raise KeyboardInterrupt
-            return done
-
-        return call
-
-
-def in_memory() -> Rehearsal:
-    return Rehearsal(MemoryStorage(), providers=(RehearsedProvider(),))
-
-
-def migrated(file: Path) -> str:
-    url = f"sqlite:///{file}"
-    storage = SqlStorage(url)
-    storage.migrate()
-    storage.close()
-    return url
-
-
-def start(till: Till) -> Till:
-    """It pays by card, and owes 12."""
-    carded(till).owe("12")
-    return till
-
-
-@pytest.mark.parametrize("kind", ["memory", "sqlite"])
-def test_a_crash_at_any_call_ends_in_one_booking(kind, tmp_path):
-    """
-    Of the store or of the provider; after the restart the scheduler finishes what was begun, and whoever was
-    not answered may repeat the request.
-    """
-    number = 0
-    kept = Till(
-        Rehearsal(SqlStorage(migrated(tmp_path / "0.db")), providers=(RehearsedProvider(),))
-        if kind == "sqlite"
-        else in_memory()
-    )
-    start(kept)
-    kept.billing.close()
-
-    def prepared() -> Till:
-        nonlocal number
-        number += 1
-        if kind == "memory":
-            till = Till(in_memory())
-            return start(till)
-        shutil.copy(tmp_path / "0.db", tmp_path / f"{number}.db")
-        till = copy.copy(kept)
-        clock = SettableClock(kept.billing.clock())
-        till.billing = Rehearsal(SqlStorage(f"sqlite:///{tmp_path}/{number}.db"), clock=clock)
-        return till
-
-    def engine(till: Till, storage: Any, provider: Any) -> Rehearsal:
-        return Rehearsal(storage, clock=till.billing.clock, seed=7, providers=(provider,))
-
-    def act(till: Till, billing: Rehearsal) -> None:
-        invoice = billing.invoices.list(till.id).items[0]
-        billing.payments.pay(
-            till.id, amount="20", invoice_id=invoice.id, provider="rehearsed", idempotency_key="card"
-        )
-
-    def restart(till: Till, provider: RehearsedProvider) -> None:
-        billing = engine(till, till.billing._context.storage, provider)
-        act(till, billing)
-        till.at(billing.clock() + HOUR)
-        billing.payments.settle_pending()
-        (payment,) = billing.payments.list(till.id).items
-        assert payment.status.value == "succeeded"
-        assert list(provider.charged) == [payment.id]
-
-    till = prepared()
-    counted, whole = failing(till.billing._context.storage, at=None), RehearsedProvider()
-    act(till, engine(till, counted, whole))
-    expected = till.accounts
-    assert expected["cash:rehearsed"] == "20.000000"
-
-    for at in range(1, counted.calls + 1):
-        till, provider = prepared(), RehearsedProvider()
-        storage = till.billing._context.storage
-        try:
-            act(till, engine(till, failing(storage, at=at), provider))
-        except NerubaError:
-            pass
-        else:
-            raise AssertionError(f"call {at} should have failed")
-        restart(till, provider)
-        assert till.accounts == expected
-        assert till.proved()
-        storage.close()
-    for after in (False, True):
-        till, provider = prepared(), RehearsedProvider()
-        with pytest.raises(KeyboardInterrupt):
-            act(till, engine(till, till.billing._context.storage, Dying(provider, 1, after)))
-        restart(till, provider)
-        assert till.accounts == expected
-        assert till.proved()
