@@ -46,8 +46,8 @@ class AuditStore(Protocol):
     def trail(self, project_id: str, request_id: str) -> Sequence[Trail]:
         """The rows of one request id, newest first."""
 
-    def prune_trail(self, before: Instant) -> int:
-        """Delete trail rows older than *before*, over all projects; how many."""
+    def prune_trail(self, before: Instant, *, at_most: int) -> int:
+        """Delete *at_most* trail rows older than *before*, over all projects; how many."""
 
 
 class HasAudit(Protocol):

@@ -17,6 +17,9 @@ from neruba_core.pages import DEFAULT_LIMIT, Page
 from neruba_core.storage.port import UnitOfWork
 from neruba_core.tenancy.projects import existing
 
+PRUNED_AT_ONCE = 10_000
+"""How many trail rows one unit deletes: a fraction of a second, where a unit may take five."""
+
 
 @frozen
 class Audit:
@@ -96,6 +99,13 @@ class Audit:
         self._context.write(lambda work: work.audit.add_trail(rows))
 
     def prune(self, before: datetime) -> int:
-        """Delete the trail rows of all projects that are older than *before*; how many went."""
-        moment = utc(before)
-        return self._context.write(lambda work: work.audit.prune_trail(moment))
+        """Delete the trail rows of all projects that are older than *before*; how many went.
+
+        They go in units of ``PRUNED_AT_ONCE``, so that other writes get their turn in between.
+        """
+        moment, pruned = utc(before), 0
+        while True:
+            went = self._context.write(lambda work: work.audit.prune_trail(moment, at_most=PRUNED_AT_ONCE))
+            pruned += went
+            if went < PRUNED_AT_ONCE:
+                return pruned

@@ -82,10 +82,10 @@ class MemoryAudit:
         kept = self._tables.trail.get((project_id, request_id), {})
         return tuple(kept[row_id] for row_id in sorted(kept, reverse=True))
 
-    def prune_trail(self, before: Instant) -> int:
+    def prune_trail(self, before: Instant, *, at_most: int) -> int:
         aged = [
             (kept, row.id) for kept in self._tables.trail.values() for row in kept.values() if row.at < before
-        ]
+        ][:at_most]
         for kept, row_id in aged:
             self._undo.remove(kept, row_id)
         return len(aged)

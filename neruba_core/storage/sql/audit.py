@@ -10,7 +10,17 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from attrs import astuple, frozen
-from sqlalchemy import CheckConstraint, Column, Index, PrimaryKeyConstraint, Table, delete, func, select
+from sqlalchemy import (
+    CheckConstraint,
+    Column,
+    Index,
+    PrimaryKeyConstraint,
+    Table,
+    delete,
+    func,
+    select,
+    tuple_,
+)
 from sqlalchemy import text as sql
 
 from neruba_core.audit.model import Attempt, Change, Outcome, Tally, Trail
@@ -114,6 +124,7 @@ _ADD_CHANGES = insert(CHANGES)
 _ADD_ATTEMPTS = insert(ATTEMPTS)
 _ADD_TALLIES = insert(TALLIES)
 _ADD_TRAIL = insert(TRAIL)
+_TRAIL_KEY = tuple(TRAIL.primary_key)
 
 _TOTALS = Query(
     # A count is far from 64 bits.
@@ -225,8 +236,9 @@ class SqlAudit(SqlStore):
         rows = self._statements.ask(_TRAIL, project_id=project_id, request_id=request_id)
         return [_trail(row) for row in rows]
 
-    def prune_trail(self, before: Instant) -> int:
-        return self._statements.change(delete(TRAIL).where(TRAIL.c.at < micros(before)))
+    def prune_trail(self, before: Instant, *, at_most: int) -> int:
+        aged = select(*_TRAIL_KEY).where(TRAIL.c.at < micros(before)).limit(at_most)
+        return self._statements.change(delete(TRAIL).where(tuple_(*_TRAIL_KEY).in_(aged)))
 
     def export(self, project_id: str) -> Iterator[tuple[str, Any]]:
         """The project's changes."""
