@@ -127,9 +127,10 @@ def _statement(
     *,
     blockers: tuple[str, ...] = (),
     original: Invoice | None = None,
+    rate: Decimal | None = None,
 ) -> Statement:
     pen = Pen(inputs.project.id, period, part)
-    rate = inputs.project.tax_rate
+    rate = inputs.project.tax_rate if rate is None else rate
     taxed = (*lines, *_tax(lines, pen, rate, chart))
     return Statement(kind, period, part, rate, taxed, blockers, original)
 
@@ -274,19 +275,28 @@ def _apart(inputs: Inputs, found: Sequence[Change], chart: Chart) -> Iterator[St
     """For each closed period what is due beyond what was billed, and then what was billed too much."""
     for late in inputs.late:
         own = [change for change in found if change.late is late]
-        part = late.part
+        part, original = late.part, late.invoice
+        # What was taxed then is not taxed anew by a rate that came later.
+        rate = None if original is None else original.tax_rate
         more = [change for change in own if change.amount_micros >= 0]
         less = [change for change in own if change.amount_micros < 0]
         if more:
             pen = Pen(inputs.project.id, late.period, part)
             lines = [change.line(pen, account_of(change, chart)) for change in more]
-            yield _statement(inputs, InvoiceKind.SUPPLEMENTARY, late.period, part, lines, chart)
+            yield _statement(inputs, InvoiceKind.SUPPLEMENTARY, late.period, part, lines, chart, rate=rate)
             part += 1
         if less:
             pen = Pen(inputs.project.id, late.period, part)
             lines = [change.line(pen, chart.credit_notes) for change in less]
             yield _statement(
-                inputs, InvoiceKind.CREDIT_NOTE, late.period, part, lines, chart, original=late.invoice
+                inputs,
+                InvoiceKind.CREDIT_NOTE,
+                late.period,
+                part,
+                lines,
+                chart,
+                original=original,
+                rate=rate,
             )
 
 

@@ -45,8 +45,10 @@ class LateUsage:
 
     @property
     def invoice(self) -> Invoice | None:
-        """The period's own invoice, if it had one."""
-        return next((each for each in self.issued if each.kind is InvoiceKind.INVOICE), None)
+        """The period's own invoice, if it had one. The one before may be about it too: it bills ahead."""
+        name = self.period.name
+        found = (each for each in self.issued if (each.kind, each.period) == (InvoiceKind.INVOICE, name))
+        return next(found, None)
 
 
 @frozen

@@ -313,7 +313,7 @@ def _minor(micros: int, currency: str) -> str:
 
 def _day(moment: Instant, timezone: str) -> str:
     local = moment.astimezone(zone(timezone))
-    return f"{local.day} {local:%B %Y}"
+    return f"{local.day} {_MONTHS[local.month - 1]} {local.year}"
 
 
 def _span(span: Period, timezone: str) -> str:

@@ -144,33 +144,64 @@ def test_a_void_invoice_has_billed_nothing(billed):
 # --- documents of their own -------------------------------------------------------------------
 
 
-def test_less_becomes_a_credit_note_and_more_a_supplementary_invoice(billed):
+def test_less_becomes_a_credit_note_and_more_a_supplementary_invoice(acme):
     """
-    Of the period that they are about, as its next parts; the invoice itself stays, but for what is open.
+    Of the period that they are about, as its next parts and taxed as it was; the invoice itself stays, but
+    for what is open.
     """
-    billed.set(late_usage_policy="credit_note", tax_rate="0.2")
-    billed.void_usage(billed.first)
-    billed.use("1")
-    note = billed.run().documents[1]
-    billed.use("7")
-    supplementary = billed.run().documents[-1]
-    again = billed.run()
+    acme.set(late_usage_policy="credit_note", tax_rate="0.2")
+    acme.price(unit_amount="1")
+    first = acme.use("5")
+    acme.at(APRIL + GRACE)
+    march = acme.bill()
+    acme.set(tax_rate="0.25")
+
+    acme.void_usage(first)
+    acme.use("1")
+    note = acme.run().documents[1]
+    acme.use("7")
+    supplementary = acme.run().documents[-1]
+    again = acme.run()
 
     assert (note.kind, note.part, note.number) == (InvoiceKind.CREDIT_NOTE, 2, 2)
     assert lines(note) == [("adjustment", "tokens", "-4.000000"), ("tax", None, "-0.800000")]
     assert figures(note)["due"] == "-4.800000"
     assert (supplementary.kind, supplementary.part) == (InvoiceKind.SUPPLEMENTARY, 3)
     assert lines(supplementary) == [("adjustment", "tokens", "7.000000"), ("tax", None, "1.400000")]
-    assert (again.run.unchanged, again.invoice.id) == (True, billed.march.id)
-    assert again.invoice.lines == billed.march.lines
-    assert again.invoice.open_micros == 200_000
-    assert billed.accounts == {
-        "receivable": "8.600000",
+    assert (again.run.unchanged, again.invoice.id) == (True, march.id)
+    assert again.invoice.lines == march.lines
+    assert again.invoice.open_micros == 1_200_000
+    assert acme.accounts == {
+        "receivable": "9.600000",
         "credit_notes": "4.000000",
-        "tax_payable": "-0.600000",
+        "tax_payable": "-1.600000",
         "revenue:tokens": "-12.000000",
     }
-    assert billed.sweep.faults == ()
+    assert acme.sweep.faults == ()
+
+
+def test_a_credit_note_takes_off_the_invoice_of_its_own_month(acme):
+    """
+    The invoice of the month before is about it too, for it has billed the plan ahead.
+    """
+    acme.set(late_usage_policy="credit_note")
+    acme.price(unit_amount="1")
+    acme.billing.plans.publish(key="pro", name="Pro", amount="10")
+    acme.billing.subscriptions.subscribe(acme.id, plan_key="pro")
+    acme.at(APRIL + GRACE)
+    march = acme.bill()
+    usage_id = acme.use("5", APRIL)
+    acme.at(MAY + GRACE)
+    april = acme.bill("2026-04")
+    acme.void_usage(usage_id)
+
+    note = acme.run("2026-04").documents[1]
+
+    left = {each.id: each.open_micros for each in acme.billing.invoices.list(acme.id).items}
+    assert {line.period for line in march.lines} == {"2026-03", "2026-04"}
+    assert figures(note)["due"] == "-5.000000"
+    assert left[march.id] == march.amount_due_micros
+    assert left[april.id] == april.amount_due_micros - 5_000_000
 
 
 def test_what_was_paid_already_becomes_goodwill(billed):
