@@ -57,6 +57,20 @@ def instant_or_none(kept: int | None) -> Instant | None:
     return None if kept is None else EPOCH + timedelta(microseconds=kept)
 
 
+def row_of(noun: object, columns: Iterable[str]) -> tuple[Any, ...]:
+    """What *noun* is kept as in *columns* that are named as its attributes are."""
+    return tuple(_kept(getattr(noun, column)) for column in columns)
+
+
+def _kept(value: Any) -> Any:
+    match value:
+        case Enum():
+            return value.value
+        case datetime():
+            return micros(value)
+    return value
+
+
 def dump_properties(properties: Properties | None) -> str | None:
     """Properties as JSON text; absent ones as NULL."""
     return None if properties is None else _ENCODER.encode(dict(properties))
