@@ -68,17 +68,25 @@ class Payments:
 
 @frozen
 class Allocation:
-    """What the payment settled of an invoice, or below zero what a refund opened again."""
+    """What the payment settled of an invoice, or below zero what a refund or a dispute opened again;
+    ``subjectId`` is which of them it was."""
 
     invoice_id: str
     transaction_id: str
+    subject_id: str
     kind: AllocationKind
     amount: Money
 
     @classmethod
     def of(cls, allocation: CoreAllocation) -> Allocation:
         """The allocation as people see it."""
-        return cls(allocation.invoice_id, allocation.transaction_id, allocation.kind, allocation.micros)
+        return cls(
+            allocation.invoice_id,
+            allocation.transaction_id,
+            allocation.subject_id,
+            allocation.kind,
+            allocation.micros,
+        )
 
 
 @frozen

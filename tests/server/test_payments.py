@@ -76,6 +76,27 @@ async def test_an_invoice_is_paid_once(world: World, owed):
     assert remaining[first.json["grantId"]] == "5.000000"
 
 
+async def test_an_archived_project_can_pay_what_it_owes(world: World, owed):
+    """
+    By hand; nothing else begins there.
+    """
+    one = world.one
+    await world.ask("POST", f"/projects/{one.id}/archive", one.owner)
+
+    paid = await pay(world, one, amount="15", invoiceId=owed["id"])
+    lost = await world.ask(
+        "POST",
+        f"/projects/{one.id}/invoices/{owed['id']}/write-off",
+        one.finance,
+        key="lost",
+        json={"reason": "gone"},
+    )
+    top_up = await pay(world, one, "top-up", amount="5")
+
+    assert (paid.status, lost.status, lost.json["amount"]) == (201, 201, "5.000000")
+    assert (top_up.status, top_up.code) == (409, "project.archived")
+
+
 async def test_a_refund_opens_the_invoice_again(world: World, owed):
     """
     And shows on the payment and among what is receivable.
@@ -92,7 +113,8 @@ async def test_a_refund_opens_the_invoice_again(world: World, owed):
     assert (beyond.status, beyond.code, beyond.json["left"]) == (409, "refund.exceeds_payment", "12.000000")
     full = (await world.ask("GET", path, one.finance)).json
     assert (full["refunded"], full["refunds"]) == ("8.000000", [refund.json])
-    assert [each["amount"] for each in full["allocations"]] == ["20.000000", "-8.000000"]
+    settled = [(each["amount"], each["subjectId"]) for each in full["allocations"]]
+    assert settled == [("20.000000", paid["id"]), ("-8.000000", refund.json["id"])]
     found = (await world.ask("GET", f"/projects/{one.id}/receivables", one.finance)).json
     assert found["open"] == "8.000000"
     assert [each["invoiceId"] for each in found["invoices"]] == [owed["id"]]
