@@ -147,7 +147,6 @@ class Draws:
         if (
             project.billing_mode_at(event.timestamp) is not BillingMode.PREPAID
             or metric.aggregation not in _ADDITIVE
-            or metric.free
             or (late and project.late_usage_policy is LateUsagePolicy.QUARANTINE)
         ):
             return None

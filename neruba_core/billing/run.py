@@ -32,7 +32,7 @@ from neruba_core.errors import (
 from neruba_core.ids import Ids
 from neruba_core.instants import Instant
 from neruba_core.invoices.answer import render
-from neruba_core.invoices.model import Invoice, InvoiceKind, InvoiceState
+from neruba_core.invoices.model import Invoice, InvoiceKind, InvoiceState, Line, LineKind
 from neruba_core.invoices.names import document_digits
 from neruba_core.invoices.posting import Due, credit_for, due, due_back, finalization, net_of
 from neruba_core.ledger.chart import Chart
@@ -192,7 +192,9 @@ class _Runs:
 
     def _earlier_open(self, inputs: Inputs) -> str | None:
         """The first earlier period that is open and has something to bill. Before the first invoice any
-        period may come first."""
+        period may come first, but for a draft that would be lost: usage is found again, fees are not."""
+        if all(row.invoiced_at is None for row in inputs.stored):
+            return self._draft_to_lose(inputs)
         for period in _open_before(inputs):
             earlier = read_inputs(self.work, {inputs.project.id: inputs.project}, period.name)
             statement = assemble(
@@ -200,6 +202,16 @@ class _Runs:
             ).statement
             if statement.lines or statement.blockers:
                 return period.name
+        return None
+
+    def _draft_to_lose(self, inputs: Inputs) -> str | None:
+        project_id = inputs.project.id
+        for row in inputs.stored:
+            if row.span.end <= inputs.period.span.start:
+                documents = self.work.invoices.of_period([project_id], row.name)[project_id]
+                drafts = (each for each in documents if each.state is InvoiceState.DRAFT)
+                if any(_is_of_its_period_alone(line) for each in drafts for line in each.lines):
+                    return row.name
         return None
 
     def _rerun(self, inputs: Inputs, assembled: Assembled) -> Answer:
@@ -428,13 +440,17 @@ def _totals(invoice: Invoice | None) -> dict[str, int]:
 
 
 def _open_before(inputs: Inputs) -> Iterator[BillingPeriod]:
-    """The open periods between the first that was ever billed and the inputs' own, once one is closed."""
+    """The open periods between the first that was ever billed and the inputs' own."""
     project, stored, start = inputs.project, inputs.stored, inputs.period.span.start
-    if all(row.invoiced_at is None for row in stored):
-        return
     for period in periods.covering(project, stored, stored[0].span.start, start):
         if not is_closed(project, stored, period):
             yield period
+
+
+def _is_of_its_period_alone(line: Line) -> bool:
+    """Whether no later invoice would have the line; of usage they have an adjustment."""
+    fees = (LineKind.CHARGE, LineKind.SUBSCRIPTION, LineKind.PRORATION)
+    return line.kind in fees or (line.kind is LineKind.MINIMUM and line.metric_key is None)
 
 
 def _missing_rows(inputs: Inputs) -> list[BillingPeriod]:

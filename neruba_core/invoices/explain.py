@@ -13,6 +13,7 @@ from typing import Protocol
 
 from attrs import frozen
 
+from neruba_core.audit.store import HasAudit
 from neruba_core.errors import LineNotFound
 from neruba_core.instants import Instant
 from neruba_core.invoices.model import Invoice, InvoiceState, Line, LineKind
@@ -22,15 +23,17 @@ from neruba_core.ledger.chart import WALLET
 from neruba_core.ledger.model import Entry
 from neruba_core.ledger.store import HasLedger
 from neruba_core.pages import Page, limited, page, place_of
-from neruba_core.usage.model import UsageEvent, UsageVoid
+from neruba_core.usage.held import LET_GO, Held
+from neruba_core.usage.model import QuarantineState, UsageEvent, UsageVoid
 from neruba_core.usage.store import HasUsage
 from neruba_core.wallets.model import GrantKind
 from neruba_core.wallets.store import HasWallets
 
 _OF_EVENTS = frozenset({LineKind.USAGE, LineKind.ADJUSTMENT})
+_CHANGES_AT_A_TIME = 200
 
 
-class ExplainWork(HasInvoices, HasLedger, HasWallets, HasUsage, Protocol):
+class ExplainWork(HasInvoices, HasLedger, HasWallets, HasUsage, HasAudit, Protocol):
     """What explaining an invoice reads."""
 
 
@@ -55,7 +58,7 @@ class Drawn:
 @frozen
 class EventExplained:
     """An event of a line. *counted* tells whether the line's quantity includes it: what was voided before the
-    invoice, or arrived after it, does not count in it."""
+    invoice, arrived after it, or waited for support, does not count in it."""
 
     event: UsageEvent
     voided_at: Instant | None
@@ -128,7 +131,7 @@ def _drawn(work: HasWallets, postings: tuple[Entry, ...]) -> Iterator[Drawn]:
 
 
 def _events(
-    work: HasUsage, invoice: Invoice, line: Line, *, limit: int, before: str | None
+    work: ExplainWork, invoice: Invoice, line: Line, *, limit: int, before: str | None
 ) -> list[EventExplained]:
     if line.kind not in _OF_EVENTS or line.metric_key is None:
         return []
@@ -141,17 +144,45 @@ def _events(
         end=line.service.end,
     )
     voids = work.usage.voids(invoice.project_id, [event.id for event in rows])
-    return [_explained(event, voids.get(event.id), invoice, line) for event in rows]
+    held = _held(work, invoice, {event.id for event in rows})
+    return [_explained(event, voids.get(event.id), invoice, line, held) for event in rows]
 
 
-def _explained(event: UsageEvent, void: UsageVoid | None, invoice: Invoice, line: Line) -> EventExplained:
+def _held(work: ExplainWork, invoice: Invoice, usage_ids: set[str]) -> Held:
+    """Which of these events, or voids of them, the invoice left out because they waited for support."""
+    holds = [hold for hold in work.usage.holds([invoice.project_id]) if hold.usage_id in usage_ids]
+    released = any(hold.state is QuarantineState.REPLAYED for hold in holds)
+    since = _let_go_since(work, invoice) if released else set()
+    return Held(
+        tuple(hold for hold in holds if hold.state is not QuarantineState.REPLAYED or hold.usage_id in since)
+    )
+
+
+def _let_go_since(work: HasAudit, invoice: Invoice) -> set[str]:
+    """The events that support let go when the invoice had been issued."""
+    found: set[str] = set()
+    before = None
+    while invoice.finalized_at is not None:
+        rows = work.audit.changes(invoice.project_id, limit=_CHANGES_AT_A_TIME, before=before)
+        later = [each for each in rows if each.at > invoice.finalized_at]
+        found |= {each.subject for each in later if each.action == LET_GO}
+        if len(later) < _CHANGES_AT_A_TIME:
+            break
+        before = rows[-1].id
+    return found
+
+
+def _explained(
+    event: UsageEvent, void: UsageVoid | None, invoice: Invoice, line: Line, held: Held
+) -> EventExplained:
     voided_at = None if void is None else void.voided_at
     if invoice.state is InvoiceState.DRAFT:
         # A draft is what the last run saw; the next one sees what is there now.
-        return EventExplained(event, voided_at, counted=void is None)
+        return EventExplained(event, voided_at, counted=held.counts(event, voided=void is not None))
     at = invoice.finalized_at or invoice.created_at
     known = event.received_at <= at
     if event.late and line.kind is LineKind.USAGE and invoice.part == 1:
         # It arrived when the period had been invoiced, which is what this document did.
         known = False
-    return EventExplained(event, voided_at, counted=known and (voided_at is None or voided_at > at))
+    voided = voided_at is not None and voided_at <= at
+    return EventExplained(event, voided_at, counted=known and held.counts(event, voided=voided))

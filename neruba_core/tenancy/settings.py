@@ -176,8 +176,12 @@ def change_settings(
         require(role, role_for_field(field))
     project = locked_writable(work, project_id)
     changed = evolve(project, **changes)
-    if _terms(changed) != _terms(project) and work.usage.events(project_id, limit=1, before=None):
-        changed = _from(changed, project, period_end(project), at)
+    if _terms(changed) != _terms(project):
+        if work.usage.events(project_id, limit=1, before=None):
+            changed = _from(changed, project, period_end(project), at)
+        elif project.invoiced_until is not None:
+            # At once, but what was invoiced stays as it was: a page tells the days of its own zone.
+            changed = _from(changed, project, project.invoiced_until, at)
     if changed == project:
         return project
     work.tenancy.replace_project(changed)

@@ -22,6 +22,9 @@ _PAGE = 1_000
 LATE = "late: its period was invoiced when it arrived"
 """Why late usage waits."""
 
+LET_GO = f"late_usage.{QuarantineState.REPLAYED.value}"
+"""What the audit calls it when support lets late usage be billed."""
+
 
 @frozen
 class Held:

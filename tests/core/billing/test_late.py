@@ -332,6 +332,32 @@ def test_late_usage_waits_until_support_lets_it_go(careful):
     assert lines(careful.bill("2026-05")) == [("adjustment", "tokens", "3.000000")]
 
 
+def test_an_adjustment_is_explained_without_what_waited(careful):
+    """
+    Then or still: later months change nothing about it.
+    """
+    usage = careful.billing.usage
+    ours, later = careful.use("3"), careful.use("4")
+    careful.use("8")
+    careful.void_usage(careful.first)
+    usage.replay_quarantined(careful.id, ours)
+    (adjustment,) = april(careful)
+    invoice = careful.billing.invoices.list(careful.id).items[0]
+    line_id = invoice.lines[1].id
+
+    def counted():
+        events = careful.billing.invoices.explain(careful.id, invoice.id, line_id=line_id).events.items
+        return sorted(each.event.units_micros for each in events if each.counted)
+
+    before = counted()
+    careful.at(careful.billing.clock() + DAY)
+    usage.replay_quarantined(careful.id, later)
+
+    assert adjustment == ("adjustment", "tokens", "3.000000")
+    assert before == [3_000_000, 5_000_000]
+    assert counted() == before
+
+
 def test_what_support_drops_is_never_billed(careful):
     """
     While what was let go beside it is.

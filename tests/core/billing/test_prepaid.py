@@ -186,6 +186,22 @@ def test_a_void_gives_back_to_the_grant_that_paid(billing):
     assert drawn_micros(billing, project_id) == 0
 
 
+def test_a_metric_that_needs_no_price_is_drawn_where_one_rules(billing):
+    """
+    Its line is billed, and so it is drawn.
+    """
+    project_id = prepaid(billing)
+    priced(billing, project_id, model="unit", unit_amount="2")
+    billing.metrics.change(project_id, "tokens", free=True)
+    billing.wallets.credit(project_id, amount="10", description="Launch", idempotency_key="c")
+
+    record(billing, project_id, "one", "3")
+
+    (line,) = billing.billing.run(project_id, "2026-03").invoice.lines
+    assert billing.wallets.get(project_id).balance_micros == 4_000_000
+    assert (line.amount_micros, line.already_drawn_micros) == (6_000_000, 6_000_000)
+
+
 def test_usage_from_before_the_price_is_caught_up_with_by_the_next_event(billing):
     """
     So that the draws of the slice still add up to its line.

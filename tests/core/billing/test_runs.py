@@ -498,6 +498,50 @@ def test_before_the_first_invoice_any_month_may_come_first(acme):
     assert acme.billing.invoices.list(acme.id, state="draft").items == ()
 
 
+def test_a_draft_of_fees_is_not_passed_over_by_the_first_invoice(acme):
+    """
+    Nothing would bill them any more; once they are billed, the next month is.
+    """
+    acme.billing.plans.publish(key="pro", name="Pro", amount="10", billing="arrears")
+    acme.billing.subscriptions.subscribe(acme.id, plan_key="pro")
+    acme.use("5", metric="unpriced")
+    acme.at(APRIL + GRACE)
+    assert acme.bill().blockers == ("usage.unpriced",)
+    acme.at(MAY + GRACE)
+
+    for dry_run in (True, False):
+        with pytest.raises(PeriodEarlierOpen) as refused:
+            acme.run("2026-04", dry_run=dry_run)
+        assert refused.value.earlier == "2026-03"
+    march = acme.bill(ignore_unpriced=True)
+    april = acme.bill("2026-04")
+
+    assert [(each.number, figures(each)["total"]) for each in (march, april)] == [
+        (1, "4.677419"),
+        (2, "10.000000"),
+    ]
+
+
+def test_an_issued_page_keeps_the_days_of_its_own_zone(acme):
+    """
+    A project without usage changes its zone at once, but not for what it was billed.
+    """
+    acme.billing.plans.publish(key="pro", name="Pro", amount="10")
+    acme.billing.subscriptions.subscribe(acme.id, plan_key="pro")
+    acme.at(APRIL + GRACE)
+    march = acme.bill()
+    page = acme.billing.invoices.html(acme.id, march.id)
+
+    acme.set(timezone="Asia/Kolkata", name="Acme India")
+    acme.set(timezone="Pacific/Apia")
+    acme.at(MAY + GRACE)
+    april = acme.bill("2026-04")
+
+    assert acme.billing.invoices.html(acme.id, march.id) == page
+    assert april.span.start == march.span.end
+    assert "Pacific/Apia" in acme.billing.invoices.html(acme.id, april.id)
+
+
 def test_what_cannot_be_run_is_refused(acme):
     """
     Each with its own words.
