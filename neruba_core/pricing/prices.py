@@ -4,12 +4,13 @@ A price is never edited. A later version supersedes it from its ``effective_from
 billed stays as it was: a version can begin neither in a time that has been invoiced nor in a slice that a
 prepaid project has paid events of, because what a slice includes is its share of the period. The
 catalogue's prices rule in more projects than could be asked, so there a version that supersedes another
-begins now or later; only the first of a metric and currency may begin in the past.
+begins now or later. Only the first of a metric and currency may begin in the past, where no project has been
+invoiced for a time in which it used the metric without a price.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from typing import Protocol, Self, Unpack
 
@@ -46,8 +47,26 @@ class Priced(HasPricing, HasTenancy, Protocol):
     """Prices and the projects they belong to."""
 
 
+class _ActiveDay(Protocol):
+    @property
+    def project_id(self) -> str: ...
+    @property
+    def metric_key(self) -> str: ...
+    @property
+    def day(self) -> Instant: ...
+
+
+class _Usage(Protocol):
+    def active_days(
+        self, project_ids: Iterable[str], *, start: Instant | None, end: Instant | None
+    ) -> Sequence[_ActiveDay]: ...
+
+
 class Pricing(Priced, HasMetering, HasLedger, HasAudit, Protocol):
-    """What declaring a price reads and writes."""
+    """What declaring a price reads and writes, with a look at when a metric was used."""
+
+    @property
+    def usage(self) -> _Usage: ...
 
 
 @frozen
@@ -156,8 +175,34 @@ def _declare_shared(work: Pricing, new: NewPrice, *, at: Instant, ids: Ids, orig
     price = _next(None, new, versions, currency, at=at, ids=ids, origin=origin)
     if versions and price.effective_from < at:
         raise PriceRetroactive(instants.text(price.effective_from), instants.text(at))
+    billed_until = _used_and_invoiced_until(work, price)
+    if billed_until is not None:
+        raise PriceRetroactive(instants.text(price.effective_from), instants.text(billed_until))
     _add(work, price)
     return price
+
+
+def _used_and_invoiced_until(work: Pricing, price: Price) -> Instant | None:
+    """Until when the projects have been invoiced that used the metric meanwhile, if that is after *price*
+    begins."""
+    projects = work.tenancy.projects(work.tenancy.live_ids())
+    until = {
+        project.id: project.invoiced_until
+        for project in projects.values()
+        if project.currency == price.currency
+        and project.invoiced_until is not None
+        and project.invoiced_until > price.effective_from
+    }
+    if not until:
+        return None
+    start, end = price.effective_from, max(until.values())
+    days = work.usage.active_days(sorted(until), start=start, end=end)
+    found = (
+        until[each.project_id]
+        for each in days
+        if each.metric_key == price.metric_key and each.day < until[each.project_id]
+    )
+    return max(found, default=None)
 
 
 def _next(

@@ -344,3 +344,22 @@ def test_a_catalogue_price_supersedes_from_now_on_only(neruba, shared):
     with pytest.raises(PriceAlreadyEffective):
         declare(neruba, None, NOON, metric_key=shared)
     assert neruba.prices.list(None, shared).items == (second, first)
+
+
+def test_a_catalogue_price_leaves_what_was_invoiced_without_it(neruba, acme, shared):
+    """
+    The first one too: what nobody was billed for then is not billed later, but other months are.
+    """
+    other = neruba.projects.create(name="Other")
+    for project, moment in ((acme, MARCH), (other, MARCH - timedelta(days=5))):
+        neruba.usage.record(project.id, metric_key=shared, units="1", timestamp=moment, idempotency_key="one")
+    with neruba._context.storage.work() as work:
+        work.tenancy.note_invoiced({acme.id: MARCH + timedelta(days=4), other.id: MARCH + timedelta(days=9)})
+
+    with pytest.raises(PriceRetroactive) as refused:
+        declare(neruba, None, MARCH, metric_key=shared)
+
+    assert refused.value.earliest == "2026-03-05T00:00:00.000000Z"
+    assert neruba.prices.list(None, shared).items == ()
+    assert declare(neruba, None, MARCH, metric_key=shared, currency="EUR").version == 1
+    assert declare(neruba, None, MARCH + timedelta(days=4), metric_key=shared).version == 1
