@@ -286,7 +286,7 @@ class Machine(RuleBasedStateMachine):
             self._same_words(command, part, command.foretell(foretold, self.clock(), part))
             position += len(part)
         if fails:
-            assert self._state(project).same(before), "what was undone left something behind"
+            assert self._state(project) == before, "what was undone left something behind"
         else:
             self.model[project] = foretold
         self._hold(project)
@@ -340,7 +340,7 @@ class Machine(RuleBasedStateMachine):
         self._same_words(command, answers, foretold)
         if foretold and all("." in word for word in foretold):
             kept, was = self._state(project).but_answers, before.but_answers
-            assert kept.same(was), f"{command} was refused and yet changed something"
+            assert kept == was, f"{command} was refused and yet changed something"
         self._hold(project)
 
     def _send(self, neruba: Neruba, project: str, command: Command) -> Answers:

@@ -293,7 +293,7 @@ class Trade(RuleBasedStateMachine):
         self._do(partial(_hear, payment, event, self.providers, self.engines))
         before = self._state()
         self._do(partial(_hear, payment, event, self.providers, self.engines))
-        assert self._state().same(before), f"{event} was booked twice"
+        assert self._state() == before, f"{event} was booked twice"
 
     @rule()
     def fall_due(self) -> None:
@@ -304,7 +304,7 @@ class Trade(RuleBasedStateMachine):
         before = self._state()
         self._do(lambda neruba: neruba.wallets.expire_due(project_ids=[self.project]))
         assert self._do(lambda neruba: [*neruba.collection.top_up_due()]) == []
-        assert self._state().same(before), "what falls due was done twice"
+        assert self._state() == before, "what falls due was done twice"
 
     @rule(chance=by_chance(lambda chance: chance))
     def wait(self, chance: Random) -> None:
@@ -355,7 +355,7 @@ class Trade(RuleBasedStateMachine):
         before = self._state()
         told = self._agreed(act)
         if isinstance(told, tuple):
-            assert self._state().but_answers.same(before.but_answers), f"{told[0]} changed something"
+            assert self._state().but_answers == before.but_answers, f"{told[0]} changed something"
         self._hold()
         return told
 

@@ -16,9 +16,9 @@ from openapi_schema_validator import OAS31Validator
 
 from neruba_core import Neruba
 from neruba_core.access.model import PlatformScope, Scope
-from neruba_core.storage.export import export
 from neruba_core.tenancy.model import Invited, Member, Role
 from neruba_core.testing.contract import samples
+from neruba_core.testing.states import State, state
 from neruba_server.app import create_app
 from neruba_server.connections import Runner
 from neruba_server.openapi import _problems, document
@@ -169,10 +169,9 @@ class World:
     async def ask(self, method: str, path: str, *who: Mapping[str, str], **request: Any) -> Answer:
         return await self.client.ask(method, path, *who, **request)
 
-    def state(self, tenant: Tenant) -> str:
-        """The canonical export of a tenant."""
-        with self.neruba._context.storage.snapshot() as work:
-            return "\n".join(export(work, tenant.id))
+    def state(self, tenant: Tenant) -> State:
+        """What a tenant consists of now, to be compared with what it did."""
+        return state(self.neruba, tenant.id)
 
 
 def bearer(neruba: Neruba, email: str, *, operator: bool = False) -> Mapping[str, str]:

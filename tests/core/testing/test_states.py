@@ -21,8 +21,9 @@ def test_a_state_is_told_from_what_it_was():
     neruba.wallets.credit(project.id, amount="1", description="Launch", idempotency_key="one")
     written = state(neruba, project.id)
 
-    assert read.same(before)
-    assert not written.same(before)
+    assert read == before
+    assert written != before
+    assert "Launch" in repr(written)
 
 
 def test_rows_that_say_the_same_are_the_same():
@@ -36,5 +37,5 @@ def test_rows_that_say_the_same_are_the_same():
     again = State(project.id, copy.deepcopy(before.rows))
 
     assert again.rows[0][1] is not before.rows[0][1]
-    assert again.same(before)
-    assert not State(project.id, []).same(before)
+    assert again == before
+    assert State(project.id, []) != before
