@@ -4,14 +4,15 @@ A price is never edited. A later version supersedes it from its ``effective_from
 billed stays as it was: a version can begin neither in a time that has been invoiced nor in a slice that a
 prepaid project has paid events of, because what a slice includes is its share of the period. The
 catalogue's prices rule in more projects than could be asked, so there a version that supersedes another
-begins now or later. Only the first of a metric and currency may begin in the past, where no project has been
-invoiced for a time in which it used the metric without a price.
+begins now or later, and neither does it cut draws under a price that has a share of anything. Only the first
+of a metric and currency may begin in the past, where no project has been invoiced for a time in which it used
+the metric without a price.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Protocol, Self, Unpack
 
 from attrs import frozen
@@ -41,6 +42,8 @@ DEFAULT_CURRENCY = "USD"
 
 
 _NEVER = datetime.max.replace(tzinfo=UTC)
+_TWO_MONTHS = timedelta(days=62)
+"""Longer than any period, and so than any slice of one."""
 
 
 class Priced(HasPricing, HasTenancy, Protocol):
@@ -175,23 +178,44 @@ def _declare_shared(work: Pricing, new: NewPrice, *, at: Instant, ids: Ids, orig
     price = _next(None, new, versions, currency, at=at, ids=ids, origin=origin)
     if versions and price.effective_from < at:
         raise PriceRetroactive(instants.text(price.effective_from), instants.text(at))
-    billed_until = _used_and_invoiced_until(work, price)
+    projects = [
+        project
+        for project in work.tenancy.projects(work.tenancy.live_ids()).values()
+        if project.currency == currency
+    ]
+    billed_until = _shared_until(work, projects, price, versions)
     if billed_until is not None:
         raise PriceRetroactive(instants.text(price.effective_from), instants.text(billed_until))
     _add(work, price)
     return price
 
 
-def _used_and_invoiced_until(work: Pricing, price: Price) -> Instant | None:
-    """Until when the projects have been invoiced that used the metric meanwhile, if that is after *price*
-    begins."""
-    projects = work.tenancy.projects(work.tenancy.live_ids())
+def _shared_until(
+    work: Pricing, projects: Sequence[Project], price: Price, versions: Sequence[Price]
+) -> Instant | None:
+    """Until when the catalogue's *price* would change what *projects* were billed, or ``None``."""
+    if not versions:
+        return _used_and_invoiced_until(work, projects, price)
+    began = [other for other in versions if other.effective_from <= price.effective_from]
+    ruling = max(began, key=lambda other: other.effective_from, default=None)
+    if ruling is None or not (ruling.tariff.included_micros or ruling.tariff.maximum_micros is not None):
+        return None
+    drawing = sorted(project.id for project in projects if project.draws_usage)
+    meters = work.pricing.meters_between(drawing, price.effective_from - _TWO_MONTHS, _NEVER)
+    ends = (
+        meter.end
+        for meter in meters
+        if meter.price_id == ruling.id and meter.events and meter.end > price.effective_from
+    )
+    return max(ends, default=None)
+
+
+def _used_and_invoiced_until(work: Pricing, projects: Sequence[Project], price: Price) -> Instant | None:
+    """Until when those projects have been invoiced that used the metric meanwhile."""
     until = {
         project.id: project.invoiced_until
-        for project in projects.values()
-        if project.currency == price.currency
-        and project.invoiced_until is not None
-        and project.invoiced_until > price.effective_from
+        for project in projects
+        if project.invoiced_until is not None and project.invoiced_until > price.effective_from
     }
     if not until:
         return None

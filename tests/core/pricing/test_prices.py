@@ -363,3 +363,28 @@ def test_a_catalogue_price_leaves_what_was_invoiced_without_it(neruba, acme, sha
     assert neruba.prices.list(None, shared).items == ()
     assert declare(neruba, None, MARCH, metric_key=shared, currency="EUR").version == 1
     assert declare(neruba, None, MARCH + timedelta(days=4), metric_key=shared).version == 1
+
+
+@pytest.mark.parametrize(("limits", "cuts"), [({"included": "5"}, True), ({"minimum_amount": "1"}, False)])
+def test_a_catalogue_price_cuts_no_draws_that_had_a_share(neruba, acme, shared, limits, cuts):
+    """
+    Only what is included and a maximum are shared out; the draws of any other price stay what they are.
+    """
+    neruba.projects.update(acme.id, billing_mode="prepaid")
+    declare(neruba, None, MARCH, metric_key=shared, **limits)
+    neruba.wallets.credit(acme.id, amount="10", description="Launch", idempotency_key="credit")
+    earlier = NOON - timedelta(hours=1)
+    neruba.usage.record(acme.id, metric_key=shared, units="9", timestamp=earlier, idempotency_key="one")
+
+    if cuts:
+        with pytest.raises(PriceRetroactive) as refused:
+            declare(neruba, None, metric_key=shared)
+        assert refused.value.earliest == "2026-04-01T00:00:00.000000Z"
+        declare(neruba, None, APRIL, metric_key=shared)
+    else:
+        declare(neruba, None, metric_key=shared)
+
+    lines = neruba.billing.run(acme.id, "2026-03").invoice.lines
+    usage = [line for line in lines if line.kind == "usage"]
+    assert [line.amount_micros for line in usage] == [line.already_drawn_micros for line in usage]
+    assert usage
