@@ -288,13 +288,14 @@ def written_off(book: Book, correction: Correction) -> Decision:
     )
 
 
-def tax_share(invoice: Invoice, micros: int, earlier: Iterable[Correction]) -> int:
+def tax_share(invoice: Invoice, micros: int, earlier: Iterable[tuple[int, int]]) -> int:
     """How much of a credit note of *micros* is tax, so that the notes of an invoice together take back the
-    same share of the tax as of the total, rounded once."""
+    same share of the tax as of the total, rounded once. *earlier* are the amount and the tax of each note so
+    far."""
     before = after = 0
-    for each in earlier:
-        before += each.amount_micros
-        after += each.tax_micros
+    for amount_micros, tax_micros in earlier:
+        before += amount_micros
+        after += tax_micros
     if not invoice.total_micros:
         return 0
     together = round(Fraction(invoice.tax_micros * (before + micros), invoice.total_micros))

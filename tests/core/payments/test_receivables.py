@@ -118,6 +118,26 @@ def test_what_has_been_paid_already_becomes_goodwill(acme):
     assert acme.proved()
 
 
+def test_what_a_note_for_late_usage_took_off_is_not_credited_again(acme):
+    """
+    All notes together come to the invoice, and take back its tax.
+    """
+    acme.set(tax_rate="0.25", late_usage_policy="credit_note")
+    usage_id = acme.use("60")
+    invoice = acme.owe("20")
+    acme.void_usage(usage_id)
+    acme.run()
+
+    with pytest.raises(CreditNoteExceedsInvoice, match=r"only 25\.000000"):
+        acme.credit_note(invoice, "25.01")
+    note = acme.credit_note(invoice, "25")
+
+    assert (note.tax_micros, note.granted_micros) == (5_000_000, 0)
+    assert acme.stands(invoice) == ("paid", "0.000000")
+    assert acme.accounts == {"revenue:tokens": "-80.000000", "credit_notes": "80.000000"}
+    assert acme.proved()
+
+
 def test_what_was_written_off_is_not_credited(acme):
     """
     It never came; only what was paid may be given back.
