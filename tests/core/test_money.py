@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from decimal import Decimal
+from fractions import Fraction
 
 import pytest
 from hypothesis import given
@@ -283,3 +284,11 @@ def test_a_refusal_repeats_the_beginning_of_what_it_refuses(amount, value):
         money.parse(amount)
 
     assert caught.value.facts()["value"] == value
+
+
+@given(st.integers(-200, 200) | amounts, st.integers(1, 12) | st.integers(1, money.MAX_MICROS))
+def test_a_quotient_is_rounded_once_and_a_tie_goes_to_the_even_one(dividend, divisor):
+    """
+    As Python rounds a fraction.
+    """
+    assert money.divided(dividend, divisor) == round(Fraction(dividend, divisor))
