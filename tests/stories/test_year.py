@@ -7,6 +7,8 @@ calculation makes of the raw events.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
 from random import Random
 from typing import Any
@@ -28,7 +30,11 @@ def test_a_year_adds_up(kind: str, request: pytest.FixtureRequest, torture: bool
     Overview, dry run and invoice agree, reruns change nothing, and a database does what memory does.
     """
     for seed in seeds(torture):
-        with fresh_storage(request, "memory") as memory, fresh_storage(request, kind) as database:
+        with (
+            naming(seed),
+            fresh_storage(request, "memory") as memory,
+            fresh_storage(request, kind) as database,
+        ):
             year = Year(
                 {"memory": memory, kind: database},
                 seed=seed,
@@ -48,6 +54,18 @@ def test_a_year_adds_up(kind: str, request: pytest.FixtureRequest, torture: bool
                 check_year(year, lived, year.first)
                 assert year.ask(partial(overview_of, lived.id)).accrued_micros == 0
             same_pages(year, year.projects[0])
+
+
+@contextmanager
+def naming(seed: int) -> Iterator[None]:
+    """
+    Whatever fails says by which seed it is lived again.
+    """
+    try:
+        yield
+    except BaseException as failure:
+        failure.add_note(f"in the year of seed {seed}")
+        raise
 
 
 def seeds(torture: bool) -> list[int]:
