@@ -19,13 +19,15 @@ from neruba_core.billing.run import Options, run
 from neruba_core.ids import Ids
 from neruba_core.instants import EPOCH, Instant
 from neruba_core.ledger.chart import Chart
-from neruba_core.outbox.model import DeliveryState
+from neruba_core.outbox.endpoints import MOST_ENDPOINTS
+from neruba_core.pages import MAX_LIMIT
 from neruba_core.payments.model import PaymentStatus
 from neruba_core.schedule.model import LATE_AFTER
 from neruba_core.storage.port import UnitOfWork
 from neruba_core.tenancy.model import Project
 
 MOST_PERIODS = 24
+MOST_INVOICES = 1_000
 
 
 class DueKind(StrEnum):
@@ -36,15 +38,16 @@ class DueKind(StrEnum):
     BILLING_RUN = "billing_run"
     DELIVERY = "delivery"
     PAYMENT = "payment"
+    REFUND = "refund"
     COLLECTION = "collection"
     TOP_UP = "top_up"
 
 
 @frozen
 class Due:
-    """Something that is to be done at *at*: about a grant, a hold, a period, a delivery, a payment, an
-    invoice or (for a top-up) the project itself, named by *subject*. *amount_micros* is the money that is
-    concerned, if any."""
+    """Something that is to be done at *at*: about a grant, a hold, a period, a delivery, a payment, a
+    refund, an invoice or (for a top-up) the project itself, named by *subject*. *amount_micros* is the money
+    that is concerned, if any."""
 
     kind: DueKind
     subject: str
@@ -70,7 +73,9 @@ def agenda(work: UnitOfWork, project: Project, *, at: Instant, limit: int, ids: 
         *_expiries(work, project.id),
         *_runs(work, project, at, ids, chart),
         *_deliveries(work, project.id, limit),
-        *_payments(work, project, limit),
+        *_payments(work, project.id),
+        *_collections(work, project, at),
+        *_top_up(work, project),
     ]
     found.sort(key=lambda due: (due.at, due.kind.value, due.subject))
     return Agenda(at, tuple(found[:limit]))
@@ -102,20 +107,42 @@ def _runs(work: UnitOfWork, project: Project, at: Instant, ids: Ids, chart: Char
 
 
 def _deliveries(work: UnitOfWork, project_id: str, limit: int) -> Iterator[Due]:
-    pending = work.outbox.deliveries(project_id, limit=limit, before=None, state=DeliveryState.PENDING)
-    for delivery in pending:
-        yield Due(DueKind.DELIVERY, delivery.id, delivery.due_at)
+    for endpoint in work.outbox.endpoints(project_id, limit=MOST_ENDPOINTS, before=None):
+        for delivery in work.outbox.pending(endpoint, limit=limit):
+            yield Due(DueKind.DELIVERY, delivery.id, delivery.due_at)
 
 
-def _payments(work: UnitOfWork, project: Project, limit: int) -> Iterator[Due]:
-    pending = work.payments.payments(project.id, limit=limit, before=None, status=PaymentStatus.PENDING)
-    for payment in pending:
-        if payment.due_at is not None:
-            yield Due(DueKind.PAYMENT, payment.id, payment.due_at, payment.amount_micros)
+def _payments(work: UnitOfWork, project_id: str) -> Iterator[Due]:
+    before: str | None = None
+    pending = PaymentStatus.PENDING
+    while page := work.payments.payments(project_id, limit=MAX_LIMIT, before=before, status=pending):
+        before = page[-1].id
+        for payment in page:
+            if payment.due_at is not None:
+                yield Due(DueKind.PAYMENT, payment.id, payment.due_at, payment.amount_micros)
+    for refund in work.payments.pending_refunds(project_id):
+        if refund.due_at is not None:
+            yield Due(DueKind.REFUND, refund.id, refund.due_at, refund.amount_micros)
+
+
+def _collections(work: UnitOfWork, project: Project, at: Instant) -> Iterator[Due]:
+    method = work.payments.method(project.id)
+    if method is None or not method.collects or project.archived_at is not None:
+        return
+    new = {
+        invoice_id
+        for _, invoice_id in work.payments.collectable(at, limit=MOST_INVOICES, project_id=project.id)
+    }
     for invoice in work.invoices.left_to_pay(project.id):
-        collection = work.payments.collection(project.id, invoice.id)
-        if collection is not None and collection.due_at is not None:
-            yield Due(DueKind.COLLECTION, invoice.id, collection.due_at, invoice.open_micros)
+        known = work.payments.collection(project.id, invoice.id)
+        if known is not None and known.due_at is not None:
+            yield Due(DueKind.COLLECTION, invoice.id, known.due_at, invoice.open_micros)
+        elif known is None and invoice.id in new and invoice.finalized_at is not None:
+            since = max(invoice.finalized_at, method.changed_at)
+            yield Due(DueKind.COLLECTION, invoice.id, since, invoice.open_micros)
+
+
+def _top_up(work: UnitOfWork, project: Project) -> Iterator[Due]:
     head = work.ledger.head(project.id)
     if head is not None and head.top_up_at is not None and project.top_up is not None:
         yield Due(DueKind.TOP_UP, project.id, head.top_up_at, project.top_up.amount_micros)

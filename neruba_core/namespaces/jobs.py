@@ -84,6 +84,10 @@ def _unsettled(neruba: Neruba) -> Instant | None:
     return neruba.payments.pending_since() if neruba.payments.asks_outside else None
 
 
+def _next_asked(neruba: Neruba, after: Instant) -> Instant | None:
+    return neruba.payments.next_pending(after) if neruba.payments.asks_outside else None
+
+
 def _collect(neruba: Neruba) -> bool:
     if not neruba.payments.asks_outside:
         return False
@@ -120,7 +124,13 @@ FOLD = Job("fold_usage", WHENEVER, _fold, waits=_unfolded)
 PRUNE = Job("prune_trail", timedelta(hours=1), _prune)
 TELL_OF_KEYS = Job("tell_of_expiring_keys", timedelta(hours=1), _tell_of_keys)
 SETTLE_PAYMENTS = Job(
-    "settle_payments", WHENEVER, _settle_payments, waits=_unsettled, slow=True, lease=timedelta(minutes=5)
+    "settle_payments",
+    WHENEVER,
+    _settle_payments,
+    waits=_unsettled,
+    next_after=_next_asked,
+    slow=True,
+    lease=timedelta(minutes=5),
 )
 COLLECT = Job(
     "collect_invoices",

@@ -18,7 +18,7 @@ from neruba_core.errors import (
     StorageError,
 )
 from neruba_core.idempotency.outcomes import Success
-from neruba_core.instants import Instant
+from neruba_core.instants import Instant, utc
 from neruba_core.money import Amount
 from neruba_core.namespaces.desks import at_most_once, desk_of
 from neruba_core.pages import DEFAULT_LIMIT, Page, limited, page, place_of
@@ -179,6 +179,16 @@ class Payments:
             return min(
                 (row.due_at for row in rows if row is not None and row.due_at is not None), default=None
             )
+
+        return self._context.read(read)
+
+    def next_pending(self, after: Instant) -> Instant | None:
+        """The first moment later than *after* at which a pending payment or refund is asked for again."""
+        moment = utc(after)
+
+        def read(work: UnitOfWork) -> Instant | None:
+            found = (work.payments.next_due_payment(moment), work.payments.next_due_refund(moment))
+            return min((each for each in found if each is not None), default=None)
 
         return self._context.read(read)
 

@@ -12,7 +12,7 @@ from neruba_core.instants import Instant, utc
 from neruba_core.namespaces.agenda import Agenda, agenda
 from neruba_core.namespaces.jobs import ALL, JOBS, Job
 from neruba_core.schedule import turns
-from neruba_core.schedule.model import JobStatus, is_due, status
+from neruba_core.schedule.model import SOON, JobStatus, is_due, status
 from neruba_core.tenancy.projects import existing
 
 if TYPE_CHECKING:
@@ -68,9 +68,12 @@ class Schedule:
                 pass
 
     def next_after(self, after: Instant | None = None, jobs: Sequence[Job] = ALL) -> Instant | None:
-        """The next moment later than *after* (now) at which something falls due that bears its time."""
+        """The next moment later than *after* (now) at which something falls due that bears its time; what is
+        due already is done a second later."""
         moment = self._context.clock() if after is None else utc(after)
-        found = (job.next_after(self._neruba, moment) for job in jobs if job.next_after is not None)
+        found = [job.next_after(self._neruba, moment) for job in jobs if job.next_after is not None]
+        if any(job.next_after is not None and self._waits_at(job, moment) for job in jobs):
+            found.append(moment + SOON)
         return min((due for due in found if due is not None), default=None)
 
     def status(self, jobs: Sequence[Job] = JOBS) -> tuple[JobStatus, ...]:
@@ -98,6 +101,10 @@ class Schedule:
 
     def _waiting_since(self, job: Job) -> Instant | None:
         return None if job.waits is None else job.waits(self._neruba)
+
+    def _waits_at(self, job: Job, moment: Instant) -> bool:
+        since = self._waiting_since(job)
+        return since is not None and since <= moment
 
     def _turn(self, job: Job, since: Instant | None, stopping: Callable[[], bool]) -> Ran | None:
         context, holder = self._context, self._context.ids.new("hld")

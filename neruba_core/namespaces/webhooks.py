@@ -16,6 +16,7 @@ from neruba_core.outbox.endpoints import WithSecret
 from neruba_core.outbox.model import Delivery, DeliveryState, Endpoint, MessageType
 from neruba_core.outbox.rounds import Sent, Task
 from neruba_core.pages import DEFAULT_LIMIT, Page
+from neruba_core.schedule.model import LATE_AFTER
 from neruba_core.storage.port import UnitOfWork
 
 
@@ -221,6 +222,13 @@ class Webhooks:
         """Tell listeners of access keys that end within a week, once each; how many keys."""
         context = self._context
         return context.write(lambda work: expiring.tell(work, at=context.clock(), ids=context.ids))
+
+    def late(self) -> bool:
+        """Whether a message has waited for more than five minutes to be sent to an endpoint that takes what
+        it is sent: then nobody sends, or not fast enough."""
+        before = self._context.clock() - LATE_AFTER
+        waited = self._context.read(lambda work: work.outbox.due_endpoints(before))
+        return any(endpoint.failing_since is None for endpoint in waited)
 
     def _with_secret(self, endpoint: Endpoint) -> WithSecret:
         salt = endpoint.salts[0].value

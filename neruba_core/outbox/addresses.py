@@ -53,7 +53,9 @@ def permitted(address: str, *, loopback: bool) -> bool:
 
 def is_this_machine(host: str) -> bool:
     """Whether *host* names this machine in plain words."""
-    if host.lower() == "localhost":
+    name = host.lower().removesuffix(".")
+    # RFC 6761, section 6.3: so do all names below it.
+    if name == "localhost" or name.endswith(".localhost"):
         return True
     try:
         return ip_address(host).is_loopback

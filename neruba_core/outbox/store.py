@@ -76,6 +76,9 @@ class OutboxStore(Protocol):
     def due_endpoints(self, now: Instant) -> Sequence[Endpoint]:
         """Those of all projects, not deleted, to which a pending delivery is due at *now*."""
 
+    def pending(self, endpoint: Endpoint, *, limit: int) -> Sequence[Delivery]:
+        """At most *limit* pending deliveries to the endpoint, soonest due first."""
+
     def claim(
         self, endpoint: Endpoint, claim: str, *, now: Instant, until: Instant, limit: int
     ) -> Sequence[Delivery]:

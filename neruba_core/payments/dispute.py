@@ -5,7 +5,8 @@ is owed it: an invoice that it paid is open again and marked as disputed, credit
 that is won settles the invoices again as far as they are open, and the rest is a paid grant; what it had
 taken of the same money as a refund stays with the refund (``claims``). Lost, everything stays as it is.
 
-What the dispute cost, and what of that the provider gave back, is booked once each, when it is told of.
+What the dispute cost, and what of that the provider gave back, is booked when it is told of; where either
+grows later, as it does once somebody answers the bank, so is what came on top.
 """
 
 from __future__ import annotations
@@ -90,16 +91,25 @@ def _give_back(desk: Desk, payment: Payment, dispute: Dispute) -> None:
 
 
 def _with_fees(desk: Desk, payment: Payment, dispute: Dispute, told: DisputeTold) -> Dispute:
-    if told.fee_micros and not dispute.fee_micros:
-        desk.post(fee_kept(desk.book, payment, told.fee_micros, dispute.digits), "provider_fee", dispute.id)
+    if told.fee_micros > dispute.fee_micros:
+        known = dispute.fee_micros
+        decision = fee_kept(desk.book, payment, told.fee_micros - known, _part(dispute.digits, known))
+        desk.post(decision, "provider_fee", _part(dispute.id, known))
         dispute = evolve(dispute, fee_micros=told.fee_micros)
         desk.work.payments.put_dispute(dispute)
-    if told.fee_back_micros and not dispute.fee_back_micros:
-        decision = fee_given_back(desk.book, payment, told.fee_back_micros, dispute.digits)
-        desk.post(decision, "provider_fee_back", dispute.id)
+    if told.fee_back_micros > dispute.fee_back_micros:
+        known = dispute.fee_back_micros
+        more = told.fee_back_micros - known
+        decision = fee_given_back(desk.book, payment, more, _part(dispute.digits, known))
+        desk.post(decision, "provider_fee_back", _part(dispute.id, known))
         dispute = evolve(dispute, fee_back_micros=told.fee_back_micros)
         desk.work.payments.put_dispute(dispute)
     return dispute
+
+
+def _part(name: str, known: int) -> str:
+    """What is booked on top of what is *known* has a name of its own."""
+    return f"{name}_{known}" if known else name
 
 
 def _note(desk: Desk, action: str, dispute: Dispute) -> None:

@@ -47,6 +47,9 @@ class PaymentStore(Protocol):
         """Project and id of at most *limit* payments of all projects that are due at *now*, longest due
         first."""
 
+    def next_due_payment(self, after: Instant) -> Instant | None:
+        """The first ``due_at`` of any payment later than *after*."""
+
     def put_method(self, method: PaymentMethod) -> None:
         """Insert, or overwrite that of the same project."""
 
@@ -67,6 +70,12 @@ class PaymentStore(Protocol):
     def due_refunds(self, now: Instant, *, limit: int) -> Sequence[tuple[str, str]]:
         """Project and id of at most *limit* refunds of all projects that are due at *now*, longest due
         first."""
+
+    def next_due_refund(self, after: Instant) -> Instant | None:
+        """The first ``due_at`` of any refund later than *after*."""
+
+    def pending_refunds(self, project_id: str) -> Sequence[Refund]:
+        """Those of the project that are pending, by ascending id."""
 
     def refunds(self, project_id: str, payment_id: str) -> Sequence[Refund]:
         """Those of a payment, by ascending id."""

@@ -48,8 +48,10 @@ def decide(
     """Whether to top up at *at*, after the *earlier* ones, newest first: all of the present month, and the
     last. *stopped* tells that money of one of them has gone back."""
     number = 1 + (number_of(earlier[0]) or 0 if earlier else 0)
-    if any(payment.status is PaymentStatus.PENDING for payment in earlier):
-        return Decided(None, at + LOOK_AGAIN)
+    asked = [payment.due_at or at for payment in earlier if payment.status is PaymentStatus.PENDING]
+    if asked:
+        # Nothing new is known before its provider is asked again, or tells by itself.
+        return Decided(None, max(at + LOOK_AGAIN, *asked))
     if stopped:
         return Decided(None, at + DAY)
     pause = _pause(top_up, earlier)

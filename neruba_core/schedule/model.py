@@ -21,6 +21,9 @@ F = TypeVar("F")
 LATE_AFTER = timedelta(minutes=5)
 """How long what is due may wait before it is called late."""
 
+SOON = timedelta(seconds=1)
+"""After how long what is due already is done where a clock is moved by hand: a loop ticks as often."""
+
 STUCK_AFTER = timedelta(minutes=20)
 """How long a turn may take before it is called stuck; longer than any lease."""
 

@@ -95,7 +95,10 @@ class RehearsedProvider:
         told = DisputeTold(f"dp_{payment_id}_{number}", amount_micros, fee_micros, "fraudulent", status)
         known = self.disputes.setdefault(payment_id, {})
         before = known.get(told.provider_id, told)
-        known[told.provider_id] = evolve(before, status=status, fee_back_micros=fee_back_micros)
+        fee = fee_micros or before.fee_micros
+        known[told.provider_id] = evolve(
+            before, status=status, fee_micros=fee, fee_back_micros=fee_back_micros
+        )
 
     def send_back(self, payment_id: str, amount_micros: int) -> None:
         """Somebody refunds at the provider itself."""

@@ -32,6 +32,7 @@ async def readyz(call: Call) -> web.Response:
     checks["background"] = "ok" if house.alive() else "stopped"
     checks["schedule"] = "unknown" if unavailable else await _schedule(call)
     checks["provider_events"] = "unknown" if unavailable else await _provider_events(call)
+    checks["deliveries"] = "unknown" if unavailable else await _deliveries(call)
     if unavailable:
         return present.json(wire.Readiness("unavailable", checks), 503)
     degraded = any(found != "ok" for found in checks.values())
@@ -76,6 +77,16 @@ async def _provider_events(call: Call) -> str:
     except (NerubaError, TimeoutError):
         return "unknown"
     return "dead" if dead else "ok"
+
+
+async def _deliveries(call: Call) -> str:
+    """``ok``, or that messages wait which nobody sends; an endpoint that does not answer is its owner's
+    trouble and not ours."""
+    try:
+        late = await asyncio.wait_for(call.run(lambda neruba: neruba.webhooks.late()), CHECK_SECONDS)
+    except (NerubaError, TimeoutError):
+        return "unknown"
+    return "late" if late else "ok"
 
 
 def _writer(call: Call) -> str:

@@ -12,8 +12,9 @@ from neruba_server.wire.kinds import Moment, Money
 @frozen
 class Due:
     """Something that falls due: a grant or a hold that expires, a billing run, a message that is sent, a
-    payment that its provider is asked about, an invoice that is collected, or a top-up. ``subjectId`` is the
-    grant, the hold, the period, the delivery, the payment, the invoice or the project."""
+    payment or refund that its provider is asked about, an invoice that is collected, or a top-up.
+    ``subjectId`` is the grant, the hold, the period, the delivery, the payment, the refund, the invoice or
+    the project."""
 
     kind: DueKind
     subject_id: str

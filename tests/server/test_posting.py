@@ -108,7 +108,8 @@ async def test_in_production_this_machine_is_refused_too():
     As an address, as a name, and in https as well.
     """
     async with receiving(Receiver()) as receiver:
-        for url in (receiver.url, "https://127.0.0.1/", "https://localhost/", "https://[::1]/"):
+        names_of_it = ("localhost", "localhost.", "hooks.LocalHost", "127.0.0.1", "[::1]")
+        for url in (receiver.url, *(f"https://{name}/" for name in names_of_it)):
             answer = await posted(url, loopback=False)
 
             assert answer.status is None

@@ -4,7 +4,12 @@ from __future__ import annotations
 
 from datetime import timedelta
 
+import pytest
+from attrs import evolve
+
 from neruba_core.namespaces import jobs
+from neruba_core.outbox.emit import emit
+from neruba_core.outbox.model import MessageType
 from neruba_core.payments.model import EventState, ProviderEvent
 from neruba_core.schedule.model import JobRecord
 from tests.server.world import World
@@ -39,6 +44,29 @@ async def test_readiness_names_what_is_late_failing_or_stuck(world: World):
 
     assert (answer.status, answer.json["status"]) == (200, "degraded")
     assert answer.json["checks"]["schedule"] == "failing: prune_trail; stuck: tell_of_expiring_keys"
+
+
+@pytest.mark.parametrize(
+    ("minutes", "failing", "told"), [(4, False, "ok"), (5, False, "late"), (5, True, "ok")]
+)
+async def test_readiness_tells_of_messages_that_nobody_sends(
+    world: World, minutes: int, failing: bool, told: str
+):
+    """
+    But not of those to an endpoint that takes none.
+    """
+    neruba, project_id = world.neruba, world.one.id
+    made = neruba.webhooks.create(project_id, url="https://hooks.example.com/")
+    before = neruba.now() - timedelta(minutes=minutes)
+    with neruba._context.storage.work() as work:
+        emit(work, project_id, MessageType.WALLET_LOW, {}, at=before, ids=neruba._context.ids)
+        if failing:
+            work.outbox.replace_endpoint(evolve(made.endpoint, failing_since=before))
+
+    answer = await world.ask("GET", "/readyz")
+
+    assert answer.status == 200
+    assert answer.json["checks"]["deliveries"] == told
 
 
 async def test_readiness_tells_of_events_that_were_given_up(world: World):

@@ -67,6 +67,7 @@ async def test_a_secret_is_rotated_with_an_overlap(world: World):
         "https://2130706433/",
         "https://0x7f.1/",
         "https://0177.0.0.1./",
+        "http://localhost.example.com/",
         "https://user:secret@hooks.example.com/",
         "https://hooks.example.com/#part",
         "ftp://hooks.example.com/",

@@ -129,6 +129,10 @@ class MemoryOutbox:
                 found.append(endpoint)
         return sorted(found, key=lambda endpoint: endpoint.id)
 
+    def pending(self, endpoint: Endpoint, *, limit: int) -> Sequence[Delivery]:
+        waiting = self._pending(endpoint.project_id, endpoint.id)
+        return sorted(waiting, key=lambda one: (one.due_at, one.id))[:limit]
+
     def claim(
         self, endpoint: Endpoint, claim: str, *, now: Instant, until: Instant, limit: int
     ) -> Sequence[Delivery]:

@@ -92,6 +92,9 @@ class MemoryPayments:
     def due_payments(self, now: Instant, *, limit: int) -> Sequence[tuple[str, str]]:
         return _due(self._tables.payments, now, limit)
 
+    def next_due_payment(self, after: Instant) -> Instant | None:
+        return _next_due(self._tables.payments, after)
+
     def put_method(self, method: PaymentMethod) -> None:
         self._tables.methods.put(self._undo, method.project_id, method.project_id, method)
 
@@ -128,6 +131,13 @@ class MemoryPayments:
 
     def due_refunds(self, now: Instant, *, limit: int) -> Sequence[tuple[str, str]]:
         return _due(self._tables.refunds, now, limit)
+
+    def next_due_refund(self, after: Instant) -> Instant | None:
+        return _next_due(self._tables.refunds, after)
+
+    def pending_refunds(self, project_id: str) -> Sequence[Refund]:
+        found = self._tables.refunds.ascending(project_id)
+        return tuple(refund for refund in found if refund.status is PaymentStatus.PENDING)
 
     def refunds(self, project_id: str, payment_id: str) -> Sequence[Refund]:
         found = self._tables.refunds.ascending(project_id)
@@ -275,6 +285,11 @@ class MemoryPayments:
     def last_correction(self, project_id: str, kind: CorrectionKind) -> int:
         found = self._tables.corrections.ascending(project_id)
         return max((each.number for each in found if each.kind is kind), default=0)
+
+
+def _next_due(table: Table[str, Payment] | Table[str, Refund], after: Instant) -> Instant | None:
+    moments = (row.due_at for scope in table.scopes() for row in table.ascending(scope))
+    return min((each for each in moments if each is not None and each > after), default=None)
 
 
 def _due(

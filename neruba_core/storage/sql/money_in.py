@@ -13,7 +13,7 @@ from neruba_core.payments.model import Payment, PaymentMethod, PaymentStatus
 from neruba_core.storage.sql.bulk import insert, update, upsert
 from neruba_core.storage.sql.codec import instant, instant_or_none, micros, row_of
 from neruba_core.storage.sql.columns import METADATA, flag, one_of, tenant, text, whole
-from neruba_core.storage.sql.payment_shapes import answered, asked, due, of_invoice, of_transaction
+from neruba_core.storage.sql.payment_shapes import answered, asked, due, next_due, of_invoice, of_transaction
 from neruba_core.storage.sql.queries import Query, given
 from neruba_core.storage.sql.statements import SqlStore, below
 
@@ -94,7 +94,7 @@ _PUT_METHOD = upsert(METHODS, "provider", "customer", "method", "collects", "cha
 _P = PAYMENTS.c
 _PAYMENT = Query(select(PAYMENTS).where(_P.project_id == given("project_id"), _P.id == given("payment_id")))
 _PAYMENTS_OF = Query(select(PAYMENTS).where(_P.project_id == given("project_id")))
-_DUE = due(PAYMENTS)
+_DUE, _NEXT_DUE = due(PAYMENTS), next_due(PAYMENTS)
 _METHOD = Query(select(METHODS).where(METHODS.c.project_id == given("project_id")))
 
 
@@ -122,6 +122,9 @@ class SqlMoneyIn(SqlStore):
 
     def due_payments(self, now: Instant, *, limit: int) -> Sequence[tuple[str, str]]:
         return [(row[0], row[1]) for row in self._statements.ask(_DUE, now=micros(now), most=limit)]
+
+    def next_due_payment(self, after: Instant) -> Instant | None:
+        return instant_or_none(self._statements.ask_one(_NEXT_DUE, after=micros(after))[0])
 
     def put_method(self, method: PaymentMethod) -> None:
         self._statements.write(_PUT_METHOD, [row_of(method, _PUT_METHOD.columns)])

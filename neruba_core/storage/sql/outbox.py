@@ -192,18 +192,18 @@ _DUE_ENDPOINTS = Query(
     )
     .order_by(ENDPOINTS.c.id)
 )
-_DUE = Query(
+_WAITING = (
     select(DELIVERIES)
     .where(
         DELIVERIES.c.endpoint_id == given("endpoint_id"),
         DELIVERIES.c.project_id == given("project_id"),
         sql(_PENDING),
-        DELIVERIES.c.due_at <= given("now"),
     )
     .order_by(DELIVERIES.c.due_at, DELIVERIES.c.id)
     .limit(given("at_most"))
-    .with_for_update(skip_locked=True)
 )
+_WAITING_FOR = Query(_WAITING)
+_DUE = Query(_WAITING.where(DELIVERIES.c.due_at <= given("now")).with_for_update(skip_locked=True))
 _CLAIM = Query(
     lambda on_postgresql: (
         changing(DELIVERIES)
@@ -349,6 +349,12 @@ class SqlOutbox(SqlStore):
 
     def due_endpoints(self, now: Instant) -> Sequence[Endpoint]:
         return [_endpoint(row) for row in self._statements.ask(_DUE_ENDPOINTS, now=micros(now))]
+
+    def pending(self, endpoint: Endpoint, *, limit: int) -> Sequence[Delivery]:
+        rows = self._statements.ask(
+            _WAITING_FOR, project_id=endpoint.project_id, endpoint_id=endpoint.id, at_most=limit
+        )
+        return [_delivery(row) for row in rows]
 
     def claim(
         self, endpoint: Endpoint, claim: str, *, now: Instant, until: Instant, limit: int

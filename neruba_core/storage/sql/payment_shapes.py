@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import Column, ForeignKeyConstraint, Table, select
+from sqlalchemy import Column, ForeignKeyConstraint, Table, func, select
 
 from neruba_core.storage.sql.columns import reference, small, text, whole
 from neruba_core.storage.sql.queries import Query, given
@@ -49,6 +49,11 @@ def due(table: Table) -> Query:
         .order_by(columns.due_at, columns.project_id, columns.id)
         .limit(given("most"))
     )
+
+
+def next_due(table: Table) -> Query:
+    """The first moment later than *after* at which something is due."""
+    return Query(select(func.min(table.c.due_at)).where(table.c.due_at > given("after")))
 
 
 def _of(table: str, name: str, target: str, *, deferred: bool = False) -> ForeignKeyConstraint:

@@ -13,7 +13,7 @@ from neruba_core.payments.model import PaymentStatus, Refund
 from neruba_core.storage.sql.bulk import insert, update
 from neruba_core.storage.sql.codec import instant, instant_or_none, micros, row_of
 from neruba_core.storage.sql.columns import METADATA, one_of, tenant, text, whole
-from neruba_core.storage.sql.payment_shapes import answered, asked, due, of_payment, of_transaction
+from neruba_core.storage.sql.payment_shapes import answered, asked, due, next_due, of_payment, of_transaction
 from neruba_core.storage.sql.queries import Query, given
 from neruba_core.storage.sql.statements import SqlStore
 
@@ -62,7 +62,10 @@ _PUT_REFUND = update(
 
 _R = REFUNDS.c
 _REFUND = Query(select(REFUNDS).where(_R.project_id == given("project_id"), _R.id == given("refund_id")))
-_DUE = due(REFUNDS)
+_DUE, _NEXT_DUE = due(REFUNDS), next_due(REFUNDS)
+_PENDING = Query(
+    select(REFUNDS).where(_R.project_id == given("project_id"), _R.status == "pending").order_by(_R.id)
+)
 _REFUNDS = Query(
     select(REFUNDS)
     .where(_R.project_id == given("project_id"), _R.payment_id == given("payment_id"))
@@ -87,6 +90,12 @@ class SqlRefunds(SqlStore):
 
     def due_refunds(self, now: Instant, *, limit: int) -> Sequence[tuple[str, str]]:
         return [(row[0], row[1]) for row in self._statements.ask(_DUE, now=micros(now), most=limit)]
+
+    def next_due_refund(self, after: Instant) -> Instant | None:
+        return instant_or_none(self._statements.ask_one(_NEXT_DUE, after=micros(after))[0])
+
+    def pending_refunds(self, project_id: str) -> Sequence[Refund]:
+        return [_refund(row) for row in self._statements.ask(_PENDING, project_id=project_id)]
 
     def refunds(self, project_id: str, payment_id: str) -> Sequence[Refund]:
         rows = self._statements.ask(_REFUNDS, project_id=project_id, payment_id=payment_id)

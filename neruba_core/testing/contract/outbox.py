@@ -234,6 +234,9 @@ class Outbox(Promises):
         assert one == [evolve(first, claim="one", due_at=later(seconds=60))]
         assert rest == [evolve(last, claim="two", due_at=later(seconds=60))]
         assert none == []
+        for limit in (3, 2):
+            waiting = read(storage, lambda work, most=limit: work.outbox.pending(endpoint, limit=most))  # type: ignore[misc]
+            assert list(waiting) == [future, *rest, *one][:limit]
         assert [stored(storage, delivery) for delivery in (first, last, future)] == [*one, *rest, future]
 
     def test_a_claim_that_was_never_heard_of_again_runs_out(self, storage: Storage) -> None:

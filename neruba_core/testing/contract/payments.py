@@ -143,6 +143,9 @@ class Payments(Promises):
         again = evolve(made[1], due_at=moments[9], tries=1)
         under_the_head(storage, again.project_id, lambda work: work.payments.put_payment(again))
         assert due() == [(made[3].project_id, made[3].id)]
+        just_before = later(seconds=3, micros=-1)
+        assert read(storage, lambda work: work.payments.next_due_payment(just_before)) == moments[3]
+        assert read(storage, lambda work: work.payments.next_due_payment(later(seconds=10**9))) is None
 
     def test_a_project_has_one_payment_method(self, storage: Storage) -> None:
         """
@@ -260,6 +263,12 @@ class Payments(Promises):
 
         assert [each for each in found if each in made] == [made[1], made[2], made[0]]
         assert len(read(storage, lambda work: work.payments.due_refunds(later(seconds=3), limit=1))) == 1
+        just_before = later(seconds=3, micros=-1)
+        assert read(storage, lambda work: work.payments.next_due_refund(just_before)) == later(seconds=3)
+        assert read(storage, lambda work: work.payments.next_due_refund(later(seconds=10**9))) is None
+        for project_id, refund_id in made:
+            pending = read(storage, lambda work, of=project_id: work.payments.pending_refunds(of))  # type: ignore[misc]
+            assert [refund.id for refund in pending] == [refund_id]
 
     def test_disputes_are_those_of_their_payment(self, storage: Storage) -> None:
         """

@@ -112,6 +112,7 @@ READS: dict[str, Read] = {
     "payments.collectable": lambda work, p: work.payments.collectable(NOW, limit=9, project_id=p),
     "payments.disputes": lambda work, p: work.payments.disputes(p, "pay_same"),
     "payments.refunds": lambda work, p: work.payments.refunds(p, "pay_same"),
+    "payments.pending_refunds": lambda work, p: work.payments.pending_refunds(p),
     "payments.allocations_of_payment": lambda work, p: work.payments.allocations_of_payment(p, "pay_same"),
     "payments.allocations_of_invoice": lambda work, p: work.payments.allocations_of_invoice(p, "inv_same"),
     "payments.corrections": lambda work, p: work.payments.corrections(p, "inv_same"),

@@ -246,6 +246,25 @@ def test_the_fee_of_a_dispute_that_is_kept_stays_a_loss(counter):
     assert counter.books["cash:rehearsed"] == "25.000000"
 
 
+def test_what_a_dispute_costs_more_later_is_booked_on_top(counter):
+    """
+    And what of it is given back in parts too; what is told late or twice changes nothing.
+    """
+    counter.paid("40")
+    for fee in (15, 30, 30, 15):
+        counter.dispute("40", fee_micros=fee * UNIT)
+    assert counter.books["provider_fees"] == "30.000000"
+
+    for back in (10, 25, 25, 10):
+        counter.dispute("40", WON, fee_micros=30 * UNIT, fee_back_micros=back * UNIT)
+
+    assert counter.books["provider_fees"] == "5.000000"
+    assert counter.books["cash:rehearsed"] == "35.000000"
+    (dispute,) = counter.claims
+    assert isinstance(dispute, Dispute)
+    assert (dispute.fee_micros, dispute.fee_back_micros) == (30 * UNIT, 25 * UNIT)
+
+
 # --- in any order -----------------------------------------------------------------------------
 
 

@@ -262,6 +262,27 @@ def test_while_one_is_under_way_there_is_no_other(books):
     assert books.balance == "20.000000"
 
 
+@pytest.mark.parametrize(("plan", "status", "asked"), [("lose", "succeeded", 2), ("wait", "pending", 29)])
+def test_a_clock_that_is_moved_by_hand_tops_up_and_settles_on_its_way(plan, status, asked):
+    """
+    A second after there was too little; what is under way is asked about as often as the schedule says.
+    """
+    provider = RehearsedProvider()
+    billing = rehearsal(providers=(provider,))
+    project = billing.projects.create(name="Acme")
+    billing.payments.set_method(project.id, provider="rehearsed", customer="cus_1")
+    billing.projects.update(project.id, top_up=TOP_UP_20)
+    provider.then([plan])
+    start = billing.clock()
+
+    billing.clock.advance(days=1)
+
+    (made,) = billing.payments.list(project.id).items
+    assert (made.status, made.tries, made.created_at - start) == (status, asked, timedelta(seconds=1))
+    if made.settled_at is not None:
+        assert made.settled_at - made.created_at == timedelta(minutes=1)
+
+
 def test_without_a_payment_method_nothing_is_asked():
     """
     It is looked at again later, when there may be one.
