@@ -255,6 +255,8 @@ def _fees(inputs: Inputs, pen: Pen, chart: Chart) -> Iterator[Line]:
         return
     ahead = billed_ahead(() if inputs.previous is None else (inputs.previous,), period.name)
     for fee in fees(prices.decisions, prices.plans, period.span, following.span, ahead):
+        if inputs.last and fee.span.start in following.span:
+            continue
         yield pen.line(
             LineKind(fee.kind),
             fee.amount_micros,

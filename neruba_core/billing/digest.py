@@ -37,6 +37,8 @@ def digest(inputs: Inputs, late: Iterable[Change], *, ignore_unpriced: bool) -> 
         "decisions": [decision.id for decision in inputs.prices.decisions],
         "late": [_change(change) for change in late],
     }
+    if inputs.last:
+        document["last"] = True
     return hashlib.sha256(canonical_of_ascii_names(document).encode()).hexdigest()
 
 

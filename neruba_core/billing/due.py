@@ -37,6 +37,8 @@ def due_periods(work: DueWork, project_ids: Sequence[str], *, at: Instant) -> di
             start = rows[0].span.start
         # A moment later than any whose period is over.
         last = at - timedelta(hours=project.grace_hours)
+        if project.archived_at is not None:
+            last = min(last, project.archived_at)
         names = [
             period.name
             for period in periods.covering(project, rows, start, last)
@@ -51,14 +53,26 @@ def next_dues(work: DueWork, project_ids: Sequence[str], *, after: Instant) -> l
     """When the next period of each project falls due, later than *after*."""
     projects = work.tenancy.projects(project_ids)
     stored = work.billing.periods(sorted(projects))
+    dues = []
+    for project in projects.values():
+        open_since = max(after - timedelta(hours=project.grace_hours), EPOCH)
+        period = periods.containing(project, stored[project.id], open_since)
+        if not project.archived_before(period.span.start):
+            dues.append(due_at(project, period))
+    return dues
+
+
+def billable(work: DueWork, project_ids: Sequence[str], name: str) -> list[str]:
+    """Those of the projects that the period *name* of is not wholly after their archiving.
+
+    Raises ``FormatInvalid`` for a name that is no month.
+    """
+    projects = work.tenancy.projects(project_ids)
+    stored = work.billing.periods(sorted(projects))
     return [
-        due_at(
-            project,
-            periods.containing(
-                project, stored[project.id], max(after - timedelta(hours=project.grace_hours), EPOCH)
-            ),
-        )
-        for project in projects.values()
+        each
+        for each in project_ids
+        if not projects[each].archived_before(periods.named(projects[each], stored[each], name).span.start)
     ]
 
 

@@ -82,6 +82,11 @@ class Inputs:
         return self.invoice is not None or is_closed(self.project, self.stored, self.period)
 
     @property
+    def last(self) -> bool:
+        """Whether the project is archived before the next period begins, which is then not billed."""
+        return self.project.archived_before(self.following.span.start)
+
+    @property
     def since(self) -> int:
         """The ledger's version up to which charges have been billed."""
         return 0 if self.previous is None else self.previous.ledger_version or 0

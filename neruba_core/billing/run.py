@@ -78,9 +78,10 @@ def run(
 ) -> list[Answer]:
     """Run *period* for each of the projects; one answer each, in order.
 
-    A refusal is an answer: ``ProjectNotFound``, ``ProjectArchived``, ``PeriodNotBegun``, ``PeriodOpen`` or
-    ``PeriodEarlierOpen``; ``None`` is that of a period that was left alone. Raises ``FormatInvalid`` for a
-    period that is no month, and ``AmountOverflow``, which undoes all of them.
+    A refusal is an answer: ``ProjectNotFound``, ``ProjectArchived`` (before the period began),
+    ``PeriodNotBegun``, ``PeriodOpen`` or ``PeriodEarlierOpen``; ``None`` is that of a period that was left
+    alone. Raises ``FormatInvalid`` for a period that is no month, and ``AmountOverflow``, which undoes all of
+    them.
     """
     if options.dry_run:
         projects = work.tenancy.projects(project_ids)
@@ -90,12 +91,7 @@ def run(
         heads = work.ledger.lock_heads(sorted(set(project_ids)))
         projects = work.tenancy.lock_projects(project_ids)
     answers: dict[str, Answer] = {each: ProjectNotFound(each) for each in project_ids if each not in projects}
-    for project in projects.values():
-        if project.archived_at is not None and not options.dry_run:
-            answers[project.id] = ProjectArchived(project.id)
-    live = {each: project for each, project in projects.items() if each not in answers}
-    inputs = read_inputs(work, live, period)
-    known = {each: head for each, head in heads.items() if each in live}
+    inputs = read_inputs(work, projects, period)
     runs = _Runs(
         work=work,
         options=options,
@@ -103,11 +99,11 @@ def run(
         ids=ids,
         chart=chart,
         origin=origin,
-        books=open_books(work, live, known, chart, at=at),
-        numbers={} if options.dry_run else work.invoices.last_numbers(sorted(live)),
+        books=open_books(work, projects, heads, chart, at=at),
+        numbers={} if options.dry_run else work.invoices.last_numbers(sorted(projects)),
         booking=Booking(at),
     )
-    for each in live:
+    for each in projects:
         answers[each] = runs.run(inputs[each])
     if not options.dry_run:
         runs.write()
@@ -136,7 +132,10 @@ class _Runs:
     until: dict[str, Instant | None] = field(factory=dict)
 
     def run(self, inputs: Inputs) -> Answer:
-        """Decide about one project's period, and note what is to be written."""
+        """Decide about one project's period, and note what is to be written. What began before the project
+        was archived is billed as ever."""
+        if inputs.project.archived_before(inputs.period.span.start) and not self.options.dry_run:
+            return ProjectArchived(inputs.project.id)
         assembled = assemble(inputs, chart=self.chart, ignore_unpriced=self.options.ignore_unpriced)
         if inputs.closed:
             return self._rerun(inputs, assembled)

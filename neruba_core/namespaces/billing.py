@@ -10,7 +10,7 @@ from functools import partial
 from attrs import frozen
 
 from neruba_core.audit.model import SYSTEM, Origin
-from neruba_core.billing.due import due_periods, next_dues
+from neruba_core.billing.due import billable, due_periods, next_dues
 from neruba_core.billing.model import Run, RunState
 from neruba_core.billing.overview import Overview, overview
 from neruba_core.billing.results import ProjectRun, RunResult
@@ -49,8 +49,8 @@ class Billing:
         A *dry_run* answers the same and writes nothing. Without *finalize* the invoice is a draft until the
         project's grace is over; ``True`` waives the grace, ``False`` leaves a draft in any case. Usage
         without a price keeps it in draft, unless *ignore_unpriced*. Raises ``ProjectNotFound``,
-        ``ProjectArchived``, ``FormatInvalid`` (period), ``PeriodNotBegun``, ``PeriodOpen`` or
-        ``PeriodEarlierOpen``.
+        ``ProjectArchived`` (before the period began), ``FormatInvalid`` (period), ``PeriodNotBegun``,
+        ``PeriodOpen`` or ``PeriodEarlierOpen``.
         """
         options = Options(dry_run, finalize, ignore_unpriced)
         (answer,) = self._run([project_id], period, options, origin)
@@ -69,14 +69,19 @@ class Billing:
         ignore_unpriced: bool = False,
         origin: Origin = SYSTEM,
     ) -> Iterator[ProjectRun]:
-        """Bill *period* for many projects, by default for all that are not archived, as they come.
+        """Bill *period* for many projects, by default for all that are not archived before it, as they come.
 
         A project that cannot be billed is reported with its error and harms no other. Raises
         ``FormatInvalid`` (period).
         """
         month(period, "UTC")
+
+        def begun(work: UnitOfWork) -> list[str]:
+            closing = billable(work, work.tenancy.closing_ids(), period)
+            return sorted([*work.tenancy.live_ids(), *closing])
+
         options = Options(dry_run, finalize, ignore_unpriced)
-        ids = list(self._live_projects() if project_ids is None else project_ids)
+        ids = self._context.read(begun) if project_ids is None else list(project_ids)
         return self._rounds(ids, period, options, origin)
 
     def run_due(self, at: Instant | None = None, *, origin: Origin = SYSTEM) -> list[ProjectRun]:
@@ -84,7 +89,7 @@ class Billing:
         bill; those runs that did something or failed."""
         moment = self._context.clock() if at is None else utc(at)
         done: list[ProjectRun] = []
-        for chunk in _chunks(self._live_projects()):
+        for chunk in _chunks(self._open_projects()):
             waiting = self._context.read(partial(due_periods, project_ids=chunk, at=moment))
             while waiting:
                 # All projects of the chunk that are at the same month go together, the oldest first.
@@ -102,7 +107,7 @@ class Billing:
         """When the next period's grace is over, later than *after* (now); ``None`` without projects."""
         moment = self._context.clock() if after is None else utc(after)
         found: list[Instant] = []
-        for chunk in _chunks(self._live_projects()):
+        for chunk in _chunks(self._open_projects()):
             found += self._context.read(partial(next_dues, project_ids=chunk, after=moment))
         return min(found, default=None)
 
@@ -147,8 +152,11 @@ class Billing:
             lambda work: overview(work, existing(work, project_id), chart=chart, at=at, period=period)
         )
 
-    def _live_projects(self) -> Sequence[str]:
-        return self._context.read(lambda work: work.tenancy.live_ids())
+    def _open_projects(self) -> Sequence[str]:
+        """Those that may fall due: an archived one too, until it is invoiced beyond that."""
+        return self._context.read(
+            lambda work: sorted([*work.tenancy.live_ids(), *work.tenancy.closing_ids()])
+        )
 
     def _rounds(
         self, project_ids: Sequence[str], period: str, options: Options, origin: Origin

@@ -165,7 +165,7 @@ class Projects:
 
     def archive(self, project_id: str, *, role: Role = Role.OWNER, origin: Origin = SYSTEM) -> Project:
         """Refuse further writes to the project, for ever, but for what settles its invoices; reads go on.
-        Twice is fine.
+        Twice is fine. The period that it happens in is the last one that is billed.
 
         Raises ``RoleMissing`` (owner) or ``ProjectNotFound``.
         """

@@ -180,7 +180,7 @@ def _declare_shared(work: Pricing, new: NewPrice, *, at: Instant, ids: Ids, orig
         raise PriceRetroactive(instants.text(price.effective_from), instants.text(at))
     projects = [
         project
-        for project in work.tenancy.projects(work.tenancy.live_ids()).values()
+        for project in work.tenancy.projects([*work.tenancy.live_ids(), *work.tenancy.closing_ids()]).values()
         if project.currency == currency
     ]
     billed_until = _shared_until(work, projects, price, versions)

@@ -96,6 +96,17 @@ class Project:
     top_up: TopUp | None = None
 
     @property
+    def closing(self) -> bool:
+        """Whether it is archived, and not invoiced beyond that yet."""
+        return self.archived_at is not None and (
+            self.invoiced_until is None or self.invoiced_until <= self.archived_at
+        )
+
+    def archived_before(self, moment: Instant) -> bool:
+        """Whether what begins at *moment* begins in an archived project."""
+        return self.archived_at is not None and self.archived_at <= moment
+
+    @property
     def draws_usage(self) -> bool:
         """Whether usage is drawn from the wallet as it arrives, in the periods to come or in earlier ones."""
         return self.billing_mode is BillingMode.PREPAID or any(

@@ -29,6 +29,9 @@ class TenancyStore(Protocol):
     def live_ids(self) -> Sequence[str]:
         """The ids of all projects of the deployment that are not archived, ascending."""
 
+    def closing_ids(self) -> Sequence[str]:
+        """The ids of the archived projects that have not been invoiced beyond their archiving, ascending."""
+
     def projects_of(self, user_id: str, *, limit: int, before: str | None) -> Sequence[Project]:
         """The projects that the user is a member of, by descending id, below *before*."""
 

@@ -55,6 +55,10 @@ class MemoryTenancy:
         found = self._tables.projects.descending(EVERYONE, None)
         return [project.id for project in found if project.archived_at is None][::-1]
 
+    def closing_ids(self) -> Sequence[str]:
+        found = self._tables.projects.descending(EVERYONE, None)
+        return [project.id for project in found if project.closing][::-1]
+
     def projects_of(self, user_id: str, *, limit: int, before: str | None) -> Sequence[Project]:
         memberships = self._tables.projects_of.descending(user_id, before)
         found = (self.project(membership.project_id) for membership in memberships)

@@ -7,7 +7,16 @@ from decimal import Decimal
 from typing import Any
 
 from attrs import frozen
-from sqlalchemy import CheckConstraint, Index, PrimaryKeyConstraint, Table, UniqueConstraint, delete, select
+from sqlalchemy import (
+    CheckConstraint,
+    Index,
+    PrimaryKeyConstraint,
+    Table,
+    UniqueConstraint,
+    delete,
+    or_,
+    select,
+)
 from sqlalchemy import text as sql
 from sqlalchemy import update as changing
 
@@ -123,6 +132,14 @@ _ADD_INVITATION = insert(INVITATIONS)
 _PROJECT = Query(select(PROJECTS).where(PROJECTS.c.id == given("project_id")))
 _PROJECTS = Query(each(select(PROJECTS), PROJECTS.c.id, "project_ids"))
 _LIVE_IDS = Query(select(PROJECTS.c.id).where(PROJECTS.c.archived_at.is_(None)).order_by(PROJECTS.c.id))
+_CLOSING_IDS = Query(
+    select(PROJECTS.c.id)
+    .where(
+        PROJECTS.c.archived_at.is_not(None),
+        or_(PROJECTS.c.invoiced_until.is_(None), PROJECTS.c.invoiced_until <= PROJECTS.c.archived_at),
+    )
+    .order_by(PROJECTS.c.id)
+)
 _PROJECT_BY_EXTERNAL_KEY = Query(
     select(PROJECTS).where(
         PROJECTS.c.created_by == given("created_by"), PROJECTS.c.external_key == given("external_key")
@@ -185,6 +202,9 @@ class SqlTenancy(SqlStore):
 
     def live_ids(self) -> Sequence[str]:
         return [row[0] for row in self._statements.ask(_LIVE_IDS)]
+
+    def closing_ids(self) -> Sequence[str]:
+        return [row[0] for row in self._statements.ask(_CLOSING_IDS)]
 
     def projects_of(self, user_id: str, *, limit: int, before: str | None) -> Sequence[Project]:
         query = (

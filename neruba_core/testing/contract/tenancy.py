@@ -194,6 +194,32 @@ class Tenancy(Promises):
         assert ours == [projects[0].id, projects[2].id, projects[3].id]
         assert list(found) == sorted(found)
 
+    def test_the_projects_that_close_are_archived_and_not_invoiced_beyond(self, storage: Storage) -> None:
+        """
+        By ascending id; whoever is invoiced until the very moment of archiving may have something left.
+        """
+        projects = [samples.project() for _ in range(5)]
+        at = later(micros=1)
+        archived = [
+            evolve(projects[1], archived_at=at),
+            evolve(projects[2], archived_at=at, invoiced_until=at),
+            evolve(projects[3], archived_at=at, invoiced_until=later(micros=2)),
+            evolve(projects[4], invoiced_until=NOW),
+        ]
+        with storage.work() as work:
+            for project in reversed(projects):
+                work.tenancy.add_project(project)
+            for project in archived:
+                work.tenancy.replace_project(project)
+                if project.invoiced_until is not None:
+                    work.tenancy.note_invoiced({project.id: project.invoiced_until})
+
+        found = read(storage, lambda work: work.tenancy.closing_ids())
+
+        ours = [each for each in found if each in {project.id for project in projects}]
+        assert ours == [projects[1].id, projects[2].id]
+        assert list(found) == sorted(found)
+
     def test_a_user_sees_the_projects_with_a_membership(self, storage: Storage) -> None:
         """
         By descending id, strictly below ``before``, and no one else's.

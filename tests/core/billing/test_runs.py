@@ -553,9 +553,10 @@ def test_what_cannot_be_run_is_refused(acme):
     with pytest.raises(ProjectNotFound):
         acme.billing.billing.run("prj_none", "2026-03")
     acme.billing.projects.archive(acme.id)
+    acme.at(APRIL)
     with pytest.raises(ProjectArchived):
-        acme.run()
-    assert acme.run(dry_run=True).invoice is None
+        acme.run("2026-04")
+    assert acme.run("2026-04", dry_run=True).invoice is None
 
 
 def test_the_record_of_a_run_is_kept(acme):
