@@ -23,6 +23,7 @@ def payment_values(payment: Payment) -> dict[str, Json]:
         "transactionId": payment.transaction_id,
         "grantId": payment.grant_id,
         "refunded": money.text(payment.refunded_micros),
+        "disputed": money.text(payment.disputed_micros),
         "fee": money.text(payment.fee_micros),
         "createdAt": instants.text(payment.created_at),
         "settledAt": _moment(payment.settled_at),

@@ -162,7 +162,7 @@ class Telling(Protocol):
 
     def report(self, subject_id: str) -> Report | None:
         """How the payment stands now, with all that came of it; ``None`` if it is none of ours. Raises
-        ``ProviderUnavailable``."""
+        ``ProviderUnavailable`` where nobody answers; whatever else it raises counts as a try of the event."""
 
 
 class PaymentProvider(Protocol):

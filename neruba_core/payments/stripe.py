@@ -172,10 +172,11 @@ class StripeProvider:
         return told
 
     def report(self, subject_id: str) -> Report | None:
-        """The payment intent with its refunds and disputes, if our ids are in its metadata."""
+        """The payment intent with its refunds and disputes, if our ids are in its metadata. Raises
+        ``LookupError`` where Stripe has none of that id for our key."""
 
         def find() -> Report | None:
-            intent = self._retrieve("payment_intents", subject_id, expand=[_CHARGE])
+            intent = self._there(subject_id)
             project_id, payment_id = (intent["metadata"].get(name) for name in (PROJECT, PAYMENT))
             if project_id is None or payment_id is None:
                 return None
@@ -225,6 +226,17 @@ class StripeProvider:
 
     def _retrieve(self, kind: str, row_id: str, **params: Any) -> dict[str, Any]:
         return _plain(self._service(kind).retrieve(row_id, params))
+
+    def _there(self, intent_id: str) -> dict[str, Any]:
+        import stripe
+
+        try:
+            return self._retrieve("payment_intents", intent_id, expand=[_CHARGE])
+        except stripe.InvalidRequestError as refused:
+            if refused.http_status != 404:
+                raise
+            # An answer, and no other will come: the key may be that of another account or mode.
+            raise LookupError(f"Stripe has no {intent_id} for this key") from None
 
     def _list(self, kind: str, intent_id: str | None) -> list[dict[str, Any]]:
         listed = self._service(kind).list({"payment_intent": intent_id, "limit": 100})

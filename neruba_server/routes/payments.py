@@ -50,6 +50,7 @@ async def get(call: Call) -> web.Response:
             payments.get(call.project, payment_id),
             payments.allocations(call.project, payment_id),
             payments.refunds(call.project, payment_id),
+            payments.disputes(call.project, payment_id),
         )
 
     return present.json(await call.run(read))

@@ -8,8 +8,15 @@ from typing import Any
 from attrs import frozen
 
 from neruba_core.payments.model import Allocation as CoreAllocation
-from neruba_core.payments.model import AllocationKind, CorrectionKind, EventState, PaymentStatus
+from neruba_core.payments.model import (
+    AllocationKind,
+    CorrectionKind,
+    DisputeStatus,
+    EventState,
+    PaymentStatus,
+)
 from neruba_core.payments.model import Correction as CoreCorrection
+from neruba_core.payments.model import Dispute as CoreDispute
 from neruba_core.payments.model import Payment as CorePayment
 from neruba_core.payments.model import PaymentMethod as CoreMethod
 from neruba_core.payments.model import ProviderEvent as CoreEvent
@@ -34,7 +41,7 @@ class NewPayment:
 @frozen
 class Payment:
     """A payment; ``grantId`` is the credit that it opened, ``refunded`` what of it was promised back,
-    ``fee`` what the provider kept."""
+    ``disputed`` what of it the payer's bank has taken, ``fee`` what the provider kept."""
 
     id: str
     project_id: str
@@ -48,6 +55,7 @@ class Payment:
     transaction_id: str | None
     grant_id: str | None
     refunded: Money
+    disputed: Money
     fee: Money
     created_at: Moment
     settled_at: Moment | None
@@ -220,21 +228,60 @@ class Refund:
 
 
 @frozen
+class Dispute:
+    """Money that the payer's bank took back, and gives back if it is won; ``fee`` is what it cost, of which
+    ``feeBack`` was given back. ``providerId`` is what the provider calls it."""
+
+    id: str
+    amount: Money
+    reason: str
+    status: DisputeStatus
+    provider_id: str
+    fee: Money
+    fee_back: Money
+    transaction_id: str
+    created_at: Moment
+    closed_at: Moment | None
+
+    @classmethod
+    def of(cls, dispute: CoreDispute) -> Dispute:
+        """The dispute as people see it."""
+        return cls(
+            id=dispute.id,
+            amount=dispute.amount_micros,
+            reason=dispute.reason,
+            status=dispute.status,
+            provider_id=dispute.provider_id,
+            fee=dispute.fee_micros,
+            fee_back=dispute.fee_back_micros,
+            transaction_id=dispute.transaction_id,
+            created_at=dispute.created_at,
+            closed_at=dispute.closed_at,
+        )
+
+
+@frozen
 class PaymentInFull(Payment):
-    """A payment, what it settled, and what of it went back, each oldest first."""
+    """A payment, what it settled, and what of it went back or is disputed, each oldest first."""
 
     allocations: tuple[Allocation, ...]
     refunds: tuple[Refund, ...]
+    disputes: tuple[Dispute, ...]
 
     @classmethod
     def of_all(
-        cls, payment: CorePayment, allocations: Sequence[CoreAllocation], refunds: Sequence[CoreRefund]
+        cls,
+        payment: CorePayment,
+        allocations: Sequence[CoreAllocation],
+        refunds: Sequence[CoreRefund],
+        disputes: Sequence[CoreDispute],
     ) -> PaymentInFull:
         """The payment as people see it."""
         return cls(
             **_told(payment),
             allocations=tuple(Allocation.of(each) for each in allocations),
             refunds=tuple(Refund.of(each) for each in refunds),
+            disputes=tuple(Dispute.of(each) for each in disputes),
         )
 
 
@@ -252,6 +299,7 @@ def _told(payment: CorePayment) -> dict[str, Any]:
         "transaction_id": payment.transaction_id,
         "grant_id": payment.grant_id,
         "refunded": payment.refunded_micros,
+        "disputed": payment.disputed_micros,
         "fee": payment.fee_micros,
         "created_at": payment.created_at,
         "settled_at": payment.settled_at,

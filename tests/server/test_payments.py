@@ -247,6 +247,15 @@ async def test_what_stripe_sends_is_kept_and_processed():
             assert (await client.ask("GET", "/provider-events?state=dead", operator)).json["items"] == []
             renewed = await client.ask("POST", f"/provider-events/{kept['id']}/reprocess", operator)
             assert (renewed.status, renewed.json["state"]) == (200, "pending")
+            dispute = stripe.dispute(str(neruba.payments.get(project.id, payment.id).provider_id))
+            assert (await send(*stripe.signed(stripe.events[-1]))).status == 200
+            path = f"/projects/{project.id}/payments/{payment.id}"
+            while not (disputed := (await client.ask("GET", path, operator)).json)["disputes"]:
+                await asyncio.sleep(0.1)
+            (told,) = disputed["disputes"]
+            assert disputed["disputed"] == told["amount"] == "5.000000"
+            assert (told["status"], told["providerId"]) == ("open", dispute["id"])
+            assert (told["fee"], told["feeBack"], told["closedAt"]) == ("15.000000", "0.000000", None)
             unknown = await client.ask("POST", "/provider-events/pev_none/reprocess", operator)
             assert (unknown.status, unknown.code) == (404, "payment.event_not_found")
 

@@ -512,6 +512,26 @@ def test_a_provider_that_does_not_answer_is_asked_until_it_does(card, stripe, mo
     assert card.balance == "15.000000"
 
 
+def test_an_event_about_what_stripe_does_not_have_is_given_up(card, stripe):
+    """
+    Its answer is no silence: the key is that of another account, say, and somebody has to see it.
+    """
+    pay(card)
+    event = {"id": "evt_1", "type": "x", "data": {"object": {"object": "payment_intent", "id": "pi_none"}}}
+    tell(card, stripe, [event])
+
+    for _ in range(12):
+        process(card)
+        card.at(card.billing.clock() + timedelta(hours=1))
+
+    (dead,) = card.billing.provider_events.list().items
+    assert (dead.state, dead.failure) == (
+        EventState.DEAD,
+        "LookupError: Stripe has no pi_none for this key",
+    )
+    assert card.billing.provider_events.given_up()
+
+
 def broken(*_: Any) -> Any:
     raise ZeroDivisionError("a defect in the adapter")
 
