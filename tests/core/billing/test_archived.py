@@ -21,7 +21,7 @@ def test_what_was_used_until_the_archiving_is_billed_when_it_falls_due(acme: Mon
     """
     acme.price(unit_amount="2")
     acme.use("3")
-    acme.at(MARCH + 10 * DAY)
+    acme.at(MARCH + 20 * DAY)
     acme.billing.projects.archive(acme.id)
     assert acme.billing.billing.next_due() == APRIL + GRACE
 
@@ -45,11 +45,12 @@ def test_a_plan_is_billed_to_the_end_of_the_period_and_not_ahead(acme: Months, t
     The month of archiving is the last one with a fee.
     """
     acme.billing.plans.publish(key="team", name="Team", amount="30", billing=timing)
+    acme.at(APRIL)
     acme.billing.subscriptions.subscribe(acme.id, plan_key="team")
-    acme.at(MARCH + 10 * DAY)
+    acme.at(APRIL + 10 * DAY)
     acme.billing.projects.archive(acme.id)
-    foretold = acme.run(dry_run=True)
-    acme.at(MAY + GRACE)
+    foretold = acme.run("2026-04", dry_run=True)
+    acme.at(MAY + 40 * DAY)
 
     acme.billing.billing.run_due()
 
