@@ -276,6 +276,7 @@ class Trade(RuleBasedStateMachine):
             chance.randint(1, 2),
             chance.choice([*DisputeStatus]),
         )
+        fee = chance.choice([15_000_000, 15_000_000, 30_000_000])
         fee_back = 15_000_000 if status is DisputeStatus.WON and chance.random() < 0.5 else 0
         what = chance.choice(["dispute", "dispute", "refund", "sent back"])
         for provider in self.providers.values():
@@ -283,7 +284,7 @@ class Trade(RuleBasedStateMachine):
             if charged is None or charged.status is not PaymentStatus.SUCCEEDED:
                 continue
             if what == "dispute":
-                fees = {"fee_micros": 15_000_000, "fee_back_micros": fee_back}
+                fees = {"fee_micros": fee, "fee_back_micros": fee_back}
                 provider.dispute(payment, micros, status, number=number, **fees)
             elif what == "refund":
                 provider.send_back(payment, micros)
