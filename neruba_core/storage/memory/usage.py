@@ -206,7 +206,10 @@ class MemoryUsage:
         self, project_id: str, metric_key: str, start: Instant | None, end: Instant | None
     ) -> Iterator[Instant]:
         seen = -1
-        for hour in self._tables.hours[project_id, metric_key]:
+        hours = self._tables.hours[project_id, metric_key]
+        first = 0 if start is None else bisect_left(hours, _hour(start))
+        last = len(hours) if end is None else bisect_left(hours, _hour(end) + 1)
+        for hour in hours[first:last]:
             if hour // _HOURS_OF_A_DAY == seen:
                 continue
             events = self._tables.unvoided[project_id, metric_key, hour].values()
