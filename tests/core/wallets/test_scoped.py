@@ -23,7 +23,7 @@ from neruba_core.wallets.credit import MAX_METRIC_KEYS, NewCredit, claw_back, de
 from neruba_core.wallets.holds import NewHold, decide_hold
 from neruba_core.wallets.model import GrantKind, Hold
 from neruba_core.wallets.spend import Claim, hand_back, spend
-from neruba_core.wallets.spending import spending_order
+from neruba_core.wallets.spending import spending_order, takes
 from tests.core.invoices.test_posting import SPAN
 from tests.core.wallets.test_decisions import IDS, moved, original
 
@@ -352,3 +352,79 @@ def test_where_priorities_are_equal_it_goes_first():
     ]
 
     assert [lot.grant.id[-1] for lot in sorted(wallet, key=spending_order)] == ["3", "2", "1"]
+
+
+def test_credit_for_anything_pays_no_more_than_is_available_of_it_over_all_its_grants():
+    """
+    Even where it comes first: the rest is paid by what is for the metric.
+    """
+    wallet = [a_lot(4, 0), a_lot(4, 1), a_lot(10, 2, priority=99, metric_keys=("calls",))]
+
+    found = [
+        (take.lot.grant.id, take.micros)
+        for take in takes(wallet, 12, at=NOON, metric_key="calls", common_micros=5)
+    ]
+
+    assert found == [(wallet[0].grant.id, 4), (wallet[1].grant.id, 1), (wallet[2].grant.id, 7)]
+
+
+@pytest.mark.parametrize(
+    ("beyond_limit", "common", "own", "overdraft"),
+    [(False, 0, 3, 0), (True, 3, 0, 0)],
+    ids=["within", "beyond"],
+)
+def test_what_is_held_pays_for_usage_only_beyond_the_limit(beyond_limit, common, own, overdraft):
+    """
+    Within it, usage is left with what is for its metric.
+    """
+    wallet = [a_lot(5, 0), a_lot(10, 1, priority=99, metric_keys=("calls",))]
+    book = a_book(wallet)
+    book.head = evolve(book.head, held_micros=5)
+
+    decision = used(book, 3, "calls", beyond_limit=beyond_limit)
+
+    assert isinstance(decision, Decision)
+    moves = moved(decision)
+    paid = [moves[lot.grant.account] for lot in wallet]
+    assert [*paid, moves[OVERDRAFT]] == [common, own, overdraft]
+
+
+def handed_back(micros: int, claims: list[Claim]) -> Decision:
+    return hand_back(
+        a_book([]),
+        micros,
+        claims,
+        source="revenue:calls",
+        type=TransactionType.REVERSAL,
+        description="mistake",
+        metadata={"ticket": "42"},
+        at=NOON,
+        ids=IDS,
+    )
+
+
+def test_what_is_handed_back_goes_to_claims_as_far_as_each_goes():
+    """
+    A claim of nothing takes nothing from the others, and two of credit for the metric share what is theirs.
+    """
+    own = [a_lot(0, number, metric_keys=("calls",)).grant for number in (0, 1)]
+    common = a_lot(0, 2).grant
+
+    nothing = handed_back(5, [Claim(own[0], 0, NOON), Claim(common, 5, NOON)])
+    shared = handed_back(5, [Claim(own[0], 3, NOON), Claim(own[1], 4, NOON)])
+
+    assert moved(nothing) == Counter({"revenue:calls": 5, common.account: -5})
+    assert moved(shared) == Counter({"revenue:calls": 5, own[0].account: -3, own[1].account: -2})
+    assert shared.metadata == {"ticket": "42"}
+
+
+def test_what_is_handed_back_at_the_instant_of_expiry_lives_on():
+    """
+    As long as it had left when it was spent.
+    """
+    grant = a_lot(0, expires_at=NOON).grant
+
+    (again,) = handed_back(5, [Claim(grant, 5, NOON - DAY)]).grants
+
+    assert again.expires_at == NOON + DAY
+    assert again.succeeds == grant.id
