@@ -77,17 +77,8 @@ def examples(session: nox.Session) -> None:
 @nox.session(python=False)
 def bench(session: nox.Session) -> None:
     """Measure, each figure beside its ceiling of the same run. Leave the machine alone meanwhile."""
-    run(
-        session,
-        "pytest",
-        "-m",
-        "bench",
-        "-s",
-        "-o",
-        "faulthandler_timeout=0",
-        "tests/bench",
-        *session.posargs,
-    )
+    options = ("-m", "bench", "-s", "-o", "faulthandler_timeout=0")
+    run(session, "pytest", *options, "tests/bench", *session.posargs)
 
 
 @nox.session(python=False)
