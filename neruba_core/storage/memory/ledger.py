@@ -64,6 +64,10 @@ class MemoryLedger:
         self._locked.update(found)
         return found
 
+    def unlock_heads(self) -> None:
+        """The unit that has locked them is over."""
+        self._locked.clear()
+
     def head(self, project_id: str) -> Head | None:
         return self._tables.heads.get(project_id)
 

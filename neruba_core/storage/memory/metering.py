@@ -26,10 +26,7 @@ class MemoryMetering:
     _undo: Undo
 
     def metrics(self, project_ids: Iterable[str]) -> dict[str, dict[str, Metric]]:
-        return {
-            project_id: {metric.key: metric for metric in self._tables.metrics.ascending(project_id)}
-            for project_id in project_ids
-        }
+        return {project_id: self._tables.metrics.all(project_id) for project_id in project_ids}
 
     def add_metrics(self, metrics: Sequence[Metric]) -> int:
         added = 0
@@ -45,7 +42,7 @@ class MemoryMetering:
     # --- the catalogue ------------------------------------------------------------------------
 
     def shared_metrics(self) -> dict[str, SharedMetric]:
-        return {metric.key: metric for metric in self._tables.shared.ascending(EVERYONE)}
+        return self._tables.shared.all(EVERYONE)
 
     def hold_shared_metrics(self, keys: Iterable[str]) -> dict[str, SharedMetric]:
         return self._tables.shared.some(EVERYONE, keys)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
-from typing import Any, NoReturn
+from typing import Any, NoReturn, Self
 
 from attrs import define, field
 
@@ -71,7 +71,10 @@ _ENDED: Any = _Ended()
 
 
 class MemoryUnit:
-    """``UnitOfWork`` over the tables; *undo* takes note of what it changes."""
+    """``UnitOfWork`` over the tables; *undo* takes note of what it changes.
+
+    The stores serve one unit after the other. Each unit is a copy of its own, which ends with it.
+    """
 
     def __init__(self, tables: Tables, undo: Undo) -> None:
         self._tables = tables
@@ -145,12 +148,60 @@ class MemoryUnit:
             for row in rows:
                 yield table, row
 
-    def end(self) -> None:
-        """Make sure that nobody goes on with a unit that is over."""
-        self.identity = self.tenancy = self.access = self.audit = self.idempotency = _ENDED
-        self.metering = self.usage = self.ledger = self.wallets = self.pricing = _ENDED
-        self.subscriptions = self.invoices = self.billing = self.payments = _ENDED
-        self.outbox = self.schedule = _ENDED
+    def begin(self) -> Self:
+        """A unit with these stores, which are no other unit's until it has ended."""
+        unit = object.__new__(type(self))
+        unit.__dict__ = self.__dict__.copy()
+        self._undo.begin()
+        return unit
+
+    def end(self, *, keep: bool) -> None:
+        """Make sure that nobody goes on with a unit that is over; undo it unless there is what to *keep*."""
+        try:
+            if not keep:
+                self._undo.back_to(0)
+        finally:
+            self._undo.end()
+            self.ledger.unlock_heads()
+            self.__dict__ = dict.fromkeys(self.__dict__, _ENDED)
+
+
+@define(eq=False)
+class _Gate:
+    """Lets one unit in at a time, whoever asks."""
+
+    wait_seconds: float
+    lock: threading.Lock = field(factory=threading.Lock)
+    holder: int | None = None
+
+
+@define(eq=False)
+class _Opening:
+    """The way into a unit and out of it; a generator would take twice as long."""
+
+    _gate: _Gate
+    _stores: MemoryUnit
+    _unit: MemoryUnit = field(init=False)
+
+    def __enter__(self) -> MemoryUnit:
+        gate, me = self._gate, threading.get_ident()
+        if gate.holder == me:
+            raise NestedUnit(
+                "a unit of work is open on this thread already and would wait for itself; "
+                "use the open one, or its savepoint()"
+            )
+        if not gate.lock.acquire(timeout=gate.wait_seconds):
+            raise StorageBusy(f"another unit of work took longer than {gate.wait_seconds:g} s")
+        gate.holder = me
+        self._unit = unit = self._stores.begin()
+        return unit
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        try:
+            self._unit.end(keep=kind is None)
+        finally:
+            self._gate.holder = None
+            self._gate.lock.release()
 
 
 class MemoryStorage:
@@ -160,32 +211,18 @@ class MemoryStorage:
     """
 
     def __init__(self, *, wait_seconds: float = 30.0) -> None:
-        self._tables = Tables()
-        self._wait_seconds = wait_seconds
-        self._lock = threading.Lock()
-        self._holder: int | None = None
+        tables = Tables()
+        self._gate = _Gate(wait_seconds)
+        self._writing = MemoryUnit(tables, Undo())
+        self._reading = MemoryUnit(tables, Undo(writing=False))
 
-    @contextmanager
-    def work(self) -> Iterator[MemoryUnit]:
+    def work(self) -> AbstractContextManager[MemoryUnit]:
         """A unit that reads and writes; see ``Storage.work``."""
-        undo = Undo()
-        unit = self._begin(undo)
-        try:
-            yield unit
-        except BaseException:
-            undo.back_to(0)
-            raise
-        finally:
-            self._end(unit)
+        return _Opening(self._gate, self._writing)
 
-    @contextmanager
-    def snapshot(self) -> Iterator[MemoryUnit]:
+    def snapshot(self) -> AbstractContextManager[MemoryUnit]:
         """A unit that only reads; see ``Storage.snapshot``."""
-        unit = self._begin(Undo.refusing())
-        try:
-            yield unit
-        finally:
-            self._end(unit)
+        return _Opening(self._gate, self._reading)
 
     def join(self, connection: Any) -> AbstractContextManager[MemoryUnit]:
         """Raises ``NotJoinable``: there is no host transaction that memory could be part of."""
@@ -198,21 +235,3 @@ class MemoryStorage:
 
     def close(self) -> None:
         """There is nothing to give back."""
-
-    def _begin(self, undo: Undo) -> MemoryUnit:
-        me = threading.get_ident()
-        if self._holder == me:
-            raise NestedUnit(
-                "a unit of work is open on this thread already and would wait for itself; "
-                "use the open one, or its savepoint()"
-            )
-        unit = MemoryUnit(self._tables, undo)
-        if not self._lock.acquire(timeout=self._wait_seconds):
-            raise StorageBusy(f"another unit of work took longer than {self._wait_seconds:g} s")
-        self._holder = me
-        return unit
-
-    def _end(self, unit: MemoryUnit) -> None:
-        unit.end()
-        self._holder = None
-        self._lock.release()

@@ -33,22 +33,33 @@ class UnitClosed(RuntimeError):
 
 
 class _NoSteps(list[Any]):
-    """Stands in for the notes of a unit that may not write."""
+    """Stands in for the notes where nobody may write."""
 
     def append(self, _: Any) -> NoReturn:
-        raise UnitClosed("this unit of work only reads; open one with storage.work() to write")
+        raise UnitClosed("this unit of work only reads, or is over; open one with storage.work() to write")
+
+
+_NO_STEPS = _NoSteps()
 
 
 @define(eq=False)
 class Undo:
-    """What it takes to put everything back as it was, newest last."""
+    """What it takes to put everything back as it was, newest last.
 
-    _steps: list[tuple[Callable[..., None], Any, Any, Any]] = field(factory=list)
+    It refuses every change outside a unit, and always where there is no *writing*.
+    """
 
-    @classmethod
-    def refusing(cls) -> Undo:
-        """One that refuses every change."""
-        return cls(_NoSteps())
+    _writing: bool = True
+    _steps: list[tuple[Callable[..., None], Any, Any, Any]] = field(default=_NO_STEPS, init=False)
+
+    def begin(self) -> None:
+        """Take the notes of a new unit."""
+        if self._writing:
+            self._steps = []
+
+    def end(self) -> None:
+        """Forget them: what was done stays."""
+        self._steps = _NO_STEPS
 
     def put(self, rows: MutableMapping[Key, Row], key: Key, row: Row) -> None:
         """Set ``rows[key]``."""
@@ -77,6 +88,11 @@ class Undo:
         else:
             insort(keys, key)
 
+    def withdraw(self, keys: list[Key], key: Key) -> None:
+        """Take *key*, which is among them, from the ascending *keys*."""
+        self._steps.append((_put_in_place, keys, key, None))
+        _withdraw(keys, key)
+
     def mark(self) -> int:
         """A place to go back to."""
         return len(self._steps)
@@ -101,10 +117,16 @@ def _truncate(rows: list[Any], length: int, _: None) -> None:
     del rows[length:]
 
 
-def _withdraw(keys: list[Any], key: Any, _: None) -> None:
+def _withdraw(keys: list[Any], key: Any, _: None = None) -> None:
     place = bisect_left(keys, key)
     if keys[place : place + 1] == [key]:
         del keys[place]
+
+
+def _put_in_place(keys: list[Any], key: Any, _: None) -> None:
+    place = bisect_left(keys, key)
+    if keys[place : place + 1] != [key]:
+        keys.insert(place, key)
 
 
 _NO_ROWS: Mapping[Any, Any] = {}
@@ -170,6 +192,10 @@ class Table(Generic[Key, Row]):
     def scopes(self) -> tuple[str, ...]:
         """Those that have or had rows."""
         return tuple(self._rows)
+
+    def all(self, scope: str) -> dict[Key, Row]:
+        """The rows of the scope by key, ascending."""
+        return self.some(scope, self._keys.get(scope, _NO_KEYS))
 
     def ascending(self, scope: str) -> Iterator[Row]:
         """The rows by ascending key."""

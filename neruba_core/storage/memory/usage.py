@@ -1,16 +1,16 @@
 """Usage events, voids and quarantine in memory.
 
-The events that count are kept by metric and hour of UTC, so that a read looks only at the hours of its
-span. There are no rollups: everything is added up from the events, which is what rollups must equal.
+The events that count are kept by metric in the order in which they happened, so that a read looks only at
+its span. There are no rollups: everything is added up from the events, which is what rollups must equal.
 """
 
 from __future__ import annotations
 
 import json
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import timedelta
-from operator import attrgetter, itemgetter
+from operator import itemgetter
 
 from attrs import astuple, define, evolve, field
 
@@ -29,9 +29,9 @@ from neruba_core.usage.model import (
     Wanted,
 )
 
-_HOUR = timedelta(hours=1)
 _DAY = timedelta(days=1)
-_HOURS_OF_A_DAY = 24
+_LAST_OF_DAY = _DAY - timedelta(microseconds=1)
+_FIRST = itemgetter(0)
 _ABSENT = ""
 """Comes before the text of any value."""
 
@@ -40,16 +40,15 @@ _ABSENT = ""
 class UsageTables:
     """*by_key* and *by_event_id* are the two unique keys of an event, *by_fingerprint* that of quarantine.
 
-    *hours* has the hours of a metric's events since 1970, ascending; *unvoided* their events that count, by
-    id; *changes* what was recorded or voided in a project, by number; *changed* how many numbers are given.
+    *counting* has a metric's events that count, by timestamp and id; *changes* what was recorded or voided
+    in a project, by number; *changed* how many numbers are given.
     """
 
     events: Table[str, UsageEvent] = field(factory=Table)
     by_key: dict[tuple[str, str], UsageEvent] = field(factory=dict)
     by_event_id: dict[tuple[str, str], UsageEvent] = field(factory=dict)
     metrics_of: dict[str, list[str]] = field(factory=dict)
-    hours: dict[tuple[str, str], list[int]] = field(factory=dict)
-    unvoided: dict[tuple[str, str, int], dict[str, UsageEvent]] = field(factory=dict)
+    counting: dict[tuple[str, str], list[tuple[Instant, str, UsageEvent]]] = field(factory=dict)
     changes: dict[str, list[tuple[int, UsageEvent]]] = field(factory=dict)
     changed: dict[str, int] = field(factory=dict)
     voids: Table[str, UsageVoid] = field(factory=Table)
@@ -81,21 +80,17 @@ class MemoryUsage:
         tables.events.add(undo, project_id, event.id, event)
         undo.put(tables.by_key, key, event)
         undo.put(tables.by_event_id, event_id, event)
-        undo.put(self._of_hour(event), event.id, event)
+        undo.insort(self._counting(event), (event.timestamp, event.id, event))
         self._note(event)
         return True
 
-    def _of_hour(self, event: UsageEvent) -> dict[str, UsageEvent]:
-        tables, undo = self._tables, self._undo
-        metric, hour = (event.project_id, event.metric_key), _hour(event.timestamp)
-        events = tables.unvoided.get((*metric, hour))
+    def _counting(self, event: UsageEvent) -> list[tuple[Instant, str, UsageEvent]]:
+        metric = (event.project_id, event.metric_key)
+        events = self._tables.counting.get(metric)
         if events is None:
-            if metric not in tables.hours:
-                undo.push(tables.metrics_of, event.project_id, event.metric_key)
-                undo.put(tables.hours, metric, [])
-            undo.insort(tables.hours[metric], hour)
-            events = {}
-            undo.put(tables.unvoided, (*metric, hour), events)
+            events = []
+            self._undo.put(self._tables.counting, metric, events)
+            self._undo.push(self._tables.metrics_of, event.project_id, event.metric_key)
         return events
 
     def _note(self, event: UsageEvent) -> None:
@@ -139,7 +134,7 @@ class MemoryUsage:
             self._tables.voids.add(self._undo, void.project_id, void.usage_id, void)
             event = self.event(void.project_id, void.usage_id)
             assert event is not None, "only what was recorded is voided"
-            self._undo.remove(self._of_hour(event), event.id)
+            self._undo.withdraw(self._counting(event), (event.timestamp, event.id, event))
             self._note(event)
         return earlier
 
@@ -149,7 +144,7 @@ class MemoryUsage:
     # --- aggregates ---------------------------------------------------------------------------
 
     def totals(self, project_id: str, metric_key: str, start: Instant, end: Instant) -> Totals:
-        return _totals(list(self._between(project_id, metric_key, start, end)))
+        return _totals(self._between(project_id, metric_key, start, end))
 
     def totals_of(self, wanted: Sequence[Wanted], *, raw: bool = False) -> Sequence[Totals]:
         return [self.totals(each.project_id, each.metric_key, each.start, each.end) for each in wanted]
@@ -175,22 +170,8 @@ class MemoryUsage:
             groups.setdefault(_text(event, property_name), []).append(event)
         return sorted(groups.items(), key=itemgetter(0))
 
-    def _wanted(self, wanted: Wanted) -> Iterator[UsageEvent]:
+    def _wanted(self, wanted: Wanted) -> list[UsageEvent]:
         return self._between(wanted.project_id, wanted.metric_key, wanted.start, wanted.end)
-
-    def extent(self, project_id: str) -> dict[str, tuple[Instant, Instant]]:
-        extents = {}
-        for metric_key in self._tables.metrics_of.get(project_id, ()):
-            hours = self._tables.hours[project_id, metric_key]
-            timestamps = [event.timestamp for event in self._of_hours(project_id, metric_key, hours)]
-            if timestamps:
-                extents[metric_key] = (min(timestamps), max(timestamps))
-        return extents
-
-    def counts(self, project_id: str, start: Instant, end: Instant) -> dict[str, int]:
-        metric_keys = self._tables.metrics_of.get(project_id, ())
-        counted = {key: sum(1 for _ in self._between(project_id, key, start, end)) for key in metric_keys}
-        return {key: count for key, count in counted.items() if count}
 
     def active_days(
         self, project_ids: Iterable[str], *, start: Instant | None = None, end: Instant | None = None
@@ -205,32 +186,18 @@ class MemoryUsage:
     def _days(
         self, project_id: str, metric_key: str, start: Instant | None, end: Instant | None
     ) -> Iterator[Instant]:
-        seen = -1
-        hours = self._tables.hours[project_id, metric_key]
-        first = 0 if start is None else bisect_left(hours, _hour(start))
-        last = len(hours) if end is None else bisect_left(hours, _hour(end) + 1)
-        for hour in hours[first:last]:
-            if hour // _HOURS_OF_A_DAY == seen:
-                continue
-            events = self._tables.unvoided[project_id, metric_key, hour].values()
-            if any(
-                (start is None or start <= event.timestamp) and (end is None or event.timestamp < end)
-                for event in events
-            ):
-                seen = hour // _HOURS_OF_A_DAY
-                yield EPOCH + seen * _DAY
+        events = self._tables.counting[project_id, metric_key]
+        place = 0 if start is None else bisect_left(events, start, key=_FIRST)
+        last = len(events) if end is None else bisect_left(events, end, key=_FIRST)
+        while place < last:
+            day = _day(events[place][0])
+            yield day
+            place = bisect_right(events, day + _LAST_OF_DAY, lo=place, key=_FIRST)
 
-    def _of_hours(self, project_id: str, metric_key: str, hours: Iterable[int]) -> Iterator[UsageEvent]:
-        for hour in hours:
-            yield from self._tables.unvoided[project_id, metric_key, hour].values()
-
-    def _between(
-        self, project_id: str, metric_key: str, start: Instant, end: Instant
-    ) -> Iterator[UsageEvent]:
-        hours = self._tables.hours.get((project_id, metric_key), [])
-        first, last = bisect_left(hours, _hour(start)), bisect_left(hours, _hour(end) + 1)
-        events = self._of_hours(project_id, metric_key, hours[first:last])
-        return (event for event in events if start <= event.timestamp < end)
+    def _between(self, project_id: str, metric_key: str, start: Instant, end: Instant) -> list[UsageEvent]:
+        events = self._tables.counting.get((project_id, metric_key), [])
+        first, last = bisect_left(events, start, key=_FIRST), bisect_left(events, end, key=_FIRST)
+        return [event for _, _, event in events[first:last]]
 
     # --- what has been recorded since ---------------------------------------------------------
 
@@ -239,7 +206,7 @@ class MemoryUsage:
 
     def changed_days(self, project_id: str, *, since: int, before: Instant) -> Sequence[ActiveDay]:
         changes = self._tables.changes.get(project_id, [])
-        new = changes[bisect_left(changes, since, key=itemgetter(0)) :]
+        new = changes[bisect_left(changes, since, key=_FIRST) :]
         days = {
             ActiveDay(project_id, event.metric_key, _day(event.timestamp))
             for _, event in new
@@ -312,16 +279,16 @@ class MemoryUsage:
 
 
 def _totals(events: Sequence[UsageEvent]) -> Totals:
+    """Of *events* in the order in which they happened."""
     if not events:
         return Totals(count=0, sum_micros=0, max_micros=None, min_micros=None, last_micros=None)
     units = [event.units_micros for event in events]
-    last = max(events, key=attrgetter("timestamp", "id"))
     return Totals(
         count=len(units),
         sum_micros=sum(units),
         max_micros=max(units),
         min_micros=min(units),
-        last_micros=last.units_micros,
+        last_micros=units[-1],
     )
 
 
@@ -338,10 +305,6 @@ def _text(event: UsageEvent, property_name: str) -> str:
 def _value(text: str) -> PropertyValue | None:
     value: PropertyValue | None = None if text == _ABSENT else json.loads(text)
     return value
-
-
-def _hour(moment: Instant) -> int:
-    return (moment - EPOCH) // _HOUR
 
 
 def _day(moment: Instant) -> Instant:
