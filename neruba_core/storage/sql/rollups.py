@@ -35,8 +35,12 @@ DAY = 24
 LOW_BITS = 0xFFFFFFFF
 """A sum may exceed 64 bits, so the low and the high halves of the units are summed apart."""
 
-MOST_PROJECTS = 1000
-"""How many projects one unit folds."""
+PROJECTS = (8, 64, 512)
+"""How many projects with a tail are asked for at first, and then, while more may be folded, besides.
+
+Their events are counted, up to as many as may be folded, before any is; were all projects counted at once, a
+backlog of many large ones would take longer to count than a statement may run, and none would ever be folded.
+"""
 
 Table(
     "neruba_usage_rollups",
@@ -109,8 +113,8 @@ def _hours(words: Words) -> str:
 
 
 def _due(words: Words) -> str:
-    """Projects with a tail below the horizon: mark, horizon, and the events up to a place that holds about
-    as many as may be folded."""
+    """The next projects with a tail below the horizon: mark, horizon, and the events up to a place that holds
+    about as many as may be folded."""
     below = f"e.project_id = p.id AND {words.event} >= p.mark AND {words.event} < p.horizon"
     return f"""
     WITH p AS (
@@ -126,12 +130,14 @@ def _due(words: Words) -> str:
         (SELECT {words.number(words.event)} FROM neruba_usage_events e WHERE {below}
             ORDER BY {words.event} LIMIT 1 OFFSET :at_most - 1)
     FROM p
-    WHERE EXISTS (SELECT 1 FROM neruba_usage_events e WHERE {below})
+    WHERE p.id > :after AND (
+        EXISTS (SELECT 1 FROM neruba_usage_events e WHERE {below})
         OR EXISTS (
             SELECT 1 FROM neruba_usage_voids v
             WHERE v.project_id = p.id AND {words.void} >= p.mark AND {words.void} < p.horizon
         )
-    LIMIT {MOST_PROJECTS}
+    )
+    ORDER BY p.id LIMIT :projects
     """
 
 
@@ -271,19 +277,28 @@ class SqlRollups(SqlStore):
         statements = self._statements
         if statements.postgresql and not statements.driver_rows(_TRY_LOCK)[0][0]:
             return 0
-        pieces: list[tuple[str, int, int]] = []
-        folded = 0
-        for project_id, mark, horizon, events, last in statements.ask(_DUE, at_most=at_most):
-            pieces.append((project_id, mark, horizon if last is None else last + 1))
-            folded += max(events, 1)
-            if folded >= at_most:
-                break
+        pieces, folded = self._pieces(at_most)
         if pieces:
             self._fold(json.dumps(pieces))
         return folded
 
     def folds_due(self) -> bool:
-        return bool(self._statements.ask(_DUE, at_most=1))
+        return bool(self._statements.ask(_DUE, at_most=1, after="", projects=1))
+
+    def _pieces(self, at_most: int) -> tuple[list[tuple[str, int, int]], int]:
+        """The pieces of about *at_most* events that wait, and how many these are."""
+        pieces: list[tuple[str, int, int]] = []
+        folded, after = 0, ""
+        for projects in PROJECTS:
+            rows = self._statements.ask(_DUE, at_most=at_most - folded, after=after, projects=projects)
+            for after, mark, horizon, events, last in rows:
+                pieces.append((after, mark, horizon if last is None else last + 1))
+                folded += max(events, 1)
+                if folded >= at_most:
+                    return pieces, folded
+            if len(rows) < projects:
+                break
+        return pieces, folded
 
     def _fold(self, pieces: str) -> None:
         statements = self._statements
