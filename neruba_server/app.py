@@ -22,8 +22,9 @@ from neruba_core.ids import Ids
 from neruba_core.testing.clock import SettableClock
 from neruba_server import openapi, problems, trail
 from neruba_server.auth import Anyone, Door, KeyRing, challenge, networks
-from neruba_server.connections import REQUEST_ID, finished
+from neruba_server.direct import DIRECT, Direct
 from neruba_server.docs_page.page import add_docs
+from neruba_server.headers import finished, request_id_of
 from neruba_server.logs import PRINCIPAL
 from neruba_server.outbound.deliveries import Deliveries
 from neruba_server.present import OUTCOME
@@ -45,7 +46,6 @@ HASHING_THREADS = 2
 UNDER_TEST_CLOCK_MINUTES = 10 * 366 * 24 * 60
 """How long a login lasts under a test clock: moving it on by a year must not sign anybody out."""
 
-_REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}", re.ASCII)
 _PARAMETER = re.compile(r"\{\w+\}")
 _PATH_VALUE = re.compile(r"[A-Za-z0-9._:-]{1,255}", re.ASCII)
 
@@ -60,6 +60,7 @@ def create_app(neruba: Neruba, settings: Settings, *, clock: SettableClock | Non
     house.alive = lambda: ticker.alive and (deliveries is None or deliveries.alive)
     app = web.Application()
     app[HOUSE] = house
+    app[DIRECT] = Direct(house, {route.path: route for route in ROUTES if route.command is not None})
     served = [(route.method, route.path) for route in ROUTES if settings.expose_docs or not route.exposed]
     for route in ROUTES:
         if (route.method, route.path) in served:
@@ -72,7 +73,7 @@ def create_app(neruba: Neruba, settings: Settings, *, clock: SettableClock | Non
         served += [
             ("GET", path)
             for path in add_docs(
-                app, lambda response, request: finished(response, _request_id(request, house))
+                app, lambda response, request: finished(response, request_id_of(request.headers, house.ids))
             )
         ]
     app.router.add_route("*", "/{rest:.*}", _unrouted(house, served), expect_handler=_expect(house))
@@ -148,7 +149,7 @@ def _endpoint(house: House, route: Route) -> Endpoint:
     others = tuple(name for name in route.parameters if name != "projectId")
 
     async def endpoint(request: web.Request) -> web.StreamResponse:
-        call = Call(house, request, _request_id(request, house), route)
+        call = Call(house, request, request_id_of(request.headers, house.ids), route)
         response: web.Response
         try:
             if tenant:
@@ -196,13 +197,6 @@ async def _refused(call: Call, error: NerubaError) -> web.Response:
     return response
 
 
-def _request_id(request: web.Request, house: House) -> str:
-    own = request.headers.get(REQUEST_ID)
-    if own is not None and _REQUEST_ID.fullmatch(own) is not None:
-        return own
-    return house.ids.new("req")
-
-
 def _unrouted(house: House, served: Sequence[tuple[str, str]]) -> Endpoint:
     """Whatever path or method none of the *served* routes has, refused in our words.
 
@@ -216,7 +210,7 @@ def _unrouted(house: House, served: Sequence[tuple[str, str]]) -> Endpoint:
         error: NerubaError = RouteNotFound()
         if methods:
             error = MethodNotAllowed(tuple(sorted(methods | ({"HEAD"} if "GET" in methods else set()))))
-        request_id = _request_id(request, house)
+        request_id = request_id_of(request.headers, house.ids)
         return finished(problems.refused(error, request_id), request_id)
 
     return unrouted
@@ -225,7 +219,7 @@ def _unrouted(house: House, served: Sequence[tuple[str, str]]) -> Endpoint:
 def _expect(house: House) -> Callable[[web.Request], Awaitable[web.StreamResponse | None]]:
     async def expect(request: web.Request) -> web.StreamResponse | None:
         if request.headers.get(hdrs.EXPECT, "").lower() != "100-continue":
-            request_id = _request_id(request, house)
+            request_id = request_id_of(request.headers, house.ids)
             return finished(problems.refused(problems.ExpectationFailed(), request_id), request_id)
         if request.version >= HttpVersion11:
             await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")

@@ -17,7 +17,7 @@ from typing import Any, Protocol, TypeAlias, TypeVar
 
 from aiohttp import hdrs, web
 from attrs import define, field, frozen
-from multidict import istr
+from multidict import CIMultiDictProxy, istr
 
 from neruba_core import Neruba
 from neruba_core.access import secrets
@@ -161,17 +161,27 @@ class KeyRing:
 
     async def holder(self, secret: str, run: Run) -> Holder:
         """Whom *secret* belongs to, or ``KeyRefused``."""
-        digest = hashlib.sha256(secret.encode("utf-8", "surrogatepass")).digest()
-        now = self.neruba.now()
-        known = self._known.get(digest)
-        if known is None or known[1] < time.monotonic():
-            holder = await self._found(digest, secret, run)
-        else:
-            holder = known[0]
-        if not holder.key.alive(now):
+        digest = _digest(secret)
+        holder = self._remembered(digest) or await self._found(digest, secret, run)
+        if not self._used(holder):
             raise KeyRefused
-        self.used_at[holder.key.id] = now
         return holder
+
+    def remembered(self, secret: str) -> Holder | None:
+        """Whom *secret* belongs to, if that need not be looked up and it is no secret of the past."""
+        holder = self._remembered(_digest(secret))
+        return holder if holder is not None and self._used(holder) else None
+
+    def _remembered(self, digest: bytes) -> Holder | None:
+        known = self._known.get(digest)
+        return None if known is None or known[1] < time.monotonic() else known[0]
+
+    def _used(self, holder: Holder) -> bool:
+        now = self.neruba.now()
+        if not holder.key.alive(now):
+            return False
+        self.used_at[holder.key.id] = now
+        return True
 
     def forget(self, key_id: str) -> None:
         """Look the key up again from now on, since it has changed."""
@@ -205,6 +215,10 @@ class KeyRing:
         return Machine.of(self.neruba.access_keys.authenticate(secret))
 
 
+def _digest(secret: str) -> bytes:
+    return hashlib.sha256(secret.encode("utf-8", "surrogatepass")).digest()
+
+
 @define(eq=False)
 class Door:
     """Lets in whom a route is for."""
@@ -233,6 +247,19 @@ class Door:
             return holder
         assert token is not None, "one of the two was given"
         return await self.run(lambda: self._person(token, audience, project_id))
+
+    def machine(self, headers: CIMultiDictProxy[str], audience: Machines) -> Machine | None:
+        """The machine that asks with a key that is remembered, if the route is for it.
+
+        None says nothing against it: ``admit`` asks the database, and refuses with a reason.
+        """
+        secret = headers.get(KEY_HEADER)
+        if secret is None or hdrs.AUTHORIZATION in headers or len(headers.getall(KEY_HEADER)) > 1:
+            return None
+        holder = self.keys.remembered(secret)
+        if type(holder) is not Machine or audience.scope not in holder.key.scopes:
+            return None
+        return holder
 
     def _person(self, token: str, audience: Guarded, project_id: str | None) -> Person:
         user, session = self.neruba.sessions.authenticate(token)

@@ -12,12 +12,17 @@ from collections.abc import Awaitable, Callable
 from typing import Any, TypeAlias, cast
 
 from aiohttp import hdrs, web
+from aiohttp.http import HttpRequestParser, RawRequestMessage
 from aiohttp.web_protocol import RequestHandler
 from aiohttp.web_urldispatcher import MatchedSubAppResource, UrlMappingMatchInfo
 
 from neruba_core.ids import Ids
 from neruba_server import problems
+from neruba_server.direct import DIRECT, Direct, answered
+from neruba_server.headers import finished
+from neruba_server.logs import AccessLog
 from neruba_server.sending import Outbox, Sending
+from neruba_server.writer import Submission, Verdicts
 
 log = logging.getLogger("neruba.server")
 
@@ -26,26 +31,7 @@ KEEPALIVE_SECONDS = 75.0
 
 SHUTDOWN_SECONDS = 30.0
 
-REQUEST_ID = "X-Request-Id"
-ALWAYS = (
-    ("X-Content-Type-Options", "nosniff"),
-    ("Cache-Control", "no-store"),
-    ("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'"),
-    ("Referrer-Policy", "no-referrer"),
-    # Whoever wants our version must ask us; not every answer tells it.
-    ("Server", "neruba"),
-)
-"""The headers of every response."""
-
 _IDS = Ids()
-
-
-def finished(response: web.Response, request_id: str) -> web.Response:
-    """*response* with the headers that every response has."""
-    headers = response.headers
-    headers[REQUEST_ID] = request_id
-    headers.extend(ALWAYS)
-    return response
 
 
 class Runner(web.AppRunner):
@@ -67,8 +53,14 @@ class Runner(web.AppRunner):
         server.__class__ = _Server
         assert isinstance(server, _Server), "it was just made one"
         server.outbox = Outbox()
+        # What a host has to say about its application's requests, it says on aiohttp's way.
+        alone = not self.app.middlewares and not self.app.on_response_prepare
+        server.direct = self.app.get(DIRECT) if alone and _CONSUMING else None
         return server
 
+
+_CONSUMING = hasattr(HttpRequestParser, "message_consumed")
+"""Whether aiohttp hands out requests as the one does that this was written for (3.14)."""
 
 _Handler: TypeAlias = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
 
@@ -105,22 +97,103 @@ def _straight(app: web.Application, ordinary: _Handler) -> _Handler:
 
 class _Server(web.Server):
     outbox: Outbox
+    direct: Direct | None
 
     def __call__(self) -> RequestHandler:
         connection = _Connection(self, loop=self._loop, **self._kwargs)
-        connection.outbox = self.outbox
+        # A host's own log is told by aiohttp.
+        ours = connection.access_logger is None or isinstance(connection.access_logger, AccessLog)
+        connection.direct = self.direct if ours else None
+        connection.outbox, connection.started_at, connection.early = self.outbox, None, b""
         return connection
 
 
 class _Connection(RequestHandler):
-    __slots__ = ("outbox",)
+    """A connection as aiohttp keeps it, but that a single write may be answered past its task.
+
+    While it is, the task waits for the next request as if there were none.
+    """
+
+    __slots__ = ("direct", "early", "outbox", "started_at")
 
     outbox: Outbox
+    direct: Direct | None
+    started_at: float | None
+    """When the request came that is being answered directly, by the loop's clock; None if none is."""
+    early: bytes
+    """What came meanwhile. It is not looked at before, so that answers keep the order of their requests."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Answer on *transport*, at the end of each turn of the loop."""
         sending: Any = Sending(cast(asyncio.Transport, transport), self.outbox)
         super().connection_made(sending)
+
+    def data_received(self, data: bytes) -> None:
+        """Take what came directly, if it is one plain write and nothing else is to be done before it."""
+        if self.started_at is not None:
+            self.early += data
+            self._pause_transport_reading()
+            return
+        waiter = self._waiter
+        if self.direct is None or waiter is None or waiter.done() or self._paused:
+            super().data_received(data)
+            return
+        # aiohttp shall wake nobody before we have looked.
+        self._waiter = None
+        try:
+            super().data_received(data)
+        finally:
+            self._waiter = waiter
+        messages = self._messages
+        if messages and not (len(messages) == 1 and self._taken(self.direct)):
+            waiter.set_result(None)
+
+    def _taken(self, direct: Direct) -> bool:
+        message, payload = self._messages[0]
+        if type(message) is not RawRequestMessage or not direct.take(message, payload, self._answer):
+            return False
+        self._messages.clear()
+        cast(Any, self._parser).message_consumed()
+        cast(web.Server, self._manager).requests_count += 1
+        self._request_in_progress = True
+        self.started_at = self._loop.time()
+        return True
+
+    def _answer(self, submission: Submission, verdicts: Verdicts) -> None:
+        status, content = answered(submission, verdicts)
+        now, started_at = self._loop.time(), self.started_at
+        assert started_at is not None, "it was taken"
+        self.started_at = None
+        self._request_in_progress = False
+        if self._handler_waiter is not None and not self._handler_waiter.done():
+            self._handler_waiter.set_result(None)
+        if isinstance(self.access_logger, AccessLog):
+            self.access_logger.tell(
+                submission.method,
+                submission.path,
+                status,
+                now - started_at,
+                submission.request_id,
+                submission.principal,
+            )
+        if self.transport is None:
+            return
+        self.transport.write(content)
+        if self._close:
+            self.transport.close()
+            return
+        self._next_keepalive_close_time = now + self._keepalive_timeout
+        if self.early:
+            early, self.early = self.early, b""
+            self._resume_transport_reading()
+            self.data_received(early)
+
+    def _process_keepalive(self) -> None:
+        """Close a connection that nothing came on for long, but not while it is owed an answer."""
+        if self.started_at is None:
+            super()._process_keepalive()
+        else:
+            self._keepalive_handle = self._loop.call_later(self._keepalive_timeout, self._process_keepalive)
 
     def handle_error(
         self,

@@ -20,9 +20,9 @@ from aiohttp.abc import AbstractAccessLogger
 from attrs import define, field
 
 from neruba_core import instants
+from neruba_server.headers import REQUEST_ID
 from neruba_server.settings import Settings
 
-REQUEST_ID = "X-Request-Id"
 # aiohttp warns of plain names since it has keys of its own for them.
 PRINCIPAL: Any = web.RequestKey("principal", str) if hasattr(web, "RequestKey") else "neruba.principal"
 """The key of a request under which whoever is asking is kept, such as ``key:key_…``."""
@@ -69,7 +69,40 @@ def _for_people(colours: bool) -> structlog.dev.ConsoleRenderer:
     )
 
 
-def access_log(settings: Settings) -> type[AbstractAccessLogger]:
+_Told: TypeAlias = tuple[str, int, float, str | None, Any]
+"""What a line says: method and template, status, milliseconds, request id and principal."""
+
+
+class AccessLog(AbstractAccessLogger):
+    """Tells of requests whichever way they were answered."""
+
+    def log(self, request: web.BaseRequest, response: web.StreamResponse, time: float) -> None:
+        """Tell of *request*; *time* is in seconds."""
+        template = _template(request)
+        status = response.status
+        if template in _PROBES and status < 400:
+            return
+        request_id = response.headers.get(REQUEST_ID)
+        self.tell(request.method, template, status, time, request_id, request.get(PRINCIPAL))
+
+    def tell(
+        self,
+        method: str,
+        template: str,
+        status: int,
+        seconds: float,
+        request_id: str | None,
+        principal: str | None,
+    ) -> None:
+        """Tell of a request for the path *template*, which took *seconds*."""
+        self.write((f"{method} {template}", status, round(seconds * 1000, 1), request_id, principal))
+
+    def write(self, told: _Told) -> None:
+        """Write the line."""
+        raise NotImplementedError
+
+
+def access_log(settings: Settings) -> type[AccessLog]:
     """One line for each request that was answered, in the format of *settings*.
 
     There is a line a request, so it is written out by hand, and the lines of one turn of the event loop are
@@ -84,30 +117,14 @@ def access_log(settings: Settings) -> type[AbstractAccessLogger]:
     else:
         written = _Turn(stream, _plain_line).add
 
-    class AccessLog(AbstractAccessLogger):
+    class ToStream(AccessLog):
         """See ``access_log``."""
 
-        def log(self, request: web.BaseRequest, response: web.StreamResponse, time: float) -> None:
-            """Tell of *request*; *time* is in seconds."""
-            template = _template(request)
-            status = response.status
-            if template in _PROBES and status < 400:
-                return
-            written(
-                (
-                    f"{request.method} {template}",
-                    status,
-                    round(time * 1000, 1),
-                    response.headers.get(REQUEST_ID),
-                    request.get(PRINCIPAL),
-                )
-            )
+        def write(self, told: _Told) -> None:
+            written(told)
 
-    return AccessLog
+    return ToStream
 
-
-_Told: TypeAlias = tuple[str, int, float, str | None, Any]
-"""What a line says: method and template, status, milliseconds, request id and principal."""
 
 _Line: TypeAlias = Callable[[str, _Told], str]
 """Writes out, with the time it is given, what a line says."""

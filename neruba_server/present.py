@@ -70,7 +70,7 @@ def verdict(verdict: Verdict, *, request_id: str, voided_at: dict[str, Any]) -> 
                 headers[REPLAYED] = "true"
             if value.id in voided_at:
                 headers[VOIDED_AT] = instants.text(voided_at[value.id])
-            return Reply(body=_text(value).encode(), status=status_of_verdict(verdict), headers=headers)
+            return Reply(body=text(value).encode(), status=status_of_verdict(verdict), headers=headers)
         case Quarantined(waiting):
             shown = ingest.Quarantined(waiting.id, Outcome.QUARANTINED, waiting.reason)
             response = json(shown, 202)
@@ -131,7 +131,8 @@ def _result(index: int, verdict: Verdict | Exception) -> ingest.BatchResult:
             return ingest.BatchResult(index, Outcome.REJECTED, code=defect.code, message=str(defect))
 
 
-def _text(value: UsageEvent | Transaction | HoldAnswer) -> str:
+def text(value: UsageEvent | Transaction | HoldAnswer) -> str:
+    """The JSON that a recorded write is answered with, each time."""
     return render(value) if isinstance(value, UsageEvent) else value.body
 
 

@@ -45,6 +45,13 @@ KEY_WAIT_SECONDS = 2.0
 KEY_RETRY_SECONDS = 0.02
 
 
+Verdicts: TypeAlias = Sequence[Verdict | Exception]
+"""What the commands of a submission came to, each; an exception where there is no verdict."""
+
+Answer: TypeAlias = Callable[["Submission", Verdicts], None]
+"""Called in the event loop, after the commit."""
+
+
 @define(eq=False)
 class Submission:
     """The commands of one request, and what is needed to note and answer it."""
@@ -54,7 +61,7 @@ class Submission:
     method: str
     path: str
     principal: str
-    future: asyncio.Future[Sequence[Verdict | Exception]]
+    answer: Answer
     batch: bool = False
     voided_at: dict[str, Any] = field(factory=dict)
     """When the replayed or deduplicated events were voided, by usage id, if they were."""
@@ -129,9 +136,10 @@ class Writer:
         method: str,
         path: str,
         principal: str,
+        answer: Answer,
         batch: bool = False,
-    ) -> Submission:
-        """Queue the commands of one request; its ``future`` gives one verdict each, after the commit.
+    ) -> None:
+        """Queue the commands of one request, and *answer* them after the commit.
 
         Raises ``StorageBusy`` when the queue is full and ``ShuttingDown`` after ``stop``.
         """
@@ -140,15 +148,11 @@ class Writer:
         # A request larger than the whole queue still gets its turn when nothing else waits.
         if self._queued and self._queued + len(commands) > self._most_queued:
             raise StorageBusy("too many writes are waiting")
-        submission = Submission(
-            commands, request_id, method, path, principal, self._loop.create_future(), batch
-        )
         self._queued += len(commands)
-        self._gathered.append(submission)
+        self._gathered.append(Submission(commands, request_id, method, path, principal, answer, batch))
         if len(self._gathered) == 1:
             self._gathering_until = self._loop.time() + GATHER_SECONDS
             self._loop.call_soon(self._gather, 0)
-        return submission
 
     def _gather(self, seen: int) -> None:
         """Hand over once a turn of the loop has brought nothing new.
@@ -215,7 +219,7 @@ class Writer:
                     log.warning("a unit of %d requests was refused: %s", len(taken), error)
                 self._answer([(submission, [error] * len(submission.commands)) for submission in taken])
                 return held
-            answers: list[tuple[Submission, Sequence[Verdict | Exception]]] = []
+            answers: list[tuple[Submission, Verdicts]] = []
             start = 0
             for submission in taken:
                 end = start + len(submission.commands)
@@ -270,7 +274,7 @@ class Writer:
             submission.give_up_at = now + KEY_WAIT_SECONDS
         return now < submission.give_up_at
 
-    def _answer(self, answers: list[tuple[Submission, Sequence[Verdict | Exception]]]) -> None:
+    def _answer(self, answers: list[tuple[Submission, Verdicts]]) -> None:
         loop = self._loop
         assert loop is not None, "started"
         try:
@@ -278,8 +282,11 @@ class Writer:
         except RuntimeError:
             log.warning("the event loop ended before %d requests were answered", len(answers))
 
-    def _give(self, answers: list[tuple[Submission, Sequence[Verdict | Exception]]]) -> None:
+    def _give(self, answers: list[tuple[Submission, Verdicts]]) -> None:
         for submission, verdicts in answers:
             self._queued -= len(submission.commands)
-            if not submission.future.done():
-                submission.future.set_result(verdicts)
+            try:
+                submission.answer(submission, verdicts)
+            except Exception:
+                # One request's trouble must not keep its neighbours from their answers.
+                log.exception("request %s was not answered", submission.request_id)

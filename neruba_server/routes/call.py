@@ -17,6 +17,7 @@ from typing import Any, TypeVar
 import orjson
 from aiohttp import web
 from attrs import define, field, frozen
+from multidict import MultiMapping
 
 from neruba_core import Neruba, texts
 from neruba_core.audit.model import Origin, Outcome, Trail
@@ -35,7 +36,7 @@ from neruba_server.problems import status_of
 from neruba_server.routes.query import read_query
 from neruba_server.settings import Settings
 from neruba_server.wire import converter
-from neruba_server.writer import KEY_RETRY_SECONDS, KEY_WAIT_SECONDS, Writer
+from neruba_server.writer import KEY_RETRY_SECONDS, KEY_WAIT_SECONDS, Submission, Verdicts, Writer
 
 T = TypeVar("T")
 
@@ -184,19 +185,8 @@ class Call:
         return key
 
     def optional_key(self) -> str | None:
-        """The idempotency key, if one was sent: bare or quoted, in one header line."""
-        lines = self.request.headers.getall(KEY_HEADER, ())
-        if not lines:
-            return None
-        if len(lines) > 1:
-            raise KeyInvalid
-        line = lines[0].strip(" \t")
-        if line.startswith('"'):
-            match = _QUOTED.fullmatch(line)
-            if match is None:
-                raise KeyInvalid
-            line = re.sub(r"\\(.)", r"\1", match[1])
-        return texts.idempotency_key(line)
+        """The idempotency key, if one was sent."""
+        return key_of(self.request.headers)
 
     def query(self) -> Any:
         """The checked query parameters. Raises ``QueryInvalid`` with all faults."""
@@ -211,35 +201,37 @@ class Call:
 
     async def submit(self, command: Command) -> web.Response:
         """Hand one command to the writer and present its verdict."""
-        self.noted = True
-        submission = self.house.writer.submit(
-            (command,),
-            request_id=self.request_id,
-            method=self.request.method,
-            path=self.request.rel_url.raw_path,
-            principal=self.actor,
-        )
-        (verdict,) = await submission.future
+        submission, (verdict,) = await self._submitted((command,), batch=False)
         if isinstance(verdict, Exception):
             raise verdict
         return present.verdict(verdict, request_id=self.request_id, voided_at=submission.voided_at)
 
     async def submit_many(self, commands: Sequence[Command]) -> Sequence[Verdict | Exception]:
         """Hand the commands of a batch to the writer; one verdict each."""
+        _, verdicts = await self._submitted(commands, batch=True)
+        for verdict in verdicts:
+            if isinstance(verdict, NerubaError):
+                raise verdict
+        return verdicts
+
+    async def _submitted(self, commands: Sequence[Command], *, batch: bool) -> tuple[Submission, Verdicts]:
         self.noted = True
-        submission = self.house.writer.submit(
+        given: asyncio.Future[tuple[Submission, Verdicts]] = asyncio.get_running_loop().create_future()
+
+        def answer(submission: Submission, verdicts: Verdicts) -> None:
+            if not given.done():
+                given.set_result((submission, verdicts))
+
+        self.house.writer.submit(
             commands,
             request_id=self.request_id,
             method=self.request.method,
             path=self.request.rel_url.raw_path,
             principal=self.actor,
-            batch=True,
+            answer=answer,
+            batch=batch,
         )
-        verdicts = await submission.future
-        for verdict in verdicts:
-            if isinstance(verdict, NerubaError):
-                raise verdict
-        return verdicts
+        return await given
 
     async def counted(self, operation: str, error: NerubaError) -> NerubaError:
         """Count an ingest request that *error* refuses before it became a command; gives *error* back."""
@@ -353,6 +345,25 @@ class Call:
             status=status,
             outcome=outcome,
         )
+
+
+def key_of(headers: MultiMapping[str]) -> str | None:
+    """The idempotency key of a request's *headers*, if there is one: bare or quoted, in one line.
+
+    Raises ``KeyInvalid``.
+    """
+    lines = headers.getall(KEY_HEADER, ())
+    if not lines:
+        return None
+    if len(lines) > 1:
+        raise KeyInvalid
+    line = lines[0].strip(" \t")
+    if line.startswith('"'):
+        match = _QUOTED.fullmatch(line)
+        if match is None:
+            raise KeyInvalid
+        line = re.sub(r"\\(.)", r"\1", match[1])
+    return texts.idempotency_key(line)
 
 
 def _stored(status: int, value: Any) -> str:

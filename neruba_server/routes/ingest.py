@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from aiohttp import web
@@ -10,14 +10,16 @@ from aiohttp import web
 from neruba_core import Neruba
 from neruba_core.audit.model import Origin
 from neruba_core.audit.outcomes import Unreadable
+from neruba_core.batch import Command
 from neruba_core.charges.charge import OPERATION as CHARGE
 from neruba_core.charges.charge import charge_order
 from neruba_core.errors import NerubaError, StorageError, UsageNotFound
+from neruba_core.ledger.model import Transaction
 from neruba_core.usage.fingerprint import OPERATION as USAGE
 from neruba_core.usage.record import Sent
 from neruba_core.usage.void import OPERATION as VOID
-from neruba_core.wallets.holds import NewRelease
-from neruba_core.wallets.orders import CAPTURE, HOLD, RELEASE, capture_order, hold_order, release_order
+from neruba_core.wallets.holds import HoldAnswer, NewRelease
+from neruba_core.wallets.orders import CAPTURE, HOLD, RELEASE, Order, capture_order, hold_order, release_order
 from neruba_server import present
 from neruba_server.limits import (
     JSON,
@@ -38,31 +40,41 @@ from neruba_server.wire import ingest as wire
 MOST_EVENTS = 1000
 
 
+def usage_command(project_id: str, key: str, sent: Any, origin: Origin) -> Sent:
+    """The event that the JSON *sent* asks for. Raises ``BodyInvalid``, as its siblings do."""
+    return Sent(project_id, wire.usage_under(key, sent), origin)
+
+
+def charge_command(project_id: str, key: str, sent: Any, origin: Origin) -> Order[Transaction]:
+    """The charge that the JSON *sent* asks for."""
+    return charge_order(project_id, converter.read(wire.NewCharge, sent).under(key), origin)
+
+
+def hold_command(project_id: str, key: str, sent: Any, origin: Origin) -> Order[HoldAnswer]:
+    """The hold that the JSON *sent* asks for."""
+    return hold_order(project_id, converter.read(wire.NewHold, sent).under(key), origin)
+
+
 async def usage(call: Call) -> web.Response:
-    try:
-        key = call.key()
-        new = wire.usage_under(key, await call.json())
-    except NerubaError as error:
-        raise await call.counted(USAGE, error) from None
-    return await call.submit(Sent(call.project, new, call.origin))
+    return await _single(call, USAGE, usage_command)
 
 
 async def charge(call: Call) -> web.Response:
-    try:
-        key = call.key()
-        sent = await call.read(wire.NewCharge)
-    except NerubaError as error:
-        raise await call.counted(CHARGE, error) from None
-    return await call.submit(charge_order(call.project, sent.under(key), call.origin))
+    return await _single(call, CHARGE, charge_command)
 
 
 async def hold(call: Call) -> web.Response:
+    return await _single(call, HOLD, hold_command)
+
+
+async def _single(
+    call: Call, operation: str, command: Callable[[str, str, Any, Origin], Command]
+) -> web.Response:
     try:
-        key = call.key()
-        sent = await call.read(wire.NewHold)
+        made = command(call.project, call.key(), await call.json(), call.origin)
     except NerubaError as error:
-        raise await call.counted(HOLD, error) from None
-    return await call.submit(hold_order(call.project, sent.under(key), call.origin))
+        raise await call.counted(operation, error) from None
+    return await call.submit(made)
 
 
 async def get_hold(call: Call) -> web.Response:

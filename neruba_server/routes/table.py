@@ -9,13 +9,14 @@ from __future__ import annotations
 import re
 from collections.abc import Awaitable, Callable, Mapping
 from enum import Enum
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 from aiohttp import web
 from attrs import frozen
 
 from neruba_core.access.model import PlatformScope, Scope
-from neruba_core.audit.model import Outcome
+from neruba_core.audit.model import Origin, Outcome
+from neruba_core.batch import Command
 from neruba_core.errors import (
     AccessKeyNotFound,
     HoldNotFound,
@@ -136,6 +137,8 @@ class Route:
     request: type | None = None
     body_optional: bool = False
     ndjson: bool = False
+    command: Callable[[str, str, Any, Origin], Command] | None = None
+    """The command of a single write of machines: of a project, under an idempotency key, by its JSON."""
     formats: tuple[str, ...] = ()
     """What else than JSON it answers 200 as, where ``Accept`` asks for it."""
     idempotency: Idempotency = NONE
@@ -446,6 +449,7 @@ INGEST = (
         {201: wire_ingest.Usage, 200: wire_ingest.Usage, 202: wire_ingest.Quarantined},
         wire_ingest.NewUsage,
         idempotency=REQUIRED,
+        command=ingest.usage_command,
     ),
     Route(
         "POST",
@@ -470,6 +474,7 @@ INGEST = (
         {201: wire_money.Transaction, 200: wire_money.Transaction},
         wire_ingest.NewCharge,
         idempotency=REQUIRED,
+        command=ingest.charge_command,
     ),
     Route(
         "POST",
@@ -482,6 +487,7 @@ INGEST = (
         {201: wire_ingest.Hold, 200: wire_ingest.Hold},
         wire_ingest.NewHold,
         idempotency=REQUIRED,
+        command=ingest.hold_command,
     ),
     Route(
         "GET",

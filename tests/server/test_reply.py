@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 
 from neruba_core import Neruba
 from neruba_server.app import create_app
-from neruba_server.connections import Runner, finished
+from neruba_server.connections import Runner
+from neruba_server.headers import finished
 from neruba_server.reply import Reply
 from neruba_server.settings import Settings
 
