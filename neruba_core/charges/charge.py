@@ -26,6 +26,8 @@ from neruba_core.wallets.spend import spend
 OPERATION = "charge"
 PATH = "/ingest/charge"
 
+_CHARGE = TransactionType.CHARGE
+
 
 @frozen
 class NewCharge:
@@ -65,7 +67,7 @@ def charge_order(project_id: str, new: NewCharge, origin: Origin) -> Order[Trans
             book,
             new.amount_micros,
             towards=book.chart.charges,
-            type=TransactionType.CHARGE,
+            type=_CHARGE,
             description=new.description,
             metadata=new.metadata,
             at=at,

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from neruba_core import instants, money
+from neruba_core import money
 from neruba_core.idempotency.fingerprint import canonical, quoted
-from neruba_core.instants import Instant
 from neruba_core.ledger.model import Posting, TransactionType
 from neruba_core.texts import Properties
+
+_ZERO = money.text(0)
 
 
 def render(
@@ -28,22 +29,25 @@ def render(
     grant_id: str | None,
     reverses: str | None,
     postings: Sequence[Posting],
-    at: Instant,
+    created: str,
 ) -> str:
-    """The JSON text of a transaction, as ``GET …/transactions/{id}`` shows it."""
+    """The JSON text of a transaction, as ``GET …/transactions/{id}`` shows it; *created* is text."""
     text = money.text
-    entries = ",".join(
-        [
-            f'{{"account":{quoted(posting.account)},'
-            f'"debit":"{text(posting.debit_micros)}","credit":"{text(posting.credit_micros)}"}}'
-            for posting in postings
-        ]
-    )
+    amount = text(amount_micros)
+    entries = []
+    for posting in postings:
+        # One side is zero, and the other most often the whole amount.
+        micros = posting.debit_micros or posting.credit_micros
+        moved = amount if micros == amount_micros else text(micros)
+        debit, credit = (moved, _ZERO) if posting.debit_micros else (_ZERO, moved)
+        entries.append(f'{{"account":{quoted(posting.account)},"debit":"{debit}","credit":"{credit}"}}')
     # Written out by hand: this is the widest text that a charge makes, and half its rendering time.
     return (
-        f'{{"id":"{transaction_id}","projectId":"{project_id}","type":"{type.value}",'
-        f'"amount":"{text(amount_micros)}","balanceAfter":"{text(balance_after_micros)}",'
-        f'"description":{quoted(description)},"eventId":{canonical(event_id)},"metadata":{canonical(metadata)},'
-        f'"grantId":{canonical(grant_id)},"reverses":{canonical(reverses)},'
-        f'"entries":[{entries}],"createdAt":"{instants.text(at)}"}}'
+        f'{{"id":"{transaction_id}","projectId":"{project_id}","type":"{type}",'
+        f'"amount":"{amount}","balanceAfter":"{text(balance_after_micros)}",'
+        f'"description":{quoted(description)},"eventId":{"null" if event_id is None else quoted(event_id)},'
+        f'"metadata":{"null" if metadata is None else canonical(metadata)},'
+        f'"grantId":{"null" if grant_id is None else quoted(grant_id)},'
+        f'"reverses":{"null" if reverses is None else quoted(reverses)},'
+        f'"entries":[{",".join(entries)}],"createdAt":"{created}"}}'
     )

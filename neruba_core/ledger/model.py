@@ -8,6 +8,7 @@ from enum import StrEnum
 from attrs import field, frozen
 
 from neruba_core import money
+from neruba_core.brief import brief
 from neruba_core.instants import Instant
 from neruba_core.texts import Properties
 
@@ -34,7 +35,7 @@ class TransactionType(StrEnum):
     DISPUTE_WON = "dispute_won"
 
 
-@frozen
+@brief
 class Head:
     """The guarded row of a project, locked by every ledger transaction of it and by nothing else.
 
@@ -57,7 +58,7 @@ class Head:
     top_up_at: Instant | None = None
 
 
-@frozen
+@brief
 class Posting:
     """One side of a movement before it is booked; exactly one of the two amounts is above zero."""
 
@@ -66,7 +67,7 @@ class Posting:
     credit_micros: int = 0
 
 
-@frozen
+@brief
 class Entry:
     """A booked posting. *balance_after_micros* is the account's balance, debit positive."""
 
@@ -90,7 +91,7 @@ class Entry:
         return f"{self.version:020d}.{self.number:06d}"
 
 
-@frozen
+@brief
 class Transaction:
     """A booked transaction, and its own idempotency record.
 

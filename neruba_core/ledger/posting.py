@@ -9,12 +9,12 @@ from neruba_core.ledger.model import Posting
 
 def debit(account: str, micros: int) -> Posting:
     """A posting of *micros* > 0 on the debit side of *account*."""
-    return Posting(account, debit_micros=micros)
+    return Posting(account, micros, 0)
 
 
 def credit(account: str, micros: int) -> Posting:
     """A posting of *micros* > 0 on the credit side of *account*."""
-    return Posting(account, credit_micros=micros)
+    return Posting(account, 0, micros)
 
 
 def balanced(postings: Iterable[Posting]) -> tuple[Posting, ...]:
@@ -23,16 +23,15 @@ def balanced(postings: Iterable[Posting]) -> tuple[Posting, ...]:
     An imbalance is a defect of ours, never of a request, so it is an ``AssertionError`` that undoes
     the unit of work.
     """
-    kept = tuple(posting for posting in postings if posting.debit_micros or posting.credit_micros)
+    kept = []
     imbalance = 0
-    for posting in kept:
-        if (
-            posting.debit_micros < 0
-            or posting.credit_micros < 0
-            or (posting.debit_micros and posting.credit_micros)
-        ):
+    for posting in postings:
+        debit_micros, credit_micros = posting.debit_micros, posting.credit_micros
+        if debit_micros < 0 or credit_micros < 0 or (debit_micros and credit_micros):
             raise AssertionError(f"a posting has one side, above zero: {posting}")
-        imbalance += posting.debit_micros - posting.credit_micros
+        if debit_micros or credit_micros:
+            imbalance += debit_micros - credit_micros
+            kept.append(posting)
     if imbalance or not kept:
         raise AssertionError(f"debits and credits differ by {imbalance} micro-units: {kept}")
-    return kept
+    return tuple(kept)

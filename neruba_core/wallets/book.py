@@ -12,8 +12,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from attrs import define, evolve, field, frozen
+from attrs import define, evolve, field
 
+from neruba_core.brief import brief
 from neruba_core.instants import Instant
 from neruba_core.ledger.chart import OVERDRAFT, WALLET, Chart
 from neruba_core.ledger.model import Account, Head, Posting, Transaction, TransactionType
@@ -25,7 +26,7 @@ from neruba_core.wallets.model import Grant, Hold, Lot, expires_to, scoped_micro
 _WALLET_PREFIX = f"{WALLET}:"
 
 
-@frozen
+@brief
 class Decision:
     """What a command comes to, before it has a version: balanced postings, and the grants that it opens
     (their accounts are among the postings). What is drawn from a grant is a posting on its account.
@@ -77,6 +78,24 @@ class Original:
 
 
 @define
+class _Sums:
+    """What all lots come to at one moment, kept as they change: a unit asks for it with every command."""
+
+    at: Instant
+    counted_micros: int
+    scoped_micros: int
+
+    def add(self, lot: Lot, sign: int) -> None:
+        """Count *lot* in, or out."""
+        if lot.expired(self.at):
+            self.counted_micros += sign * lot.held_micros
+            return
+        self.counted_micros += sign * lot.remaining_micros
+        if lot.grant.metric_keys:
+            self.scoped_micros += sign * lot.free_micros
+
+
+@define
 class Book:
     """See the module. *accounts* are debit positive; *lots* holds every grant with something in it."""
 
@@ -92,6 +111,7 @@ class Book:
     closed: list[Hold] = field(factory=list)
     written: bool = False
     """Whether anything was done that is to be written."""
+    _sums: _Sums | None = field(default=None, init=False)
 
     @property
     def overdraft_micros(self) -> int:
@@ -100,16 +120,13 @@ class Book:
 
     def balance_micros(self, at: Instant) -> int:
         """What the unexpired grants hold, and the held share of expired ones, less the overdraft."""
-        counted = 0
-        for lot in self.lots.values():
-            counted += lot.counted_micros(at)
-        return counted - self.overdraft_micros
+        return self._summed(at).counted_micros - self.accounts.get(OVERDRAFT, 0)
 
     def available_micros(self, at: Instant) -> int:
         """What a charge may come to at most: the balance, but for credit that pays for some metrics only,
         less holds, plus the credit limit."""
-        reserved = scoped_micros(self.lots.values(), at)
-        return self.balance_micros(at) - reserved - self.head.held_micros + self.project.credit_limit_micros
+        reserved = self._summed(at).scoped_micros + self.head.held_micros
+        return self.balance_micros(at) - reserved + self.project.credit_limit_micros
 
     def available_for(self, metric_key: str, at: Instant) -> int:
         """What usage of the metric may come to at most: what is available, and credit of its own. Where the
@@ -117,6 +134,23 @@ class Book:
         available = self.available_micros(at)
         own = scoped_micros(self.lots.values(), at, metric_key)
         return max(available, 0) + own if own else available
+
+    def _summed(self, at: Instant) -> _Sums:
+        sums = self._sums
+        if sums is None or sums.at != at:
+            sums = self._sums = _Sums(at, 0, 0)
+            for lot in self.lots.values():
+                sums.add(lot, 1)
+        return sums
+
+    def _keep(self, lot: Lot) -> None:
+        """Have *lot* as it is now."""
+        if self._sums is not None:
+            before = self.lots.get(lot.grant.id)
+            if before is not None:
+                self._sums.add(before, -1)
+            self._sums.add(lot, 1)
+        self.lots[lot.grant.id] = lot
 
     def changed_accounts(self) -> list[Account]:
         """The accounts that have changed, by name."""
@@ -183,7 +217,7 @@ class Book:
     def _shift_holds(self, hold: Hold, sign: int) -> None:
         for draw in hold.draws:
             lot = self.lots[draw.grant_id]
-            self.lots[draw.grant_id] = evolve(lot, held_micros=lot.held_micros + sign * draw.micros)
+            self._keep(Lot(lot.grant, lot.remaining_micros, lot.held_micros + sign * draw.micros))
             self.changed.add(lot.grant.account)
 
     def post(self, decision: Decision) -> tuple[int, ...]:
@@ -191,33 +225,37 @@ class Book:
 
         Raises ``AmountOverflow``, with the book unchanged, where a balance would leave 64 bits.
         """
+        accounts, head = self.accounts, self.head
         moved: dict[str, int] = {}
         after: list[int] = []
+        balance = head.balance_micros
         for posting in decision.postings:
             name = posting.account
-            before = moved[name] if name in moved else self.accounts.get(name, 0)
-            moved[name] = within_total(before + posting.debit_micros - posting.credit_micros)
-            after.append(moved[name])
-        balance = self.head.balance_micros + sum(
-            posting.credit_micros - posting.debit_micros
-            for posting in decision.postings
-            if posting.account == OVERDRAFT or posting.account.startswith(_WALLET_PREFIX)
-        )
+            change = posting.debit_micros - posting.credit_micros
+            before = moved[name] if name in moved else accounts.get(name, 0)
+            moved[name] = micros = within_total(before + change)
+            after.append(micros)
+            if name == OVERDRAFT or name.startswith(_WALLET_PREFIX):
+                balance -= change
         balance = within_total(balance)
         if decision.closes is not None:
             self.close(decision.closes)
-        head = self.head
-        self.head = evolve(
-            head,
-            version=head.version + 1,
-            balance_micros=balance,
-            overdraft_micros=moved.get(OVERDRAFT, head.overdraft_micros),
-            receivable_micros=moved.get(self.chart.receivable, head.receivable_micros),
+            head = self.head
+        self.head = Head(
+            head.project_id,
+            head.version + 1,
+            balance,
+            moved.get(OVERDRAFT, head.overdraft_micros),
+            head.held_micros,
+            moved.get(self.chart.receivable, head.receivable_micros),
+            head.due_at,
+            head.low,
+            head.top_up_at,
         )
         for grant in decision.grants:
             if grant.expires_at is not None:
                 self.fall_due(grant.expires_at)
-        self.accounts.update(moved)
+        accounts.update(moved)
         self.changed.update(moved)
         self._move_lots(decision, moved)
         self._mark_reversed(decision)
@@ -225,17 +263,22 @@ class Book:
         return tuple(after)
 
     def _move_lots(self, decision: Decision, moved: dict[str, int]) -> None:
-        opened = {grant.id: grant for grant in decision.grants}
         for name, balance in moved.items():
             if not name.startswith(_WALLET_PREFIX):
                 continue
             grant_id = name.removeprefix(_WALLET_PREFIX)
             lot = self.lots.get(grant_id)
-            grant = lot.grant if lot else opened.get(grant_id) or self._grant_of_original(decision, grant_id)
             # A wallet account grows by credit, so what remains is the balance with its sign turned.
-            self.lots[grant_id] = Lot(grant, -balance, lot.held_micros if lot else 0)
+            if lot is None:
+                self._keep(Lot(self._grant(decision, grant_id), -balance))
+            else:
+                self._keep(Lot(lot.grant, -balance, lot.held_micros))
 
-    def _grant_of_original(self, decision: Decision, grant_id: str) -> Grant:
+    def _grant(self, decision: Decision, grant_id: str) -> Grant:
+        """A grant with nothing in it so far: it is opened now, or is given back to."""
+        for grant in decision.grants:
+            if grant.id == grant_id:
+                return grant
         assert decision.reverses is not None
         return self.originals[decision.reverses].grants[grant_id]
 

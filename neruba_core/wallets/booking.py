@@ -10,9 +10,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
-from attrs import define, field, frozen
+from attrs import define, field
 
+from neruba_core import instants
 from neruba_core.audit.model import Origin
+from neruba_core.brief import brief
 from neruba_core.idempotency.fingerprint import VERSION
 from neruba_core.instants import Instant
 from neruba_core.ledger.answer import render
@@ -39,7 +41,7 @@ class BookingWork(HasLedger, HasWallets, Protocol):
     """What booking reads and writes."""
 
 
-@frozen
+@brief
 class Cause:
     """What a transaction is booked for: unique by (project, operation, idempotency key)."""
 
@@ -85,6 +87,10 @@ class Booking:
     transactions: list[Transaction] = field(factory=list)
     entries: list[Entry] = field(factory=list)
     grants: list[Grant] = field(factory=list)
+    created: str = field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self.created = instants.text(self.at)
 
     def book(self, book: Book, decision: Decision, cause: Cause) -> Transaction:
         """Take *decision* into *book* and keep its rows; raises ``AmountOverflow`` with nothing changed."""
@@ -99,9 +105,11 @@ class Booking:
     def watch(self, book: Book) -> None:
         """See whether what has just moved made too little of what is available, or enough again: listeners
         are told once each time that it becomes too little."""
-        self._watch_for_top_up(book)
-        threshold = book.project.low_balance_micros
-        if threshold is None and not book.head.low:
+        project, head = book.project, book.head
+        if project.top_up is not None or head.top_up_at is not None:
+            self._watch_for_top_up(book)
+        threshold = project.low_balance_micros
+        if threshold is None and not head.low:
             return
         low = threshold is not None and book.available_micros(self.at) < threshold
         if low == book.head.low:
@@ -115,8 +123,6 @@ class Booking:
 
     def _watch_for_top_up(self, book: Book) -> None:
         top_up, looked_at = book.project.top_up, book.head.top_up_at
-        if top_up is None and looked_at is None:
-            return
         wanted = top_up is not None and book.available_micros(self.at) < top_up.threshold_micros
         if wanted is not (looked_at is not None):
             book.look_to_top_up(self.at if wanted else None)
@@ -163,16 +169,15 @@ class Booking:
                     self.telling.tell(book.project, MessageType.HOLD_EXPIRED, body)
 
     def _transaction(self, book: Book, decision: Decision, cause: Cause) -> Transaction:
-        balance_after = book.balance_micros(self.at)
+        at, project_id = self.at, book.project.id
+        balance_after = book.balance_micros(at)
         grant_id = decision.expires
         if decision.grants and decision.reverses is None:
             grant_id = decision.grants[0].id
-        return Transaction(
-            project_id=book.project.id,
-            version=book.head.version,
-            id=decision.transaction_id,
+        body = render(
+            project_id=project_id,
+            transaction_id=decision.transaction_id,
             type=decision.type,
-            operation=cause.operation,
             amount_micros=decision.amount_micros,
             balance_after_micros=balance_after,
             description=decision.description,
@@ -180,41 +185,46 @@ class Booking:
             metadata=decision.metadata,
             grant_id=grant_id,
             reverses=decision.reverses,
-            idempotency_key=cause.idempotency_key,
-            fingerprint=cause.fingerprint,
-            fingerprint_version=VERSION,
-            actor=cause.origin.actor,
-            request_id=cause.origin.request_id,
-            effective_at=self.at if decision.effective_at is None else decision.effective_at,
-            recorded_at=self.at,
-            body=render(
-                project_id=book.project.id,
-                transaction_id=decision.transaction_id,
-                type=decision.type,
-                amount_micros=decision.amount_micros,
-                balance_after_micros=balance_after,
-                description=decision.description,
-                event_id=cause.event_id,
-                metadata=decision.metadata,
-                grant_id=grant_id,
-                reverses=decision.reverses,
-                postings=decision.postings,
-                at=self.at,
-            ),
+            postings=decision.postings,
+            created=self.created,
+        )
+        # By place, as a row is read: naming twenty arguments takes longer than making it of them.
+        return Transaction(
+            project_id,
+            book.head.version,
+            decision.transaction_id,
+            decision.type,
+            cause.operation,
+            decision.amount_micros,
+            balance_after,
+            decision.description,
+            cause.event_id,
+            decision.metadata,
+            grant_id,
+            decision.reverses,
+            cause.idempotency_key,
+            cause.fingerprint,
+            VERSION,
+            cause.origin.actor,
+            cause.origin.request_id,
+            at if decision.effective_at is None else decision.effective_at,
+            at,
+            body,
         )
 
 
 def _entries(transaction: Transaction, decision: Decision, balances: Sequence[int]) -> list[Entry]:
+    project_id, version, transaction_id = transaction.project_id, transaction.version, transaction.id
     return [
         Entry(
-            project_id=transaction.project_id,
-            version=transaction.version,
-            number=number,
-            transaction_id=transaction.id,
-            account=posting.account,
-            debit_micros=posting.debit_micros,
-            credit_micros=posting.credit_micros,
-            balance_after_micros=balance,
+            project_id,
+            version,
+            number,
+            transaction_id,
+            posting.account,
+            posting.debit_micros,
+            posting.credit_micros,
+            balance,
         )
         for number, (posting, balance) in enumerate(zip(decision.postings, balances, strict=True))
     ]

@@ -15,6 +15,7 @@ from attrs import frozen
 
 from neruba_core import instants, money, texts
 from neruba_core.audit.model import Origin
+from neruba_core.brief import brief
 from neruba_core.errors import HoldConflict, NerubaError
 from neruba_core.idempotency.fingerprint import body_text, quoted
 from neruba_core.ids import Ids
@@ -48,7 +49,7 @@ CAPTURE = "capture"
 RELEASE = "release"
 
 
-@frozen
+@brief
 class Order(Generic[R]):
     """One command about one project's money.
 

@@ -13,11 +13,12 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Any, Protocol, TypeAlias, TypeVar
 
-from attrs import define, field, frozen
+from attrs import define, field
 
 from neruba_core.audit.model import Attempt, Outcome
 from neruba_core.audit.outcomes import OutcomeNotes
 from neruba_core.audit.store import HasAudit
+from neruba_core.brief import brief
 from neruba_core.errors import (
     AmountOverflow,
     HoldNotFound,
@@ -32,7 +33,7 @@ from neruba_core.idempotency.fingerprint import VERSION
 from neruba_core.idempotency.model import Answer
 from neruba_core.idempotency.outcomes import Accepted, Conflict, Deduplicated, Rejected, Replayed, Written
 from neruba_core.idempotency.store import HasIdempotency
-from neruba_core.ids import Ids
+from neruba_core.ids import Ahead, Ids
 from neruba_core.instants import Instant
 from neruba_core.ledger.chart import WALLET, Chart
 from neruba_core.ledger.model import Entry, Transaction, TransactionType
@@ -51,6 +52,9 @@ from neruba_core.wallets.store import HasWallets
 _WALLET_PREFIX = f"{WALLET}:"
 
 R = TypeVar("R")
+
+_Name: TypeAlias = tuple[str, str, str]
+"""Project, operation and idempotency key; or project, operation and event id."""
 
 Settled: TypeAlias = Written[Transaction]
 HoldSettled: TypeAlias = Written[HoldAnswer]
@@ -76,31 +80,32 @@ def settle(
     ``InsufficientCredit``, ``KeyInProgress`` (another unit in flight holds the key), ``AmountOverflow`` or
     what the order's own decision refuses; ``Conflict`` with ``KeyReused`` or an event conflict.
     """
-    held = work.idempotency.held_elsewhere({_name(order) for order in orders})
-    free = [order for order in orders if _name(order) not in held]
-    heads = work.ledger.lock_heads(sorted({order.project_id for order in free}))
+    named = [(order, _name(order)) for order in orders]
+    held = work.idempotency.held_elsewhere({name for _, name in named})
+    heads = work.ledger.lock_heads(sorted({order.project_id for order, name in named if name not in held}))
     # Only now, so that nobody is judged by a credit limit from before the wait for the lock.
     projects = work.tenancy.projects({order.project_id for order in orders})
     known = [order for order in orders if order.project_id in projects]
     booking = Booking(at) if telling is None else Booking(at, telling)
+    ids = Ahead(ids, "txn", len(orders))
     settlement = _open(work, open_books(work, projects, heads, chart, at=at), known, at, ids, booking)
     outcomes: list[Written[R]] = []
-    for order in orders:
+    for order, name in named:
         if order.project_id not in projects:
             outcomes.append(Rejected(ProjectNotFound(order.project_id)))
-        elif _name(order) in held:
+        elif name in held:
             # Who holds it may only be replaying, as we can then.
             in_progress = KeyInProgress(order.idempotency_key)
-            outcomes.append(settlement.replay(order) or settlement.refuse(order, in_progress))
+            outcomes.append(settlement.replay(order, name) or settlement.refuse(order, in_progress))
         else:
-            outcomes.append(settlement.settle(order))
+            outcomes.append(settlement.settle(order, name))
     settlement.write(work)
     if telling is None:
         booking.telling.write(work, at=at, ids=ids)
     return outcomes
 
 
-@frozen
+@brief
 class _Known:
     """What a key or an event came to before, and the fingerprint of the request."""
 
@@ -108,7 +113,7 @@ class _Known:
     effect: Transaction | HoldAnswer
 
 
-def _name(order: Order[Any]) -> tuple[str, str, str]:
+def _name(order: Order[Any]) -> _Name:
     return (order.project_id, order.operation, order.idempotency_key)
 
 
@@ -192,9 +197,9 @@ class _Settlement:
     at: Instant
     ids: Ids
     booking: Booking
-    by_key: dict[tuple[str, str, str], _Known] = field(factory=dict)
-    by_event: dict[tuple[str, str, str], _Known] = field(factory=dict)
-    refusals: dict[tuple[str, str, str], Answer] = field(factory=dict)
+    by_key: dict[_Name, _Known] = field(factory=dict)
+    by_event: dict[_Name, _Known] = field(factory=dict)
+    refusals: dict[_Name, Answer] = field(factory=dict)
     notes: OutcomeNotes = field(factory=OutcomeNotes)
     answers: list[Answer] = field(factory=list)
 
@@ -239,13 +244,12 @@ class _Settlement:
                 hold, answers_of_met[hold.idempotency_key]
             )
 
-    def settle(self, order: Order[Any]) -> Written[Any]:
+    def settle(self, order: Order[Any], name: _Name) -> Written[Any]:
         """Key first, then event id, then the decision."""
-        return self.replay(order) or self._judge(order, order.fingerprint())
+        return self.replay(order, name) or self._judge(order, name, order.fingerprint())
 
-    def replay(self, order: Order[Any]) -> Written[Any] | None:
+    def replay(self, order: Order[Any], name: _Name) -> Written[Any] | None:
         """The answer that the order's key has been given, if any, or what conflicts with it."""
-        name = _name(order)
         if name not in self.by_key and name not in self.refusals:
             return None
         digest = order.fingerprint()
@@ -261,12 +265,12 @@ class _Settlement:
         self._count(order, Outcome.REPLAYED)
         return Rejected(_stored_refusal(refused), refused.request_id, replayed=True)
 
-    def _judge(self, order: Order[Any], digest: bytes) -> Written[Any]:
+    def _judge(self, order: Order[Any], name: _Name, digest: bytes) -> Written[Any]:
         if order.event_id is not None:
             original = self.by_event.get((order.project_id, order.operation, order.event_id))
             if original is not None:
                 return self._met_event(order, order.event_id, original)
-        return self._decide(order, digest)
+        return self._decide(order, name, digest)
 
     def refuse(self, order: Order[Any], error: NerubaError) -> Rejected:
         """Record a refusal; nothing else changes. What is about nothing is no attempt."""
@@ -289,24 +293,24 @@ class _Settlement:
         assert order.conflict is not None, "an order with an event id names its conflict"
         return self._conflict(order, order.conflict(event_id), original.effect)
 
-    def _decide(self, order: Order[Any], digest: bytes) -> Written[Any]:
+    def _decide(self, order: Order[Any], name: _Name, digest: bytes) -> Written[Any]:
         book = self.books[order.project_id]
         if book.project.archived_at is not None:
             return self.refuse(order, ProjectArchived(order.project_id))
         decision = order.decide(book, self.at, self.ids)
         if isinstance(decision, NerubaError):
             if order.keeps_refusal and isinstance(decision, InsufficientCredit):
-                self._keep_refusal(order, digest, decision)
+                self._keep_refusal(order, name, digest, decision)
             return self.refuse(order, decision)
         try:
             effect = self._effect(order, digest, book, decision)
         except AmountOverflow as error:
             return self.refuse(order, error)
         known = _Known(digest, effect)
-        self.by_key[_name(order)] = known
+        self.by_key[name] = known
         if order.event_id is not None:
             self.by_event[order.project_id, order.operation, order.event_id] = known
-        self._count(order, Outcome.ACCEPTED)
+        self._count(order, Accepted.name)
         return Accepted(effect)
 
     def _effect(
@@ -331,10 +335,10 @@ class _Settlement:
         self.answers.append(self._answer(order, digest, None, body, hold.id))
         return HoldAnswer(hold, available, body)
 
-    def _keep_refusal(self, order: Order[Any], digest: bytes, error: InsufficientCredit) -> None:
+    def _keep_refusal(self, order: Order[Any], name: _Name, digest: bytes, error: InsufficientCredit) -> None:
         answer = self._answer(order, digest, error.code, json.dumps(error.facts()), None)
         self.answers.append(answer)
-        self.refusals[_name(order)] = answer
+        self.refusals[name] = answer
 
     def _answer(
         self, order: Order[Any], digest: bytes, code: str | None, body: str, subject_id: str | None

@@ -8,39 +8,23 @@ always draw the same amounts. A grant that may not be spent on something is pass
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from datetime import UTC, datetime
-from typing import TypeAlias
+from collections.abc import Callable, Iterable, Iterator
+from operator import attrgetter
 
-from attrs import frozen
-
+from neruba_core.brief import brief
 from neruba_core.instants import Instant
-from neruba_core.wallets.model import GrantKind, Lot
+from neruba_core.wallets.model import Lot, Rank
 
-_NEVER = datetime.max.replace(tzinfo=UTC)
+spending_order: Callable[[Lot], Rank] = attrgetter("grant.rank")
+"""The sort key of a lot: lower is spent first."""
 
-Rank: TypeAlias = tuple[int, bool, Instant, bool, Instant, str]
 
-
-@frozen
+@brief
 class Take:
     """*micros* > 0 to be taken from *lot*."""
 
     lot: Lot
     micros: int
-
-
-def spending_order(lot: Lot) -> Rank:
-    """The sort key of a lot: lower is spent first."""
-    grant = lot.grant
-    return (
-        grant.priority,
-        not grant.metric_keys,
-        grant.expires_at or _NEVER,
-        grant.kind is GrantKind.PAID,
-        grant.effective_at,
-        grant.id,
-    )
 
 
 def takes(

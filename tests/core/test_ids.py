@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from neruba_core import ids as module
-from neruba_core.ids import Ids
+from neruba_core.ids import Ahead, Ids
 from neruba_core.testing.builders import seeded_ids
 from neruba_core.testing.clock import NOON, SettableClock
 
@@ -75,6 +75,45 @@ def test_a_full_millisecond_borrows_the_next():
     assert made[0xFFFF][16:20] == "ffff"
     assert made[0x10000][16:20] == "0000"
     assert int(made[0x10000][4:16], 16) == int(made[0][4:16], 16) + 1
+
+
+@given(st.lists(st.integers(1, 3_000), min_size=1, max_size=8), st.booleans())
+def test_many_are_what_as_many_single_ones_would_be(counts, first_by_one):
+    """
+    Whatever ends in between: the block of randomness, or the millisecond.
+    """
+    together, one_by_one = seeded_ids(SettableClock()), seeded_ids(SettableClock())
+    together._count = one_by_one._count = 0xFF00
+
+    for count in counts:
+        singles = [one_by_one.new("use") for _ in range(count)]
+        first = [together.new("use")] if first_by_one else []
+        assert [*first, *together.many("use", count - len(first))] == singles
+
+
+def test_ids_made_ahead_are_those_of_the_source():
+    """
+    In the same order, of other kinds too, and no fewer than are asked for.
+    """
+    source, plain = seeded_ids(SettableClock()), seeded_ids(SettableClock())
+    ahead = Ahead(source, "txn", 3)
+
+    made = [ahead.new(prefix) for prefix in ("grt", "txn", "txn", "txn", "txn")]
+    more = ahead.many("msg", 2)
+
+    assert [*made, *more] == [plain.new(i[:3]) for i in (*made, *more)]
+    assert ahead.chance().random() == plain.chance().random()
+
+
+def test_nothing_is_made_ahead_that_nobody_asks_for():
+    """
+    A unit in which all is refused leaves the source as it was.
+    """
+    source = seeded_ids(SettableClock())
+
+    Ahead(source, "txn", 100).new("msg")
+
+    assert source.new("msg")[16:20] == "0001"
 
 
 def test_many_threads_share_a_source():

@@ -286,11 +286,13 @@ def _number(digits: str) -> int:
 
 
 def _transaction_row(transaction: Transaction) -> tuple[Any, ...]:
+    effective_at, recorded_at = transaction.effective_at, transaction.recorded_at
+    recorded_micros = micros(recorded_at)
     return (
         transaction.project_id,
         transaction.version,
         transaction.id,
-        transaction.type.value,
+        str(transaction.type),
         transaction.operation,
         transaction.amount_micros,
         transaction.balance_after_micros,
@@ -304,8 +306,8 @@ def _transaction_row(transaction: Transaction) -> tuple[Any, ...]:
         transaction.fingerprint_version,
         transaction.actor,
         transaction.request_id,
-        micros(transaction.effective_at),
-        micros(transaction.recorded_at),
+        recorded_micros if effective_at is recorded_at else micros(effective_at),
+        recorded_micros,
         transaction.body,
     )
 

@@ -238,6 +238,31 @@ def _by_kind(book: Book) -> Counter[tuple[GrantKind, Instant | None]]:
     return Counter({key: value for key, value in held.items() if value})
 
 
+@given(books(), st.lists(st.tuples(micros, st.integers(0, 40)), min_size=1, max_size=5))
+def test_what_a_book_comes_to_is_kept_up(book, steps):
+    """
+    It says at every moment what a book would that is opened now, though it does not look at all lots again.
+    """
+    for amount, days in steps:
+        at = NOON + days * DAY
+        assert book.available_micros(at) == _copy(book).available_micros(at)
+        decision = charge(book, amount, at)
+        if isinstance(decision, Decision):
+            book.post(decision)
+            back = give_back(
+                book,
+                original(book, decision),
+                amount,
+                "x",
+                source="revenue:charges",
+                at=at + 30 * DAY,
+                ids=IDS,
+            )
+            assert book.available_micros(at) == _copy(book).available_micros(at)
+            book.post(back)
+        assert book.balance_micros(at) == _copy(book).balance_micros(at)
+
+
 @given(books(), micros, st.integers(0, 40))
 def test_what_is_given_back_raises_the_balance_by_as_much(book, amount, days):
     """
