@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from functools import lru_cache
 from typing import TypeAlias
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
@@ -25,6 +25,7 @@ Clock: TypeAlias = Callable[[], Instant]
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
+_TWO = tuple(f"{number:02d}" for number in range(60))
 _HOUR, _MINUTE = r"(?:[01]\d|2[0-3])", r"[0-5]\d"
 _RFC3339 = re.compile(
     rf"\d{{4}}-\d\d-\d\d[Tt]{_HOUR}:{_MINUTE}:\d\d(?:\.(\d+))?([Zz]|[+-]{_HOUR}:{_MINUTE})?", re.ASCII
@@ -83,16 +84,14 @@ def within_range(moment: Instant) -> Instant:
 
 def text(moment: Instant) -> str:
     """Write a UTC *moment* as ``2026-03-17T10:15:00.000000Z``."""
-    # Nearly twice as fast as isoformat(), and every event is written out three times.
-    return "%04d-%02d-%02dT%02d:%02d:%02d.%06dZ" % (  # noqa: UP031  # an f-string takes longer
-        moment.year,
-        moment.month,
-        moment.day,
-        moment.hour,
-        moment.minute,
-        moment.second,
-        moment.microsecond,
-    )
+    # Twice as fast as isoformat(), and every event is written out three times.
+    hour, minute, second = _TWO[moment.hour], _TWO[moment.minute], _TWO[moment.second]
+    return f"{_day(moment.toordinal())}T{hour}:{minute}:{second}.{moment.microsecond:06d}Z"
+
+
+@lru_cache(4_096)
+def _day(ordinal: int) -> str:
+    return date.fromordinal(ordinal).isoformat()
 
 
 def to_micros(moment: Instant) -> int:

@@ -45,24 +45,17 @@ def parse(amount: Amount) -> int:
     Raises ``AmountFloat``, ``AmountInvalid`` (exponent, NaN, blank, sign other than ``-``),
     ``AmountTooPrecise`` (a seventh place, even if zero) or ``AmountOverflow``.
     """
-    if isinstance(amount, float):
-        raise AmountFloat
-    if isinstance(amount, bool) or not isinstance(amount, str | int | Decimal):
-        raise AmountInvalid(shown(amount))
     text = amount if isinstance(amount, str) else _plain_text(amount)
     match = _PLAIN.fullmatch(text)
     if match is None:
         raise AmountInvalid(shown(text))
-    sign, whole, fraction = match.groups()
-    whole = whole.lstrip("0") or "0"
+    sign, whole, fraction = match.groups("")
+    whole = whole.lstrip("0")
     if len(whole) > _WHOLE_DIGITS:
         raise AmountOverflow
-    if fraction is None:
-        micros = int(whole) * MICROS
-    elif len(fraction) > PLACES:
+    if len(fraction) > PLACES:
         raise AmountTooPrecise(text[:40], PLACES)
-    else:
-        micros = int(whole) * MICROS + int(fraction.ljust(PLACES, "0"))
+    micros = int(f"{whole}{fraction:0<6}")
     if micros > MAX_MICROS:
         raise AmountOverflow
     return -micros if sign else micros
@@ -110,7 +103,11 @@ def within_total(micros: int) -> int:
     return micros
 
 
-def _plain_text(amount: int | Decimal) -> str:
+def _plain_text(amount: object) -> str:
+    if isinstance(amount, float):
+        raise AmountFloat
+    if isinstance(amount, bool) or not isinstance(amount, int | Decimal):
+        raise AmountInvalid(shown(amount))
     # What is out of range is refused before it is written out: Decimal("1E+999999999") has a gigabyte
     # of digits.
     if isinstance(amount, int):

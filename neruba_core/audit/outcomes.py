@@ -21,12 +21,13 @@ from neruba_core.instants import Instant
 class OutcomeNotes:
     """The outcomes of a unit while it is being decided; ``write`` stores them once."""
 
-    counts: dict[tuple[str, Outcome], int] = field(factory=dict)
+    counts: dict[str, dict[str, int]] = field(factory=dict)
     attempts: list[Attempt] = field(factory=list)
 
     def count(self, project_id: str, outcome: Outcome, times: int = 1) -> None:
         """Count *times* attempts of the project that ended as *outcome*."""
-        self.counts[project_id, outcome] = self.counts.get((project_id, outcome), 0) + times
+        counts = self.counts.setdefault(project_id, {})
+        counts[outcome] = counts.get(outcome, 0) + times
 
     def explain(self, attempt: Attempt) -> None:
         """Count the attempt and keep its reason."""
@@ -35,15 +36,10 @@ class OutcomeNotes:
 
     def write(self, work: HasAudit, ids: Ids) -> None:
         """Append the tallies and attempts to the unit."""
-        by_project: dict[str, dict[str, int]] = {}
-        for (project_id, outcome), times in self.counts.items():
-            by_project.setdefault(project_id, {})[outcome.value] = times
-        if by_project:
+        if self.counts:
+            named = zip(sorted(self.counts), ids.many("tly", len(self.counts)), strict=True)
             work.audit.add_tallies(
-                [
-                    Tally(project_id, ids.new("tly"), **counts)
-                    for project_id, counts in sorted(by_project.items())
-                ]
+                [Tally(project_id, tally_id, **self.counts[project_id]) for project_id, tally_id in named]
             )
         if self.attempts:
             work.audit.add_attempts(self.attempts)

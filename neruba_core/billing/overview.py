@@ -141,11 +141,15 @@ def _unbilled(work: OverviewWork, present: Inputs) -> dict[BillingPeriod, tuple[
     if start is not None:
         start = min([start, *(row.span.start for row in stored if row.invoiced_at is None)])
     keys: dict[BillingPeriod, set[str]] = {}
+    period: BillingPeriod | None = None
     for day in work.usage.active_days([project.id], start=start):
         # In other zones a day of UTC may lie in two periods.
         for moment in (day.day, day.day + _LAST_OF_DAY):
-            period = next((each for each in keys if moment in each.span), None)
-            keys.setdefault(period or periods.containing(project, stored, moment), set()).add(day.metric_key)
+            # Mostly it is the period of the day before.
+            if period is None or moment not in period.span:
+                period = next((each for each in keys if moment in each.span), None)
+                period = period or periods.containing(project, stored, moment)
+            keys.setdefault(period, set()).add(day.metric_key)
     ordered = sorted(keys, key=lambda period: period.span.start)
     waiting = [
         period for period in ordered if period != present.period and not is_closed(project, stored, period)

@@ -76,7 +76,8 @@ class Usage:
             event_id=event_id,
             properties=properties,
         )
-        return _unless_refused(self._record(Sent(project_id, new, origin)))
+        context, sent = self._context, [Sent(project_id, new, origin)]
+        return _unless_refused(context.write(lambda work: self._recorded(work, sent, context.clock()))[0])
 
     def record_many(
         self, project_id: str, events: Iterable[NewUsage | Mapping[str, Any]], *, origin: Origin = SYSTEM
@@ -239,21 +240,12 @@ class Usage:
             )
         )
 
-    def _record(self, sent: Sent) -> Recorded:
-        context = self._context
-
-        def run(work: UnitOfWork) -> Recorded:
-            (recorded,) = self._recorded(work, [sent], context.clock())
-            return recorded
-
-        return context.write(run)
-
     def _recorded(self, work: UnitOfWork, sent: Sequence[Sent], at: Instant) -> Sequence[Recorded]:
-        def act(telling: Telling) -> Sequence[Recorded]:
-            open_draws = self._opener(work, at, telling)
-            return record(work, sent, at=at, ids=self._context.ids, open_draws=open_draws, telling=telling)
-
-        return self._telling(work, at, act)
+        ids, chart, telling = self._context.ids, self._context.chart, Telling()
+        open_draws = opener(work, at=at, ids=ids, chart=chart, telling=telling)
+        recorded = record(work, sent, at=at, ids=ids, open_draws=open_draws, telling=telling)
+        telling.write(work, at=at, ids=ids)
+        return recorded
 
     def _opener(self, work: UnitOfWork, at: Instant, telling: Telling) -> Callable[[Iterable[str]], Draws]:
         context = self._context

@@ -53,8 +53,9 @@ class Telling:
 
     def write(self, work: EmittingWork, *, at: Instant, ids: Ids) -> None:
         """Write the messages; the last thing in a unit, or nearly so."""
-        emit_all(work, self.happenings, at=at, ids=ids)
-        self.happenings = []
+        if self.happenings:
+            emit_all(work, self.happenings, at=at, ids=ids)
+            self.happenings = []
 
 
 def emit(

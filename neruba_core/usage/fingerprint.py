@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from hashlib import sha256
 
+from attrs import evolve
+
 from neruba_core import instants, money
 from neruba_core.idempotency.fingerprint import canonical, quoted
 from neruba_core.usage.model import NewUsage
@@ -18,7 +20,7 @@ PATH = "/ingest/usage"
 
 def usage_fingerprint(new: NewUsage) -> bytes:
     """The fingerprint, version 1, of *new* as it was sent."""
-    return _digest(new, new.event_id)
+    return sha256(f'{{"body":{content(new)},"operation":"usage","path":"/ingest/usage"}}'.encode()).digest()
 
 
 def same_content(new: NewUsage, recorded: bytes, recorded_event_id: str) -> bool:
@@ -26,21 +28,14 @@ def same_content(new: NewUsage, recorded: bytes, recorded_event_id: str) -> bool
 
     Its event id was either sent, or left out to default to its key.
     """
-    return recorded in (_digest(new, recorded_event_id), _digest(new, None))
+    return recorded in [
+        usage_fingerprint(evolve(new, event_id=event_id)) for event_id in (recorded_event_id, None)
+    ]
 
 
 def content(new: NewUsage) -> str:
-    """The canonical body of *new*, for people who compare two of them."""
-    return _body(new, new.event_id)
-
-
-def _digest(new: NewUsage, event_id: str | None) -> bytes:
-    body = _body(new, event_id)
-    return sha256(f'{{"body":{body},"operation":"usage","path":"/ingest/usage"}}'.encode()).digest()
-
-
-def _body(new: NewUsage, event_id: str | None) -> str:
-    event = "" if event_id is None else f'"eventId":{quoted(event_id)},'
+    """The canonical body of *new*, for its fingerprint and for people who compare two of them."""
+    event = "" if new.event_id is None else f'"eventId":{quoted(new.event_id)},'
     properties = "" if new.properties is None else f'"properties":{canonical(new.properties)},'
     return (
         f'{{{event}"metricKey":{quoted(new.metric_key)},{properties}'

@@ -8,7 +8,7 @@ would not be accepted any more.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from datetime import timedelta
 from functools import partial
 from typing import Protocol, TypeAlias
@@ -122,12 +122,14 @@ def record(
     """
     recording = _Recording.open(work, sent, at, ids, open_draws, telling)
     outcomes = recording.insert_new()
-    recording.judge_rest(outcomes)
+    if len(outcomes) < len(sent):
+        recording.judge_rest(outcomes)
     if recording.draws is not None:
         recording.draws.write()
-    if supersede:
+    if supersede and recording.strict:
         recording.supersede(outcomes)
-    recording.hold_late(outcomes)
+    if recording.holding:
+        recording.hold_late(outcomes)
     recording.notes.write(work, ids)
     return [outcomes[index] for index in range(len(sent))]
 
@@ -143,11 +145,17 @@ class _Recording:
     projects: dict[str, Project]
     metrics: dict[str, dict[str, Metric]]
     telling: Telling
+    unknown: list[int]
+    """Which events are of metrics that their projects do not know."""
     shared: dict[str, SharedMetric]
-    """The catalogue's metrics of the keys that some project does not know."""
+    """The catalogue's metrics of those keys."""
     draws: Draws | None = None
-    drawing: frozenset[str] = frozenset()
+    drawing: Set[str] = frozenset()
     """The projects whose usage may have to be drawn: what *draws* was opened for."""
+    strict: set[str] = field(factory=set)
+    """The projects whose metric policy is strict."""
+    holding: set[str] = field(factory=set)
+    """The projects whose late usage waits for support."""
     declared: set[tuple[str, str]] = field(factory=set)
     """The metrics that this unit has declared, by project and key."""
     refused: dict[int, Rejected] = field(factory=dict)
@@ -165,20 +173,26 @@ class _Recording:
     ) -> _Recording:
         project_ids = {one.project_id for one in sent}
         projects = work.tenancy.projects(project_ids)
-        drawing = frozenset(project.id for project in projects.values() if project.draws_usage)
+        drawing = {project.id for project in projects.values() if project.draws_usage}
         draws = None
         if drawing:
             draws = open_draws(drawing)
             # Settings may have changed while the heads were waited for.
             projects = work.tenancy.projects(project_ids)
         metrics = work.metering.metrics(sorted(projects))
-        unknown = {
-            one.new.metric_key
-            for one in sent
+        unknown = [
+            index
+            for index, one in enumerate(sent)
             if one.project_id in metrics and one.new.metric_key not in metrics[one.project_id]
-        }
-        shared = offered(work, unknown) if unknown else {}
-        return cls(work, sent, at, ids, projects, metrics, telling, shared, draws, drawing)
+        ]
+        shared = offered(work, {sent[index].new.metric_key for index in unknown}) if unknown else {}
+        recording = cls(work, sent, at, ids, projects, metrics, telling, unknown, shared, draws, drawing)
+        for project in projects.values():
+            if project.metric_policy is MetricPolicy.STRICT:
+                recording.strict.add(project.id)
+            if project.holds_late:
+                recording.holding.add(project.id)
+        return recording
 
     def insert_new(self) -> dict[int, Recorded]:
         """Insert what is fit and new, in bulk; the outcomes of those, by index."""
@@ -186,9 +200,10 @@ class _Recording:
         keys: set[tuple[str, str]] = set()
         names: set[tuple[str, str]] = set()
         new_ids = self.ids.many("use", len(self.sent))
-        met = self._met_already()
+        met = self._met_already() if self.unknown or self.drawing else ()
         for index, one in enumerate(self.sent):
-            key, name = (one.project_id, one.new.idempotency_key), (one.project_id, one.new.event)
+            new = one.new
+            key, name = (one.project_id, new.idempotency_key), (one.project_id, new.event)
             # What shares a key or an event with one before it is judged after that one, in its turn, even
             # if that one itself cannot go in.
             first = key not in keys and name not in names
@@ -196,22 +211,25 @@ class _Recording:
             names.add(name)
             if first and index not in met and self._fault(one) is None:
                 events[index] = self._event(one, new_ids[index])
-        self._declare_on_sight(events.values())
-        self._draw(events)
+        if self.unknown:
+            self._declare_on_sight(events.values())
+        if self.draws is not None:
+            self._draw(events)
         inserted = self.work.usage.insert(list(events.values())) if events else None
         if inserted is not None:
             self._need_no_trace(event for event in events.values() if event.id not in inserted)
         outcomes: dict[int, Recorded] = {}
+        accepted: dict[str, int] = {}
         for index, event in events.items():
             if inserted is None or event.id in inserted:
                 outcomes[index] = Accepted(event)
-        self._count_accepted(outcomes)
+                accepted[event.project_id] = accepted.get(event.project_id, 0) + 1
+        for project_id, count in accepted.items():
+            self.notes.count(project_id, Outcome.ACCEPTED, count)
         return outcomes
 
     def _draw(self, events: dict[int, UsageEvent]) -> None:
         """Pay for what is prepaid, in order; what cannot be paid is refused and left out of *events*."""
-        if self.draws is None:
-            return
         for index, event in list(events.items()):
             origin = self.sent[index].origin
             error = self._pay(event, origin)
@@ -237,22 +255,14 @@ class _Recording:
         """Which events of unknown metrics are recorded before, whatever came of it: a conflict, say, must
         not declare the metric that it names; and which prepaid ones are, for they must not be drawn again.
         Other events of known metrics need no such look."""
-        unknown = [
-            index
-            for index, one in enumerate(self.sent)
-            if one.project_id in self.drawing
-            or one.new.metric_key not in self.metrics.get(one.project_id, {})
-        ]
-        if not unknown:
-            return set()
-        prior = _Prior.read(self.work, [self.sent[index] for index in unknown])
-        return {index for index in unknown if prior.verdict(self.sent[index]) is not None}
+        drawn = [index for index, one in enumerate(self.sent) if one.project_id in self.drawing]
+        asked = {*self.unknown, *drawn}
+        prior = _Prior.read(self.work, [self.sent[index] for index in asked])
+        return {index for index in asked if prior.verdict(self.sent[index]) is not None}
 
     def judge_rest(self, outcomes: dict[int, Recorded]) -> None:
         """Judge one by one whatever the bulk insert left out, adding to *outcomes*."""
         rest = [index for index in range(len(self.sent)) if index not in outcomes]
-        if not rest:
-            return
         prior = _Prior.read(self.work, [self.sent[index] for index in rest])
         for index in rest:
             one = self.sent[index]
@@ -264,15 +274,7 @@ class _Recording:
 
     def hold_late(self, outcomes: Mapping[int, Recorded]) -> None:
         """Let late usage wait for support, where the project wants that."""
-        if not any(project.holds_late for project in self.projects.values()):
-            return
-        held = [
-            outcome.value
-            for outcome in outcomes.values()
-            if isinstance(outcome, Accepted)
-            and outcome.value.late
-            and self.projects[outcome.value.project_id].holds_late
-        ]
+        held = [event for event in self._accepted(outcomes, self.holding) if event.late]
         if held:
             self.work.usage.hold([hold_of(event, HoldKind.EVENT, self.at) for event in held])
         for event in held:
@@ -282,14 +284,17 @@ class _Recording:
     def supersede(self, outcomes: Mapping[int, Recorded]) -> None:
         """Close what waits in the quarantine of a strict project under a key that is now recorded."""
         keys: dict[str, set[str]] = {}
-        for outcome in outcomes.values():
-            if isinstance(outcome, Accepted):
-                event = outcome.value
-                if self.projects[event.project_id].metric_policy is MetricPolicy.STRICT:
-                    keys.setdefault(event.project_id, set()).add(event.idempotency_key)
+        for event in self._accepted(outcomes, self.strict):
+            keys.setdefault(event.project_id, set()).add(event.idempotency_key)
         for project_id in sorted(keys):
             for waiting in self.work.usage.quarantined_by_keys(project_id, keys[project_id]):
                 self.work.usage.close_quarantined(project_id, waiting.id, QuarantineState.SUPERSEDED)
+
+    @staticmethod
+    def _accepted(outcomes: Mapping[int, Recorded], project_ids: Set[str]) -> list[UsageEvent]:
+        """The events of those projects that have been accepted."""
+        accepted = [outcome.value for outcome in outcomes.values() if isinstance(outcome, Accepted)]
+        return [event for event in accepted if event.project_id in project_ids]
 
     def _judge(self, one: Sent, prior: _Prior) -> Recorded:
         if one.project_id not in self.projects:
@@ -323,7 +328,7 @@ class _Recording:
         if project.archived_at is not None:
             return ProjectArchived(project.id)
         new = one.new
-        if new.timestamp > self.at + AHEAD:
+        if new.timestamp > self.at and new.timestamp > self.at + AHEAD:
             return TimestampInFuture(instants.text(new.timestamp))
         days = project.max_backdate_days
         if days is not None and new.timestamp < self.at - timedelta(days=days):
@@ -400,14 +405,6 @@ class _Recording:
             told = partial(render_quarantined, waiting)
             self.telling.tell(self.projects[one.project_id], MessageType.USAGE_QUARANTINED, told)
         return waiting
-
-    def _count_accepted(self, outcomes: Mapping[int, Recorded]) -> None:
-        times: dict[str, int] = {}
-        for index in outcomes:
-            project_id = self.sent[index].project_id
-            times[project_id] = times.get(project_id, 0) + 1
-        for project_id, count in times.items():
-            self.notes.count(project_id, Outcome.ACCEPTED, count)
 
     def _note(self, one: Sent, outcome: Recorded) -> None:
         if one.project_id not in self.projects:

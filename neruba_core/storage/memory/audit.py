@@ -10,6 +10,8 @@ from neruba_core.audit.model import Attempt, Change, Outcome, Tally, Trail
 from neruba_core.instants import Instant
 from neruba_core.storage.memory.tables import Table, Undo
 
+_NONE = Tally(project_id="", id="")
+
 
 @define(eq=False)
 class AuditTables:
@@ -63,8 +65,9 @@ class MemoryAudit:
         return self._tables.attempts.page(project_id, limit=limit, before=before, wanted=wanted)
 
     def add_tallies(self, tallies: Sequence[Tally]) -> None:
+        kept = self._tables.tallies
         for tally in tallies:
-            self._undo.put(self._tables.tallies, tally.project_id, _sum(self.totals(tally.project_id), tally))
+            self._undo.put(kept, tally.project_id, _sum(kept.get(tally.project_id, _NONE), tally))
 
     def totals(self, project_id: str) -> Tally:
         return self._tables.tallies.get(project_id) or Tally(project_id=project_id, id="")
@@ -93,7 +96,7 @@ class MemoryAudit:
 
 def _sum(one: Tally, other: Tally) -> Tally:
     return Tally(
-        project_id=one.project_id,
+        project_id=other.project_id,
         id="",
         accepted=one.accepted + other.accepted,
         replayed=one.replayed + other.replayed,

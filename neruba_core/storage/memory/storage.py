@@ -95,6 +95,7 @@ class MemoryUnit:
         self.payments = MemoryPayments(tables.payments, undo, self.ledger, tables.invoices, self.tenancy)
         self.outbox = MemoryOutbox(tables.outbox, undo)
         self.schedule = MemorySchedule(tables.schedule, undo)
+        self._over = dict.fromkeys(vars(self), _ENDED)
 
     @contextmanager
     def savepoint(self) -> Iterator[None]:
@@ -163,7 +164,7 @@ class MemoryUnit:
         finally:
             self._undo.end()
             self.ledger.unlock_heads()
-            self.__dict__ = dict.fromkeys(self.__dict__, _ENDED)
+            self.__dict__ = self._over.copy()
 
 
 @define(eq=False)

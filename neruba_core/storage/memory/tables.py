@@ -66,6 +66,11 @@ class Undo:
         self._steps.append((_restore, rows, key, rows.get(key, _ABSENT)))
         rows[key] = row
 
+    def add(self, rows: MutableMapping[Key, Row], key: Key, row: Row) -> None:
+        """Set ``rows[key]``, which is not there."""
+        self._steps.append((_restore, rows, key, _ABSENT))
+        rows[key] = row
+
     def remove(self, rows: MutableMapping[Key, Row], key: Key) -> None:
         """Forget ``rows[key]``, if it is there."""
         self._steps.append((_restore, rows, key, rows.get(key, _ABSENT)))
@@ -75,10 +80,19 @@ class Undo:
         """Append to the list ``lists[key]``, which may have to be begun."""
         rows = lists.get(key)
         if rows is None:
-            self.put(lists, key, [row])
+            self.add(lists, key, [row])
         else:
             self._steps.append((_truncate, rows, len(rows), None))
             rows.append(row)
+
+    def insert(self, rows: MutableMapping[Key, Row], keys: list[Key], key: Key, row: Row) -> None:
+        """``add`` and ``insort`` in one step."""
+        self._steps.append((_take_out, rows, keys, key))
+        rows[key] = row
+        if not keys or key > keys[-1]:
+            keys.append(key)
+        else:
+            insort(keys, key)
 
     def insort(self, keys: list[Key], key: Key) -> None:
         """Put *key*, which is not among them, in its place among the ascending *keys*."""
@@ -117,6 +131,11 @@ def _truncate(rows: list[Any], length: int, _: None) -> None:
     del rows[length:]
 
 
+def _take_out(rows: MutableMapping[Any, Any], keys: list[Any], key: Any) -> None:
+    rows.pop(key, None)
+    _withdraw(keys, key)
+
+
 def _withdraw(keys: list[Any], key: Any, _: None = None) -> None:
     place = bisect_left(keys, key)
     if keys[place : place + 1] == [key]:
@@ -148,12 +167,11 @@ class Table(Generic[Key, Row]):
         rows = self._rows.get(scope)
         if rows is None:
             rows = {}
-            undo.put(self._rows, scope, rows)
-            undo.put(self._keys, scope, [])
+            undo.add(self._rows, scope, rows)
+            undo.add(self._keys, scope, [])
         elif key in rows:
             raise DuplicateKey(f"{key!r} is taken")
-        undo.put(rows, key, row)
-        undo.insort(self._keys[scope], key)
+        undo.insert(rows, self._keys[scope], key, row)
 
     def put(self, undo: Undo, scope: str, key: Key, row: Row) -> None:
         """Insert, or overwrite the row of the key."""
@@ -195,7 +213,8 @@ class Table(Generic[Key, Row]):
 
     def all(self, scope: str) -> dict[Key, Row]:
         """The rows of the scope by key, ascending."""
-        return self.some(scope, self._keys.get(scope, _NO_KEYS))
+        rows = self._rows.get(scope, _NO_ROWS)
+        return {key: rows[key] for key in self._keys.get(scope, _NO_KEYS)}
 
     def ascending(self, scope: str) -> Iterator[Row]:
         """The rows by ascending key."""

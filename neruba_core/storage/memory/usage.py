@@ -78,8 +78,8 @@ class MemoryUsage:
         if event.properties is not None:
             event = evolve(event, properties=dict(event.properties))
         tables.events.add(undo, project_id, event.id, event)
-        undo.put(tables.by_key, key, event)
-        undo.put(tables.by_event_id, event_id, event)
+        undo.add(tables.by_key, key, event)
+        undo.add(tables.by_event_id, event_id, event)
         undo.insort(self._counting(event), (event.timestamp, event.id, event))
         self._note(event)
         return True
@@ -89,7 +89,7 @@ class MemoryUsage:
         events = self._tables.counting.get(metric)
         if events is None:
             events = []
-            self._undo.put(self._tables.counting, metric, events)
+            self._undo.add(self._tables.counting, metric, events)
             self._undo.push(self._tables.metrics_of, event.project_id, event.metric_key)
         return events
 
