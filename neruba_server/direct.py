@@ -109,7 +109,7 @@ def answered(submission: Submission, verdicts: Verdicts) -> tuple[int, bytes]:
     """The status of a single write, and all bytes of its answer."""
     (verdict,) = verdicts
     try:
-        if isinstance(verdict, Accepted | Replayed | Deduplicated) and not submission.voided_at:
+        if isinstance(verdict, _MADE) and not submission.voided_at:
             status, start = _HEADS[type(verdict)]
             body = present.text(verdict.value).encode()
             return status, f"{start}{submission.request_id}{_REST}{_ending(body)}".encode() + body
@@ -146,6 +146,7 @@ def _ending(body: bytes) -> str:
     return f"{len(body)}\r\nDate: {rfc822_formatted_time()}\r\n\r\n"
 
 
+_MADE = (Accepted, Replayed, Deduplicated)
 _LENGTH = "Content-Length: "
 _REST = "\r\n" + "".join(f"{name}: {value}\r\n" for name, value in ALWAYS) + _LENGTH
 _HEADS: Mapping[type, tuple[int, str]] = {

@@ -15,7 +15,6 @@ from neruba_core.ids import Ids
 from neruba_core.instants import Instant
 from neruba_core.ledger.model import Transaction
 from neruba_core.usage.model import UsageEvent
-from neruba_core.wallets.holds import HoldAnswer
 from neruba_server.present import status_of_verdict
 from neruba_server.writer import Noted, Submission
 
@@ -61,8 +60,8 @@ def rows_of(noted: Sequence[Noted], *, at: Instant, ids: Ids) -> list[Trail]:
 def _row_of(
     submission: Submission, verdicts: Sequence[tuple[Command, Verdict]], at: Instant, row_id: str
 ) -> Trail:
-    made = [verdict.value for _, verdict in verdicts if isinstance(verdict, _SUCCESSES)]
     command, verdict = verdicts[0]
+    usage_ids, transaction_ids = _made(verdicts)
     # By place, as usage events are made: there is a row for every request.
     return Trail(
         command.project_id,
@@ -75,12 +74,21 @@ def _row_of(
         # A batch is answered 200 whatever became of its events.
         200 if submission.batch else status_of_verdict(verdict),
         None if submission.batch else verdict.name.value,
-        tuple([one.id for one in made if isinstance(one, UsageEvent)]),
-        tuple(filter(None, [_transaction_of(one) for one in made])),
+        usage_ids,
+        transaction_ids,
     )
 
 
-def _transaction_of(made: UsageEvent | Transaction | HoldAnswer) -> str | None:
-    if isinstance(made, HoldAnswer):
-        return made.hold.transaction_id
-    return made.id if isinstance(made, Transaction) else None
+def _made(verdicts: Sequence[tuple[Command, Verdict]]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """The usage and the transactions that came of it."""
+    usage, transactions = [], []
+    for _, verdict in verdicts:
+        if isinstance(verdict, _SUCCESSES):
+            made = verdict.value
+            if isinstance(made, UsageEvent):
+                usage.append(made.id)
+            elif isinstance(made, Transaction):
+                transactions.append(made.id)
+            elif made.hold.transaction_id is not None:
+                transactions.append(made.hold.transaction_id)
+    return tuple(usage), tuple(transactions)

@@ -231,10 +231,9 @@ class Writer:
 
     def _execute(self, taken: list[Submission]) -> list[Verdict | Exception]:
         commands = [command for submission in taken for command in submission.commands]
-        owners = {id(command): submission for submission in taken for command in submission.commands}
 
         def note(work: UnitOfWork, verdicts: Sequence[tuple[Command, Verdict]]) -> None:
-            self._note(work, verdicts, owners)
+            self._note(work, verdicts, taken)
 
         try:
             return self._neruba.execute(commands, note=note)
@@ -246,19 +245,25 @@ class Writer:
         self,
         work: UnitOfWork,
         verdicts: Sequence[tuple[Command, Verdict]],
-        owners: dict[int, Submission],
+        taken: Sequence[Submission],
     ) -> None:
-        grouped: dict[int, tuple[Submission, list[tuple[Command, Verdict]]]] = {}
+        # Of all that was taken, or after a defect of one command alone.
+        came_to = {id(command): verdict for command, verdict in verdicts}
+        noted: list[Noted] = []
         repeated: dict[str, list[tuple[str, Submission]]] = {}
         held = []
-        for command, verdict in verdicts:
-            submission = owners[id(command)]
-            grouped.setdefault(id(submission), (submission, []))[1].append((command, verdict))
-            if isinstance(verdict, _REPEATED) and isinstance(verdict.value, UsageEvent):
-                repeated.setdefault(command.project_id, []).append((verdict.value.id, submission))
-            elif isinstance(verdict, Rejected) and isinstance(verdict.error, KeyInProgress):
-                if self._may_wait(submission):
-                    held.append(submission)
+        for submission in taken:
+            own = [
+                (command, came_to[id(command)]) for command in submission.commands if id(command) in came_to
+            ]
+            if own:
+                noted.append((submission, own))
+            for command, verdict in own:
+                if isinstance(verdict, _REPEATED) and isinstance(verdict.value, UsageEvent):
+                    repeated.setdefault(command.project_id, []).append((verdict.value.id, submission))
+                elif isinstance(verdict, Rejected) and isinstance(verdict.error, KeyInProgress):
+                    if self._may_wait(submission):
+                        held.append(submission)
         if held:
             raise _StillHeld(held)
         for project_id, events in repeated.items():
@@ -266,7 +271,7 @@ class Writer:
             for usage_id, submission in events:
                 if usage_id in voids:
                     submission.voided_at[usage_id] = voids[usage_id].voided_at
-        work.audit.add_trail(self._rows(list(grouped.values())))
+        work.audit.add_trail(self._rows(noted))
 
     def _may_wait(self, submission: Submission) -> bool:
         now = time.monotonic()

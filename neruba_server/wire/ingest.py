@@ -7,7 +7,7 @@ from typing import Annotated, Any
 from attrs import frozen
 from msgspec import Meta
 
-from neruba_core import texts
+from neruba_core import instants, money, texts
 from neruba_core.charges.charge import NewCharge as CoreCharge
 from neruba_core.errors import NerubaError
 from neruba_core.idempotency.model import Outcome
@@ -28,6 +28,7 @@ from neruba_server.wire.kinds import (
     Name,
     Properties,
     Units,
+    as_text,
     wrong_type,
 )
 from neruba_server.wire.problem import Fault
@@ -59,9 +60,9 @@ def usage_under(idempotency_key: str, value: Any) -> CoreUsage:
         event_id, properties = value.get("eventId"), value.get("properties")
         try:
             return CoreUsage(
-                _metric_key(value["metricKey"]),
-                _units(value["units"]),
-                _moment(value["timestamp"]),
+                texts.metric_key(as_text(value["metricKey"])),
+                money.parse_non_negative(as_text(value["units"])),
+                instants.parse(as_text(value["timestamp"])),
                 idempotency_key,
                 None if event_id is None else _key255(event_id),
                 None if properties is None else _properties(properties),
@@ -72,7 +73,7 @@ def usage_under(idempotency_key: str, value: Any) -> CoreUsage:
 
 
 _MEMBERS = {"metricKey", "units", "timestamp", "eventId", "properties"}
-_metric_key, _units, _moment, _key255 = (KINDS[kind].read for kind in ("metric", "units", "moment", "key255"))
+_key255 = KINDS["key255"].read
 
 
 def _properties(value: Any) -> Properties:
