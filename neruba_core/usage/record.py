@@ -152,11 +152,11 @@ class _Recording:
     draws: Draws | None = None
     drawing: Set[str] = frozenset()
     """The projects whose usage may have to be drawn: what *draws* was opened for."""
-    strict: set[str] = field(factory=set)
+    strict: Set[str] = frozenset()
     """The projects whose metric policy is strict."""
-    holding: set[str] = field(factory=set)
+    holding: Set[str] = frozenset()
     """The projects whose late usage waits for support."""
-    declared: set[tuple[str, str]] = field(factory=set)
+    declared: Set[tuple[str, str]] = frozenset()
     """The metrics that this unit has declared, by project and key."""
     refused: dict[int, Rejected] = field(factory=dict)
     notes: OutcomeNotes = field(factory=OutcomeNotes)
@@ -189,9 +189,9 @@ class _Recording:
         recording = cls(work, sent, at, ids, projects, metrics, telling, unknown, shared, draws, drawing)
         for project in projects.values():
             if project.metric_policy is MetricPolicy.STRICT:
-                recording.strict.add(project.id)
+                recording.strict |= {project.id}
             if project.holds_late:
-                recording.holding.add(project.id)
+                recording.holding |= {project.id}
         return recording
 
     def insert_new(self) -> dict[int, Recorded]:

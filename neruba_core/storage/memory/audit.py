@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from operator import attrgetter
 
 from attrs import define, field
 
@@ -10,16 +11,17 @@ from neruba_core.audit.model import Attempt, Change, Outcome, Tally, Trail
 from neruba_core.instants import Instant
 from neruba_core.storage.memory.tables import Table, Undo
 
-_NONE = Tally(project_id="", id="")
+_OUTCOMES = tuple(outcome.value for outcome in Outcome)
+_counts_of = attrgetter(*_OUTCOMES)
 
 
 @define(eq=False)
 class AuditTables:
-    """*tallies* holds one sum for each project."""
+    """*counts* is by project and outcome: the sums of all tallies."""
 
     changes: Table[str, Change] = field(factory=Table)
     attempts: Table[str, Attempt] = field(factory=Table)
-    tallies: dict[str, Tally] = field(factory=dict)
+    counts: dict[tuple[str, str], int] = field(factory=dict)
     trail: dict[tuple[str, str], dict[str, Trail]] = field(factory=dict)
 
 
@@ -65,12 +67,16 @@ class MemoryAudit:
         return self._tables.attempts.page(project_id, limit=limit, before=before, wanted=wanted)
 
     def add_tallies(self, tallies: Sequence[Tally]) -> None:
-        kept = self._tables.tallies
+        counts = self._tables.counts
         for tally in tallies:
-            self._undo.put(kept, tally.project_id, _sum(kept.get(tally.project_id, _NONE), tally))
+            for outcome, count in zip(_OUTCOMES, _counts_of(tally), strict=True):
+                if count:
+                    place = (tally.project_id, outcome)
+                    self._undo.put(counts, place, counts.get(place, 0) + count)
 
     def totals(self, project_id: str) -> Tally:
-        return self._tables.tallies.get(project_id) or Tally(project_id=project_id, id="")
+        counts = self._tables.counts
+        return Tally(project_id, "", **{each: counts.get((project_id, each), 0) for each in _OUTCOMES})
 
     def add_trail(self, rows: Sequence[Trail]) -> None:
         for row in rows:
@@ -92,16 +98,3 @@ class MemoryAudit:
         for kept, row_id in aged:
             self._undo.remove(kept, row_id)
         return len(aged)
-
-
-def _sum(one: Tally, other: Tally) -> Tally:
-    return Tally(
-        project_id=other.project_id,
-        id="",
-        accepted=one.accepted + other.accepted,
-        replayed=one.replayed + other.replayed,
-        deduped=one.deduped + other.deduped,
-        conflict=one.conflict + other.conflict,
-        quarantined=one.quarantined + other.quarantined,
-        rejected=one.rejected + other.rejected,
-    )

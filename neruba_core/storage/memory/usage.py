@@ -15,7 +15,7 @@ from operator import itemgetter
 from attrs import astuple, define, evolve, field
 
 from neruba_core.instants import EPOCH, Instant
-from neruba_core.storage.memory.tables import EVERYONE, Table, Undo
+from neruba_core.storage.memory.tables import Table, Undo
 from neruba_core.texts import PropertyValue
 from neruba_core.usage.model import (
     ActiveDay,
@@ -41,7 +41,7 @@ class UsageTables:
     """*by_key* and *by_event_id* are the two unique keys of an event, *by_fingerprint* that of quarantine.
 
     *counting* has a metric's events that count, by timestamp and id; *changes* what was recorded or voided
-    in a project, by number; *changed* how many numbers are given.
+    in a project, by how much had been before, anywhere; *voided* what *voids* has of all projects.
     """
 
     events: Table[str, UsageEvent] = field(factory=Table)
@@ -50,8 +50,8 @@ class UsageTables:
     metrics_of: dict[str, list[str]] = field(factory=dict)
     counting: dict[tuple[str, str], list[tuple[Instant, str, UsageEvent]]] = field(factory=dict)
     changes: dict[str, list[tuple[int, UsageEvent]]] = field(factory=dict)
-    changed: dict[str, int] = field(factory=dict)
     voids: Table[str, UsageVoid] = field(factory=Table)
+    voided: dict[tuple[str, str], UsageVoid] = field(factory=dict)
     quarantined: Table[str, QuarantinedUsage] = field(factory=Table)
     by_fingerprint: dict[tuple[str, str, bytes], str] = field(factory=dict)
     quarantined_with_key: dict[tuple[str, str], list[str]] = field(factory=dict)
@@ -77,11 +77,11 @@ class MemoryUsage:
             return False
         if event.properties is not None:
             event = evolve(event, properties=dict(event.properties))
+        self._note(event)
         tables.events.add(undo, project_id, event.id, event)
         undo.add(tables.by_key, key, event)
         undo.add(tables.by_event_id, event_id, event)
         undo.insort(self._counting(event), (event.timestamp, event.id, event))
-        self._note(event)
         return True
 
     def _counting(self, event: UsageEvent) -> list[tuple[Instant, str, UsageEvent]]:
@@ -94,9 +94,7 @@ class MemoryUsage:
         return events
 
     def _note(self, event: UsageEvent) -> None:
-        number = self.mark()
-        self._undo.push(self._tables.changes, event.project_id, (number, event))
-        self._undo.put(self._tables.changed, EVERYONE, number + 1)
+        self._undo.push(self._tables.changes, event.project_id, (self.mark(), event))
 
     def by_keys(self, project_id: str, keys: Iterable[str]) -> dict[str, UsageEvent]:
         found = ((key, self._tables.by_key.get((project_id, key))) for key in keys)
@@ -129,13 +127,15 @@ class MemoryUsage:
         return self._tables.events.page(project_id, limit=limit, before=before, wanted=wanted)
 
     def add_void(self, void: UsageVoid) -> UsageVoid | None:
-        earlier = self._tables.voids.get(void.project_id, void.usage_id)
+        place = (void.project_id, void.usage_id)
+        earlier = self._tables.voided.get(place)
         if earlier is None:
-            self._tables.voids.add(self._undo, void.project_id, void.usage_id, void)
-            event = self.event(void.project_id, void.usage_id)
+            event = self.event(*place)
             assert event is not None, "only what was recorded is voided"
-            self._undo.withdraw(self._counting(event), (event.timestamp, event.id, event))
             self._note(event)
+            self._tables.voids.add(self._undo, *place, void)
+            self._undo.add(self._tables.voided, place, void)
+            self._undo.withdraw(self._counting(event), (event.timestamp, event.id, event))
         return earlier
 
     def voids(self, project_id: str, usage_ids: Iterable[str]) -> dict[str, UsageVoid]:
@@ -202,7 +202,7 @@ class MemoryUsage:
     # --- what has been recorded since ---------------------------------------------------------
 
     def mark(self) -> int:
-        return self._tables.changed.get(EVERYONE, 0)
+        return len(self._tables.by_key) + len(self._tables.voided)
 
     def changed_days(self, project_id: str, *, since: int, before: Instant) -> Sequence[ActiveDay]:
         changes = self._tables.changes.get(project_id, [])
