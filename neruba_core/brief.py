@@ -1,7 +1,8 @@
 """Nouns of which each charge makes a dozen.
 
 For the type checker ``brief`` is attrs' ``frozen``, so that nobody changes one. At run time it leaves out the
-guard, which takes four fifths of the time that making one takes. What is made now and then is ``frozen``.
+guard, which takes four fifths of the time that making one takes. What is made now and then, or handed out to
+whoever embeds us, is ``frozen``.
 """
 
 from __future__ import annotations

@@ -67,7 +67,7 @@ class Posting:
     credit_micros: int = 0
 
 
-@brief
+@frozen
 class Entry:
     """A booked posting. *balance_after_micros* is the account's balance, debit positive."""
 
@@ -91,7 +91,7 @@ class Entry:
         return f"{self.version:020d}.{self.number:06d}"
 
 
-@brief
+@frozen
 class Transaction:
     """A booked transaction, and its own idempotency record.
 
