@@ -134,6 +134,25 @@ def record(
     return [outcomes[index] for index in range(len(sent))]
 
 
+def _firsts(sent: Sequence[Sent]) -> Iterable[int]:
+    """The places of those that share neither key nor event with one before them.
+
+    The others are judged after that one, in their turn, even if that one itself cannot go in.
+    """
+    if len(sent) == 1:
+        return (0,)
+    firsts: list[int] = []
+    keys: set[tuple[str, str]] = set()
+    names: set[tuple[str, str]] = set()
+    for index, one in enumerate(sent):
+        key, name = (one.project_id, one.new.idempotency_key), (one.project_id, one.new.event)
+        if key not in keys and name not in names:
+            firsts.append(index)
+        keys.add(key)
+        names.add(name)
+    return firsts
+
+
 @define
 class _Recording:
     """The events of one unit while they are recorded."""
@@ -197,19 +216,11 @@ class _Recording:
     def insert_new(self) -> dict[int, Recorded]:
         """Insert what is fit and new, in bulk; the outcomes of those, by index."""
         events: dict[int, UsageEvent] = {}
-        keys: set[tuple[str, str]] = set()
-        names: set[tuple[str, str]] = set()
         new_ids = self.ids.many("use", len(self.sent))
         met = self._met_already() if self.unknown or self.drawing else ()
-        for index, one in enumerate(self.sent):
-            new = one.new
-            key, name = (one.project_id, new.idempotency_key), (one.project_id, new.event)
-            # What shares a key or an event with one before it is judged after that one, in its turn, even
-            # if that one itself cannot go in.
-            first = key not in keys and name not in names
-            keys.add(key)
-            names.add(name)
-            if first and index not in met and self._fault(one) is None:
+        for index in _firsts(self.sent):
+            one = self.sent[index]
+            if index not in met and self._fault(one) is None:
                 events[index] = self._event(one, new_ids[index])
         if self.unknown:
             self._declare_on_sight(events.values())
