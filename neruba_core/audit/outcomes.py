@@ -37,10 +37,8 @@ class OutcomeNotes:
     def write(self, work: HasAudit, ids: Ids) -> None:
         """Append the tallies and attempts to the unit."""
         if self.counts:
-            named = zip(sorted(self.counts), ids.many("tly", len(self.counts)), strict=True)
-            work.audit.add_tallies(
-                [Tally(project_id, tally_id, **self.counts[project_id]) for project_id, tally_id in named]
-            )
+            counted = sorted(self.counts.items())
+            work.audit.add_tallies([Tally(project, ids.new("tly"), **counts) for project, counts in counted])
         if self.attempts:
             work.audit.add_attempts(self.attempts)
 

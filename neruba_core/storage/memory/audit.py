@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from operator import attrgetter
+from operator import add, attrgetter
 
 from attrs import define, field
 
@@ -12,16 +12,17 @@ from neruba_core.instants import Instant
 from neruba_core.storage.memory.tables import Table, Undo
 
 _OUTCOMES = tuple(outcome.value for outcome in Outcome)
+_NONE = (0,) * len(_OUTCOMES)
 _counts_of = attrgetter(*_OUTCOMES)
 
 
 @define(eq=False)
 class AuditTables:
-    """*counts* is by project and outcome: the sums of all tallies."""
+    """*counts* has for each project the sums of its tallies, an outcome each."""
 
     changes: Table[str, Change] = field(factory=Table)
     attempts: Table[str, Attempt] = field(factory=Table)
-    counts: dict[tuple[str, str], int] = field(factory=dict)
+    counts: dict[str, tuple[int, ...]] = field(factory=dict)
     trail: dict[tuple[str, str], dict[str, Trail]] = field(factory=dict)
 
 
@@ -69,14 +70,12 @@ class MemoryAudit:
     def add_tallies(self, tallies: Sequence[Tally]) -> None:
         counts = self._tables.counts
         for tally in tallies:
-            for outcome, count in zip(_OUTCOMES, _counts_of(tally), strict=True):
-                if count:
-                    place = (tally.project_id, outcome)
-                    self._undo.put(counts, place, counts.get(place, 0) + count)
+            before = counts.get(tally.project_id, _NONE)
+            self._undo.put(counts, tally.project_id, tuple(map(add, before, _counts_of(tally))))
 
     def totals(self, project_id: str) -> Tally:
-        counts = self._tables.counts
-        return Tally(project_id, "", **{each: counts.get((project_id, each), 0) for each in _OUTCOMES})
+        counts = self._tables.counts.get(project_id, _NONE)
+        return Tally(project_id, "", **dict(zip(_OUTCOMES, counts, strict=True)))
 
     def add_trail(self, rows: Sequence[Trail]) -> None:
         for row in rows:
