@@ -9,7 +9,7 @@ from neruba_core.ledger.model import Posting
 
 def debit(account: str, micros: int) -> Posting:
     """A posting of *micros* > 0 on the debit side of *account*."""
-    return Posting(account, micros, 0)
+    return Posting(account, micros)
 
 
 def credit(account: str, micros: int) -> Posting:
