@@ -16,7 +16,7 @@ from random import Random
 
 from attrs import define, field
 
-from neruba_core.instants import EPOCH, Clock, now
+from neruba_core.instants import Clock, now, to_micros
 
 # One system call serves 2,048 ids; drawing eight bytes per id was the hottest line of ingest.
 _BLOCK_BYTES = 16_384
@@ -84,9 +84,7 @@ class Ids:
         ]
 
     def _advance(self) -> None:
-        # Dividing a timedelta takes twice as long.
-        since = self.clock() - EPOCH
-        milliseconds = (since.days * 86_400 + since.seconds) * 1000 + since.microseconds // 1000
+        milliseconds = to_micros(self.clock()) // 1000
         if milliseconds > self._milliseconds:
             self._milliseconds = milliseconds
             self._count = 0

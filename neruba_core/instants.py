@@ -24,7 +24,6 @@ Clock: TypeAlias = Callable[[], Instant]
 """Where the time comes from; everything takes it from here, so that tests can move it."""
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_MICROSECOND = timedelta(microseconds=1)
 _TWO = tuple(f"{number:02d}" for number in range(60))
 _HOUR, _MINUTE = r"(?:[01]\d|2[0-3])", r"[0-5]\d"
 _RFC3339 = re.compile(
@@ -96,7 +95,9 @@ def _day(ordinal: int) -> str:
 
 def to_micros(moment: Instant) -> int:
     """Microseconds since 1970, as storage keeps them."""
-    return (moment - EPOCH) // _MICROSECOND
+    # Dividing a timedelta takes twice as long, and this runs several times a row.
+    since = moment - EPOCH
+    return (since.days * 86_400 + since.seconds) * 1_000_000 + since.microseconds
 
 
 def from_micros(micros: int) -> Instant:

@@ -1,7 +1,9 @@
-"""Connections as this server keeps them: what is no HTTP is refused in our words too.
+"""Connections as this server keeps them: plain single writes are answered on them directly, and what is no
+HTTP is refused in our words too.
 
-aiohttp answers bytes that it cannot parse below any application, as plain text with its version. There is
-no public hook for it, so the runner gives its connections one method of ours.
+aiohttp makes a task of every request, and answers bytes that it cannot parse below any application, as plain
+text with its version. There is no public hook for either, so the runner makes connections of ours, which use
+some of aiohttp's inner names (``docs/decisions/single-writes-past-the-task.md``).
 """
 
 from __future__ import annotations

@@ -10,6 +10,7 @@ import asyncio
 import logging
 import os
 import sys
+from abc import abstractmethod
 from collections.abc import Callable
 from typing import Any, TextIO, TypeAlias
 
@@ -97,9 +98,9 @@ class AccessLog(AbstractAccessLogger):
         """Tell of a request for the path *template*, which took *seconds*."""
         self.write((f"{method} {template}", status, round(seconds * 1000, 1), request_id, principal))
 
+    @abstractmethod
     def write(self, told: _Told) -> None:
         """Write the line."""
-        raise NotImplementedError
 
 
 def access_log(settings: Settings) -> type[AccessLog]:

@@ -26,8 +26,6 @@ from neruba_core.wallets.spend import spend
 OPERATION = "charge"
 PATH = "/ingest/charge"
 
-_CHARGE = TransactionType.CHARGE
-
 
 @frozen
 class NewCharge:
@@ -67,7 +65,7 @@ def charge_order(project_id: str, new: NewCharge, origin: Origin) -> Order[Trans
             book,
             new.amount_micros,
             towards=book.chart.charges,
-            type=_CHARGE,
+            type=TransactionType.CHARGE,
             description=new.description,
             metadata=new.metadata,
             at=at,

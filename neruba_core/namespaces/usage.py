@@ -241,8 +241,8 @@ class Usage:
         )
 
     def _recorded(self, work: UnitOfWork, sent: Sequence[Sent], at: Instant) -> Sequence[Recorded]:
-        ids, chart, telling = self._context.ids, self._context.chart, Telling()
-        open_draws = opener(work, at=at, ids=ids, chart=chart, telling=telling)
+        ids, telling = self._context.ids, Telling()
+        open_draws = self._opener(work, at, telling)
         recorded = record(work, sent, at=at, ids=ids, open_draws=open_draws, telling=telling)
         telling.write(work, at=at, ids=ids)
         return recorded

@@ -109,9 +109,8 @@ class Project:
     @property
     def draws_usage(self) -> bool:
         """Whether usage is drawn from the wallet as it arrives, in the periods to come or in earlier ones."""
-        return self.billing_mode is BillingMode.PREPAID or bool(
-            self.earlier_terms
-            and any(terms.billing_mode is BillingMode.PREPAID for terms in self.earlier_terms)
+        return self.billing_mode is BillingMode.PREPAID or any(
+            terms.billing_mode is BillingMode.PREPAID for terms in self.earlier_terms
         )
 
     @property

@@ -339,7 +339,7 @@ class _Recording:
         if project.archived_at is not None:
             return ProjectArchived(project.id)
         new = one.new
-        if new.timestamp > self.at and new.timestamp > self.at + AHEAD:
+        if new.timestamp > self.at + AHEAD:
             return TimestampInFuture(instants.text(new.timestamp))
         days = project.max_backdate_days
         if days is not None and new.timestamp < self.at - timedelta(days=days):

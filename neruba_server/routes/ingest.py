@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 from aiohttp import web
 
@@ -39,6 +39,9 @@ from neruba_server.wire import ingest as wire
 
 MOST_EVENTS = 1000
 
+Reader: TypeAlias = Callable[[str, str, Any, Origin], Command]
+"""Reads a single write: of a project, under an idempotency key, the JSON that was sent, from whom."""
+
 
 def usage_command(project_id: str, key: str, sent: Any, origin: Origin) -> Sent:
     """The event that the JSON *sent* asks for. Raises ``BodyInvalid``, as its siblings do."""
@@ -67,9 +70,7 @@ async def hold(call: Call) -> web.Response:
     return await _single(call, HOLD, hold_command)
 
 
-async def _single(
-    call: Call, operation: str, command: Callable[[str, str, Any, Origin], Command]
-) -> web.Response:
+async def _single(call: Call, operation: str, command: Reader) -> web.Response:
     try:
         made = command(call.project, call.key(), await call.json(), call.origin)
     except NerubaError as error:

@@ -9,14 +9,13 @@ from __future__ import annotations
 import re
 from collections.abc import Awaitable, Callable, Mapping
 from enum import Enum
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 from aiohttp import web
 from attrs import frozen
 
 from neruba_core.access.model import PlatformScope, Scope
-from neruba_core.audit.model import Origin, Outcome
-from neruba_core.batch import Command
+from neruba_core.audit.model import Outcome
 from neruba_core.errors import (
     AccessKeyNotFound,
     HoldNotFound,
@@ -137,8 +136,8 @@ class Route:
     request: type | None = None
     body_optional: bool = False
     ndjson: bool = False
-    command: Callable[[str, str, Any, Origin], Command] | None = None
-    """The command of a single write of machines: of a project, under an idempotency key, by its JSON."""
+    command: ingest.Reader | None = None
+    """How the command of a single write of machines is read."""
     formats: tuple[str, ...] = ()
     """What else than JSON it answers 200 as, where ``Accept`` asks for it."""
     idempotency: Idempotency = NONE

@@ -239,7 +239,9 @@ async def test_stopping_answers_what_was_taken():
             )
             for number in range(20)
         ]
-        await asyncio.sleep(0.3)
+        async with asyncio.timeout(10):
+            while app[HOUSE].writer.load * writing.MOST_QUEUED < 20:
+                await asyncio.sleep(0.01)
         stopping = asyncio.ensure_future(server.close())
         await asyncio.sleep(0.2)
         storage.gate.set()

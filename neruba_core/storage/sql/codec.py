@@ -24,7 +24,7 @@ from cattrs import Converter
 from cattrs.gen import make_dict_structure_fn, make_dict_unstructure_fn, override
 from cattrs.strategies import configure_tagged_union
 
-from neruba_core.instants import EPOCH, Instant
+from neruba_core.instants import EPOCH, Instant, to_micros
 from neruba_core.invoices.model import Line
 from neruba_core.pricing.exact import rate_text
 from neruba_core.pricing.model import MODELS, Tariff, Terms
@@ -36,10 +36,8 @@ N = TypeVar("N")
 _ENCODER = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), check_circular=False)
 
 
-def micros(moment: Instant) -> int:
-    """Like ``instants.to_micros`` in half the time: this runs several times a row."""
-    since = moment - EPOCH
-    return (since.days * 86_400 + since.seconds) * 1_000_000 + since.microseconds
+micros = to_micros
+"""A moment as it is kept."""
 
 
 def micros_or_none(moment: Instant | None) -> int | None:
