@@ -50,6 +50,11 @@ class Kinds:
         return self.xact() or [sa.Column("place", sa.BigInteger(), nullable=False)]
 
 
+def one_of(column: str, *values: str) -> str:
+    """That *column* is one of *values*. Not IN: SQLite makes a table of such a list, anew for each row."""
+    return " OR ".join(f"{column} = '{value}'" for value in values)
+
+
 _POSTGRESQL_REFUSAL = """
 CREATE FUNCTION neruba_refuse_change() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN

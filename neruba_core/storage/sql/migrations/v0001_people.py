@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlalchemy as sa
 from alembic.operations import Operations
 
-from neruba_core.storage.sql.migrations.columns import Kinds, append_only, make_refusal
+from neruba_core.storage.sql.migrations.columns import Kinds, append_only, make_refusal, one_of
 
 
 def upgrade(op: Operations) -> None:
@@ -84,11 +84,15 @@ def upgrade(op: Operations) -> None:
         sa.CheckConstraint("low_balance_micros >= 0", name="neruba_projects_low_balance_ck"),
         sa.CheckConstraint("max_backdate_days >= 0", name="neruba_projects_max_backdate_ck"),
         sa.CheckConstraint("grace_hours >= 0", name="neruba_projects_grace_ck"),
-        sa.CheckConstraint("metric_policy IN ('open', 'strict')", name="neruba_projects_metric_policy_ck"),
-        sa.CheckConstraint("billing_mode IN ('arrears', 'prepaid')", name="neruba_projects_billing_mode_ck"),
-        sa.CheckConstraint("on_empty IN ('refuse', 'record')", name="neruba_projects_on_empty_ck"),
         sa.CheckConstraint(
-            "late_usage_policy IN ('adjust_next', 'credit_note', 'quarantine')",
+            one_of("metric_policy", "open", "strict"), name="neruba_projects_metric_policy_ck"
+        ),
+        sa.CheckConstraint(
+            one_of("billing_mode", "arrears", "prepaid"), name="neruba_projects_billing_mode_ck"
+        ),
+        sa.CheckConstraint(one_of("on_empty", "refuse", "record"), name="neruba_projects_on_empty_ck"),
+        sa.CheckConstraint(
+            one_of("late_usage_policy", "adjust_next", "credit_note", "quarantine"),
             name="neruba_projects_late_usage_ck",
         ),
     )
@@ -110,7 +114,7 @@ def upgrade(op: Operations) -> None:
         sa.ForeignKeyConstraint(["project_id"], ["neruba_projects.id"], name="neruba_members_project_fk"),
         sa.ForeignKeyConstraint(["user_id"], ["neruba_users.id"], name="neruba_members_user_fk"),
         sa.CheckConstraint(
-            "role IN ('owner', 'admin', 'finance', 'support', 'viewer')", name="neruba_members_role_ck"
+            one_of("role", "owner", "admin", "finance", "support", "viewer"), name="neruba_members_role_ck"
         ),
     )
     op.create_index("neruba_members_user_ix", "neruba_members", ["user_id", "project_id"])
@@ -129,7 +133,8 @@ def upgrade(op: Operations) -> None:
         sa.UniqueConstraint("project_id", "token_hash", name="neruba_invitations_token_uq"),
         sa.ForeignKeyConstraint(["project_id"], ["neruba_projects.id"], name="neruba_invitations_project_fk"),
         sa.CheckConstraint(
-            "role IN ('owner', 'admin', 'finance', 'support', 'viewer')", name="neruba_invitations_role_ck"
+            one_of("role", "owner", "admin", "finance", "support", "viewer"),
+            name="neruba_invitations_role_ck",
         ),
     )
     op.create_index("neruba_invitations_token_ix", "neruba_invitations", ["token_hash"])
@@ -196,7 +201,7 @@ def upgrade(op: Operations) -> None:
         sa.PrimaryKeyConstraint("project_id", "id", name="neruba_attempts_pk"),
         sa.ForeignKeyConstraint(["project_id"], ["neruba_projects.id"], name="neruba_attempts_project_fk"),
         sa.CheckConstraint(
-            "outcome IN ('accepted', 'replayed', 'deduped', 'conflict', 'quarantined', 'rejected')",
+            one_of("outcome", "accepted", "replayed", "deduped", "conflict", "quarantined", "rejected"),
             name="neruba_attempts_outcome_ck",
         ),
     )

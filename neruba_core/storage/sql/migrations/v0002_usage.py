@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlalchemy as sa
 from alembic.operations import Operations
 
-from neruba_core.storage.sql.migrations.columns import Kinds, append_only
+from neruba_core.storage.sql.migrations.columns import Kinds, append_only, one_of
 
 
 def upgrade(op: Operations) -> None:
@@ -26,7 +26,7 @@ def upgrade(op: Operations) -> None:
         sa.PrimaryKeyConstraint("project_id", "key", name="neruba_metrics_pk"),
         sa.ForeignKeyConstraint(["project_id"], ["neruba_projects.id"], name="neruba_metrics_project_fk"),
         sa.CheckConstraint(
-            "aggregation IN ('sum', 'count', 'max', 'min', 'last', 'unique', 'avg')",
+            one_of("aggregation", "sum", "count", "max", "min", "last", "unique", "avg"),
             name="neruba_metrics_aggregation_ck",
         ),
     )
@@ -98,7 +98,8 @@ def upgrade(op: Operations) -> None:
         ),
         sa.ForeignKeyConstraint(["project_id"], ["neruba_projects.id"], name="neruba_quarantined_project_fk"),
         sa.CheckConstraint(
-            "state IN ('waiting', 'replayed', 'discarded', 'superseded')", name="neruba_quarantined_state_ck"
+            one_of("state", "waiting", "replayed", "discarded", "superseded"),
+            name="neruba_quarantined_state_ck",
         ),
         sa.CheckConstraint("units_micros >= 0", name="neruba_quarantined_units_ck"),
     )

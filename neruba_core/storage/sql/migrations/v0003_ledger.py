@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlalchemy as sa
 from alembic.operations import Operations
 
-from neruba_core.storage.sql.migrations.columns import Kinds, append_only
+from neruba_core.storage.sql.migrations.columns import Kinds, append_only, one_of
 
 
 def upgrade(op: Operations) -> None:
@@ -101,9 +101,26 @@ def upgrade(op: Operations) -> None:
             name="neruba_transactions_reverses_ck",
         ),
         sa.CheckConstraint(
-            "type IN ('credit', 'debit', 'charge', 'reversal', 'usage', 'invoice', 'invoice_void', "
-            "'payment', 'refund', 'credit_note', 'write_off', 'expiry', 'provider_fee', "
-            "'refund_paid', 'refund_failed', 'dispute', 'dispute_won')",
+            one_of(
+                "type",
+                "credit",
+                "debit",
+                "charge",
+                "reversal",
+                "usage",
+                "invoice",
+                "invoice_void",
+                "payment",
+                "refund",
+                "credit_note",
+                "write_off",
+                "expiry",
+                "provider_fee",
+                "refund_paid",
+                "refund_failed",
+                "dispute",
+                "dispute_won",
+            ),
             name="neruba_transactions_type_ck",
         ),
         sa.CheckConstraint("version > 0", name="neruba_transactions_version_ck"),
@@ -174,7 +191,7 @@ def upgrade(op: Operations) -> None:
             name="neruba_grants_succeeds_fk",
         ),
         sa.CheckConstraint("amount_micros > 0", name="neruba_grants_amount_ck"),
-        sa.CheckConstraint("kind IN ('promotional', 'paid', 'goodwill')", name="neruba_grants_kind_ck"),
+        sa.CheckConstraint(one_of("kind", "promotional", "paid", "goodwill"), name="neruba_grants_kind_ck"),
     )
     append_only(
         op,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlalchemy as sa
 from alembic.operations import Operations
 
-from neruba_core.storage.sql.migrations.columns import Kinds, append_only
+from neruba_core.storage.sql.migrations.columns import Kinds, append_only, one_of
 
 
 def upgrade(op: Operations) -> None:
@@ -106,7 +106,7 @@ def _subscriptions(op: Operations) -> None:
             "amount_micros >= 0 AND trial_days >= 0 AND minimum_commitment_micros >= 0",
             name="neruba_plans_amounts_ck",
         ),
-        sa.CheckConstraint("timing IN ('advance', 'arrears')", name="neruba_plans_timing_ck"),
+        sa.CheckConstraint(one_of("timing", "advance", "arrears"), name="neruba_plans_timing_ck"),
     )
     op.create_table(
         "neruba_subscription_decisions",
@@ -134,7 +134,7 @@ def _subscriptions(op: Operations) -> None:
             "(kind = 'cancel') = (plan_id IS NULL)", name="neruba_subscription_decisions_plan_ck"
         ),
         sa.CheckConstraint(
-            "kind IN ('start', 'change', 'cancel')", name="neruba_subscription_decisions_kind_ck"
+            one_of("kind", "start", "change", "cancel"), name="neruba_subscription_decisions_kind_ck"
         ),
     )
 
@@ -174,7 +174,7 @@ def _billing(op: Operations) -> None:
         sa.PrimaryKeyConstraint("project_id", "id", name="neruba_runs_pk"),
         sa.ForeignKeyConstraint(["project_id"], ["neruba_projects.id"], name="neruba_runs_project_fk"),
         sa.CheckConstraint("span_start < span_end", name="neruba_runs_span_ck"),
-        sa.CheckConstraint("state IN ('draft', 'finalized')", name="neruba_runs_state_ck"),
+        sa.CheckConstraint(one_of("state", "draft", "finalized"), name="neruba_runs_state_ck"),
     )
     op.create_index("neruba_runs_period_ix", "neruba_runs", ["project_id", "period", "id"])
     op.create_table(
@@ -260,10 +260,10 @@ def _invoices(op: Operations) -> None:
         ),
         sa.CheckConstraint("(state = 'void') = (voided_at IS NOT NULL)", name="neruba_invoices_voided_ck"),
         sa.CheckConstraint(
-            "kind IN ('invoice', 'supplementary', 'credit_note')", name="neruba_invoices_kind_ck"
+            one_of("kind", "invoice", "supplementary", "credit_note"), name="neruba_invoices_kind_ck"
         ),
         sa.CheckConstraint(
-            "state IN ('draft', 'finalized', 'paid', 'void')", name="neruba_invoices_state_ck"
+            one_of("state", "draft", "finalized", "paid", "void"), name="neruba_invoices_state_ck"
         ),
     )
     still_open = sa.text("state = 'finalized' AND paid_micros < amount_due_micros")

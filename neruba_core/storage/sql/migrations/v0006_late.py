@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlalchemy as sa
 from alembic.operations import Operations
 
-from neruba_core.storage.sql.migrations.columns import Kinds
+from neruba_core.storage.sql.migrations.columns import Kinds, one_of
 
 
 def upgrade(op: Operations) -> None:
@@ -27,8 +27,9 @@ def upgrade(op: Operations) -> None:
             ["neruba_usage_events.project_id", "neruba_usage_events.id"],
             name="neruba_late_holds_event_fk",
         ),
-        sa.CheckConstraint("kind IN ('event', 'void')", name="neruba_late_holds_kind_ck"),
+        sa.CheckConstraint(one_of("kind", "event", "void"), name="neruba_late_holds_kind_ck"),
         sa.CheckConstraint(
-            "state IN ('waiting', 'replayed', 'discarded', 'superseded')", name="neruba_late_holds_state_ck"
+            one_of("state", "waiting", "replayed", "discarded", "superseded"),
+            name="neruba_late_holds_state_ck",
         ),
     )

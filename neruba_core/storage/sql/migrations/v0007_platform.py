@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlalchemy as sa
 from alembic.operations import Operations
 
-from neruba_core.storage.sql.migrations.columns import Kinds
+from neruba_core.storage.sql.migrations.columns import Kinds, one_of
 
 
 def upgrade(op: Operations) -> None:
@@ -23,7 +23,7 @@ def upgrade(op: Operations) -> None:
         kinds.text("created_by"),
         sa.PrimaryKeyConstraint("key", name="neruba_shared_metrics_pk"),
         sa.CheckConstraint(
-            "aggregation IN ('sum', 'count', 'max', 'min', 'last', 'unique', 'avg')",
+            one_of("aggregation", "sum", "count", "max", "min", "last", "unique", "avg"),
             name="neruba_shared_metrics_aggregation_ck",
         ),
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlalchemy as sa
 from alembic.operations import Operations
 
-from neruba_core.storage.sql.migrations.columns import Kinds, append_only
+from neruba_core.storage.sql.migrations.columns import Kinds, append_only, one_of
 
 _LIVE = sa.text("deleted_at IS NULL AND disabled_at IS NULL")
 _PENDING = sa.text("state = 'pending'")
@@ -89,7 +89,7 @@ def upgrade(op: Operations) -> None:
             name="neruba_deliveries_message_fk",
         ),
         sa.CheckConstraint(
-            "state IN ('pending', 'delivered', 'dead', 'cancelled')", name="neruba_deliveries_state_ck"
+            one_of("state", "pending", "delivered", "dead", "cancelled"), name="neruba_deliveries_state_ck"
         ),
         sa.CheckConstraint("(state = 'pending') = (ended_at IS NULL)", name="neruba_deliveries_ended_ck"),
     )

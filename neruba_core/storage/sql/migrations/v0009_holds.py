@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlalchemy as sa
 from alembic.operations import Operations
 
-from neruba_core.storage.sql.migrations.columns import Kinds
+from neruba_core.storage.sql.migrations.columns import Kinds, one_of
 
 
 def upgrade(op: Operations) -> None:
@@ -30,7 +30,7 @@ def upgrade(op: Operations) -> None:
         sa.UniqueConstraint("project_id", "event_id", name="neruba_holds_event_uq"),
         sa.ForeignKeyConstraint(["project_id"], ["neruba_projects.id"], name="neruba_holds_project_fk"),
         sa.CheckConstraint(
-            "state IN ('held', 'captured', 'released', 'expired')", name="neruba_holds_state_ck"
+            one_of("state", "held", "captured", "released", "expired"), name="neruba_holds_state_ck"
         ),
         sa.CheckConstraint(
             "amount_micros > 0 AND captured_micros >= 0 AND captured_micros <= amount_micros",

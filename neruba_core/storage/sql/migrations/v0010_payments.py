@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlalchemy as sa
 from alembic.operations import Operations
 
-from neruba_core.storage.sql.migrations.columns import Kinds, append_only
+from neruba_core.storage.sql.migrations.columns import Kinds, append_only, one_of
 
 
 def upgrade(op: Operations) -> None:
@@ -61,7 +61,9 @@ def upgrade(op: Operations) -> None:
             "AND (status = 'succeeded') = (transaction_id IS NOT NULL)",
             name="neruba_payments_settled_ck",
         ),
-        sa.CheckConstraint("status IN ('pending', 'succeeded', 'failed')", name="neruba_payments_status_ck"),
+        sa.CheckConstraint(
+            one_of("status", "pending", "succeeded", "failed"), name="neruba_payments_status_ck"
+        ),
         sa.CheckConstraint("status = 'pending' OR due_at IS NULL", name="neruba_payments_due_ck"),
     )
     op.create_index("neruba_payments_due_ix", "neruba_payments", ["due_at"])
@@ -117,7 +119,9 @@ def upgrade(op: Operations) -> None:
             name="neruba_refunds_amounts_ck",
         ),
         sa.CheckConstraint("status = 'pending' OR due_at IS NULL", name="neruba_refunds_due_ck"),
-        sa.CheckConstraint("status IN ('pending', 'succeeded', 'failed')", name="neruba_refunds_status_ck"),
+        sa.CheckConstraint(
+            one_of("status", "pending", "succeeded", "failed"), name="neruba_refunds_status_ck"
+        ),
     )
     op.create_index("neruba_refunds_due_ix", "neruba_refunds", ["due_at"])
     op.create_index("neruba_refunds_payment_ix", "neruba_refunds", ["project_id", "payment_id", "id"])
@@ -152,7 +156,7 @@ def upgrade(op: Operations) -> None:
             initially="DEFERRED",
         ),
         sa.CheckConstraint(
-            "kind IN ('payment', 'refund', 'credit_note', 'write_off', 'dispute')",
+            one_of("kind", "payment", "refund", "credit_note", "write_off", "dispute"),
             name="neruba_allocations_kind_ck",
         ),
         sa.CheckConstraint("micros <> 0", name="neruba_allocations_micros_ck"),
@@ -194,7 +198,7 @@ def upgrade(op: Operations) -> None:
             "AND settled_micros BETWEEN 0 AND amount_micros",
             name="neruba_corrections_amounts_ck",
         ),
-        sa.CheckConstraint("kind IN ('credit_note', 'write_off')", name="neruba_corrections_kind_ck"),
+        sa.CheckConstraint(one_of("kind", "credit_note", "write_off"), name="neruba_corrections_kind_ck"),
     )
     op.create_index("neruba_corrections_invoice_ix", "neruba_corrections", ["project_id", "invoice_id", "id"])
     _disputes(op, kinds)
@@ -234,7 +238,7 @@ def _disputes(op: Operations, kinds: Kinds) -> None:
             deferrable=True,
             initially="DEFERRED",
         ),
-        sa.CheckConstraint("status IN ('open', 'won', 'lost')", name="neruba_disputes_status_ck"),
+        sa.CheckConstraint(one_of("status", "open", "won", "lost"), name="neruba_disputes_status_ck"),
         sa.CheckConstraint(
             "amount_micros > 0 AND taken_micros BETWEEN 0 AND amount_micros "
             "AND fee_micros >= 0 AND fee_back_micros >= 0",
@@ -283,7 +287,7 @@ def _events(op: Operations, kinds: Kinds) -> None:
         sa.PrimaryKeyConstraint("id", name="neruba_provider_events_pk"),
         sa.UniqueConstraint("provider", "event_id", name="neruba_provider_events_event_uq"),
         sa.CheckConstraint(
-            "state IN ('pending', 'processed', 'ignored', 'dead')", name="neruba_provider_events_state_ck"
+            one_of("state", "pending", "processed", "ignored", "dead"), name="neruba_provider_events_state_ck"
         ),
         sa.CheckConstraint(
             "(state = 'pending') = (due_at IS NOT NULL)", name="neruba_provider_events_due_ck"
