@@ -17,6 +17,7 @@ from sqlalchemy import (
     BindParameter,
     ColumnElement,
     Dialect,
+    FromClause,
     Text,
     any_,
     bindparam,
@@ -25,7 +26,10 @@ from sqlalchemy import (
     select,
     true,
 )
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.elements import SQLCoreOperations
+from sqlalchemy.sql.selectable import Join
 
 from neruba_core.storage.sql.arrays import pack
 
@@ -77,16 +81,36 @@ def among(postgresql: bool, column: SQLCoreOperations[Any], name: str) -> Column
 def each(query: Select, column: SQLCoreOperations[Any], name: str) -> Callable[[bool], Select]:
     """*query*, which is over one table, for the rows whose *column* is one of the texts given as *name*.
 
-    Goes once through the texts, which must differ, and never through the table. PostgreSQL is made to
-    (OFFSET 0 keeps the inner query together): while it knows nothing about a young table, it takes a
-    project for small and reads all of it.
+    Goes once through the texts, which must differ, and never through the table. Both are made to (on
+    PostgreSQL OFFSET 0 keeps the inner query together): while they know nothing about a young table, they
+    take a project for small and read all of it.
     """
 
     def build(postgresql: bool) -> Select:
         if not postgresql:
-            return query.where(among(False, column, name))
+            texts = func.json_each(bindparam(name, type_=Text())).table_valued("value")
+            (table,) = query.get_final_froms()
+            return query.select_from(_InOrder(texts, table)).where(column == texts.c.value)
         asked = func.unnest(bindparam(name, type_=_TEXTS)).table_valued("key").render_derived()
         found = query.where(column == asked.c.key).offset(literal_column("0")).lateral()
         return select(*found.c).select_from(asked.join(found, true()))
 
     return build
+
+
+class _InOrder(Join):
+    """A join that SQLite makes in the order in which it is written: the right side for each row of the left.
+
+    An IN is answered by way of a sorted copy of the list, which takes as long as looking up what is in it.
+    """
+
+    inherit_cache = False
+
+    def __init__(self, left: FromClause, right: FromClause) -> None:
+        super().__init__(left, right, true())
+
+
+@compiles(_InOrder)
+def _in_order(join: Join, compiler: SQLCompiler, **options: Any) -> str:
+    left, right = (compiler.process(side, **options) for side in (join.left, join.right))
+    return f"{left} CROSS JOIN {right}"
