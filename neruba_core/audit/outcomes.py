@@ -6,6 +6,7 @@ reason. The counts of a unit go in as one tally per project, so that counting co
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 
 from attrs import define, field, frozen
@@ -21,13 +22,15 @@ from neruba_core.instants import Instant
 class OutcomeNotes:
     """The outcomes of a unit while it is being decided; ``write`` stores them once."""
 
-    counts: dict[str, dict[str, int]] = field(factory=dict)
+    counts: dict[str, Counter[str]] = field(factory=dict)
     attempts: list[Attempt] = field(factory=list)
 
     def count(self, project_id: str, outcome: Outcome, times: int = 1) -> None:
         """Count *times* attempts of the project that ended as *outcome*."""
-        counts = self.counts.setdefault(project_id, {})
-        counts[outcome] = counts.get(outcome, 0) + times
+        counts = self.counts.get(project_id)
+        if counts is None:
+            counts = self.counts[project_id] = Counter()
+        counts[outcome] += times
 
     def explain(self, attempt: Attempt) -> None:
         """Count the attempt and keep its reason."""

@@ -8,6 +8,8 @@ under two keys.
 
 from __future__ import annotations
 
+from functools import partial
+
 from attrs import field, frozen
 
 from neruba_core import money, texts
@@ -76,7 +78,7 @@ def charge_order(project_id: str, new: NewCharge, origin: Origin) -> Order[Trans
         project_id=project_id,
         operation=OPERATION,
         path=PATH,
-        body=lambda event_id: _body(new, event_id),
+        body=partial(_body, new),
         idempotency_key=new.idempotency_key,
         origin=origin,
         decide=decide,

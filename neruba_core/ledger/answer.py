@@ -34,13 +34,14 @@ def render(
     """The JSON text of a transaction, as ``GET …/transactions/{id}`` shows it; *created* is text."""
     text = money.text
     amount = text(amount_micros)
-    entries = []
+    entries = ""
     for posting in postings:
         # One side is zero, and the other most often the whole amount.
         micros = posting.debit_micros or posting.credit_micros
         moved = amount if micros == amount_micros else text(micros)
         debit, credit = (moved, _ZERO) if posting.debit_micros else (_ZERO, moved)
-        entries.append(f'{{"account":{quoted(posting.account)},"debit":"{debit}","credit":"{credit}"}}')
+        comma = "," if entries else ""
+        entries += f'{comma}{{"account":{quoted(posting.account)},"debit":"{debit}","credit":"{credit}"}}'
     # Written out by hand: this is the widest text that a charge makes, and half its rendering time.
     return (
         f'{{"id":"{transaction_id}","projectId":"{project_id}","type":"{type}",'
@@ -49,5 +50,5 @@ def render(
         f'"metadata":{"null" if metadata is None else canonical(metadata)},'
         f'"grantId":{"null" if grant_id is None else quoted(grant_id)},'
         f'"reverses":{"null" if reverses is None else quoted(reverses)},'
-        f'"entries":[{",".join(entries)}],"createdAt":"{created}"}}'
+        f'"entries":[{entries}],"createdAt":"{created}"}}'
     )

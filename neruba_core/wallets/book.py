@@ -85,14 +85,14 @@ class _Sums:
     counted_micros: int
     scoped_micros: int
 
-    def add(self, lot: Lot, sign: int) -> None:
-        """Count *lot* in, or out."""
+    def put(self, before: Lot | None, lot: Lot) -> None:
+        """Count *lot* as it is now, instead of as it was *before*."""
         if lot.expired(self.at):
-            self.counted_micros += sign * lot.held_micros
+            self.counted_micros += lot.held_micros - (before.held_micros if before else 0)
             return
-        self.counted_micros += sign * lot.remaining_micros
+        self.counted_micros += lot.remaining_micros - (before.remaining_micros if before else 0)
         if lot.grant.metric_keys:
-            self.scoped_micros += sign * lot.free_micros
+            self.scoped_micros += lot.free_micros - (before.free_micros if before else 0)
 
 
 @define
@@ -125,8 +125,10 @@ class Book:
     def available_micros(self, at: Instant) -> int:
         """What a charge may come to at most: the balance, but for credit that pays for some metrics only,
         less holds, plus the credit limit."""
-        reserved = self._summed(at).scoped_micros + self.head.held_micros
-        return self.balance_micros(at) - reserved + self.project.credit_limit_micros
+        sums = self._summed(at)
+        reserved = sums.scoped_micros + self.head.held_micros
+        balance = sums.counted_micros - self.accounts.get(OVERDRAFT, 0)
+        return balance - reserved + self.project.credit_limit_micros
 
     def available_for(self, metric_key: str, at: Instant) -> int:
         """What usage of the metric may come to at most: what is available, and credit of its own. Where the
@@ -140,16 +142,13 @@ class Book:
         if sums is None or sums.at != at:
             sums = self._sums = _Sums(at, 0, 0)
             for lot in self.lots.values():
-                sums.add(lot, 1)
+                sums.put(None, lot)
         return sums
 
-    def _keep(self, lot: Lot) -> None:
-        """Have *lot* as it is now."""
+    def _keep(self, before: Lot | None, lot: Lot) -> None:
+        """Have *lot* as it is now, instead of as it was *before*."""
         if self._sums is not None:
-            before = self.lots.get(lot.grant.id)
-            if before is not None:
-                self._sums.add(before, -1)
-            self._sums.add(lot, 1)
+            self._sums.put(before, lot)
         self.lots[lot.grant.id] = lot
 
     def changed_accounts(self) -> list[Account]:
@@ -217,7 +216,7 @@ class Book:
     def _shift_holds(self, hold: Hold, sign: int) -> None:
         for draw in hold.draws:
             lot = self.lots[draw.grant_id]
-            self._keep(Lot(lot.grant, lot.remaining_micros, lot.held_micros + sign * draw.micros))
+            self._keep(lot, Lot(lot.grant, lot.remaining_micros, lot.held_micros + sign * draw.micros))
             self.changed.add(lot.grant.account)
 
     def post(self, decision: Decision) -> tuple[int, ...]:
@@ -228,6 +227,7 @@ class Book:
         accounts, head = self.accounts, self.head
         moved: dict[str, int] = {}
         after: list[int] = []
+        drawn: list[str] = []
         balance = head.balance_micros
         for posting in decision.postings:
             name = posting.account
@@ -235,7 +235,10 @@ class Book:
             before = moved[name] if name in moved else accounts.get(name, 0)
             moved[name] = micros = within_total(before + change)
             after.append(micros)
-            if name == OVERDRAFT or name.startswith(_WALLET_PREFIX):
+            if name.startswith(_WALLET_PREFIX):
+                drawn.append(name)
+                balance -= change
+            elif name == OVERDRAFT:
                 balance -= change
         balance = within_total(balance)
         if decision.closes is not None:
@@ -257,22 +260,20 @@ class Book:
                 self.fall_due(grant.expires_at)
         accounts.update(moved)
         self.changed.update(moved)
-        self._move_lots(decision, moved)
-        self._mark_reversed(decision)
+        for name in drawn:
+            # A wallet account grows by credit, so what remains is the balance with its sign turned.
+            self._leave(decision, name.removeprefix(_WALLET_PREFIX), -moved[name])
+        if decision.reverses is not None:
+            self._mark_reversed(decision, decision.reverses)
         self.written = True
         return tuple(after)
 
-    def _move_lots(self, decision: Decision, moved: dict[str, int]) -> None:
-        for name, balance in moved.items():
-            if not name.startswith(_WALLET_PREFIX):
-                continue
-            grant_id = name.removeprefix(_WALLET_PREFIX)
-            lot = self.lots.get(grant_id)
-            # A wallet account grows by credit, so what remains is the balance with its sign turned.
-            if lot is None:
-                self._keep(Lot(self._grant(decision, grant_id), -balance))
-            else:
-                self._keep(Lot(lot.grant, -balance, lot.held_micros))
+    def _leave(self, decision: Decision, grant_id: str, remaining_micros: int) -> None:
+        lot = self.lots.get(grant_id)
+        if lot is None:
+            self._keep(None, Lot(self._grant(decision, grant_id), remaining_micros))
+        else:
+            self._keep(lot, Lot(lot.grant, remaining_micros, lot.held_micros))
 
     def _grant(self, decision: Decision, grant_id: str) -> Grant:
         """A grant with nothing in it so far: it is opened now, or is given back to."""
@@ -282,10 +283,8 @@ class Book:
         assert decision.reverses is not None
         return self.originals[decision.reverses].grants[grant_id]
 
-    def _mark_reversed(self, decision: Decision) -> None:
-        if decision.reverses is None:
-            return
-        original = self.originals[decision.reverses]
+    def _mark_reversed(self, decision: Decision, original_id: str) -> None:
+        original = self.originals[original_id]
         original.reversed_micros += decision.amount_micros
         if original.transaction.grant_id is not None:
             grant = original.grants[original.transaction.grant_id]

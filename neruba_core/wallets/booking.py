@@ -97,8 +97,8 @@ class Booking:
         balances = book.post(decision)
         transaction = self._transaction(book, decision, cause)
         self.transactions.append(transaction)
-        self.entries.extend(_entries(transaction, decision, balances))
-        self.grants.extend(decision.grants)
+        self.entries += _entries(transaction, decision, balances)
+        self.grants += decision.grants
         self.watch(book)
         return transaction
 

@@ -18,7 +18,6 @@ from attrs import define, field
 from neruba_core.audit.model import Attempt, Outcome
 from neruba_core.audit.outcomes import OutcomeNotes
 from neruba_core.audit.store import HasAudit
-from neruba_core.brief import brief
 from neruba_core.errors import (
     AmountOverflow,
     HoldNotFound,
@@ -56,6 +55,9 @@ R = TypeVar("R")
 _Name: TypeAlias = tuple[str, str, str]
 """Project, operation and idempotency key; or project, operation and event id."""
 
+_Known: TypeAlias = tuple[bytes, "Transaction | HoldAnswer"]
+"""The fingerprint of the request that came with a key or an event before, and what it came to."""
+
 Settled: TypeAlias = Written[Transaction]
 HoldSettled: TypeAlias = Written[HoldAnswer]
 
@@ -80,7 +82,7 @@ def settle(
     ``InsufficientCredit``, ``KeyInProgress`` (another unit in flight holds the key), ``AmountOverflow`` or
     what the order's own decision refuses; ``Conflict`` with ``KeyReused`` or an event conflict.
     """
-    named = [(order, _name(order)) for order in orders]
+    named = [(order, (order.project_id, order.operation, order.idempotency_key)) for order in orders]
     held = work.idempotency.held_elsewhere({name for _, name in named})
     heads = work.ledger.lock_heads(sorted({order.project_id for order, name in named if name not in held}))
     # Only now, so that nobody is judged by a credit limit from before the wait for the lock.
@@ -103,18 +105,6 @@ def settle(
     if telling is None:
         booking.telling.write(work, at=at, ids=ids)
     return outcomes
-
-
-@brief
-class _Known:
-    """What a key or an event came to before, and the fingerprint of the request."""
-
-    fingerprint: bytes
-    effect: Transaction | HoldAnswer
-
-
-def _name(order: Order[Any]) -> _Name:
-    return (order.project_id, order.operation, order.idempotency_key)
 
 
 def _open(
@@ -209,14 +199,14 @@ class _Settlement:
         """What was booked, or refused for good, under the keys and for the events of *orders*."""
         keys = {order.idempotency_key for order in orders}
         for key, booked in work.ledger.transactions_by_keys(project_id, operation, keys).items():
-            self.by_key[project_id, operation, key] = _Known(booked.fingerprint, booked)
+            self.by_key[project_id, operation, key] = (booked.fingerprint, booked)
         if any(order.keeps_refusal for order in orders):
             for key, answer in work.idempotency.answers(project_id, operation, keys).items():
                 self.refusals[project_id, operation, key] = answer
         events = {order.event_id for order in orders if order.event_id is not None}
         if events:
             for event, booked in work.ledger.transactions_by_event_ids(project_id, operation, events).items():
-                self.by_event[project_id, operation, event] = _Known(booked.fingerprint, booked)
+                self.by_event[project_id, operation, event] = (booked.fingerprint, booked)
 
     def read_holds(
         self, work: SettlementWork, project_id: str, operation: str, orders: Sequence[Order[Any]]
@@ -255,10 +245,11 @@ class _Settlement:
         digest = order.fingerprint()
         booked = self.by_key.get(name)
         if booked is not None:
-            if booked.fingerprint != digest:
-                return self._conflict(order, KeyReused(order.idempotency_key), booked.effect)
+            recorded, effect = booked
+            if recorded != digest:
+                return self._conflict(order, KeyReused(order.idempotency_key), effect)
             self._count(order, Outcome.REPLAYED)
-            return Replayed(booked.effect)
+            return Replayed(effect)
         refused = self.refusals[name]
         if refused.fingerprint != digest:
             return self._conflict(order, KeyReused(order.idempotency_key), None)
@@ -286,12 +277,13 @@ class _Settlement:
         self.notes.write(work, self.ids)
 
     def _met_event(self, order: Order[Any], event_id: str, original: _Known) -> Written[Any]:
-        if order.same_content(original.fingerprint, event_id):
+        recorded, effect = original
+        if order.same_content(recorded, event_id):
             if order.counted:
-                self.notes.explain(self._attempt(order, Outcome.DEDUPED, None, original.effect))
-            return Deduplicated(original.effect)
+                self.notes.explain(self._attempt(order, Outcome.DEDUPED, None, effect))
+            return Deduplicated(effect)
         assert order.conflict is not None, "an order with an event id names its conflict"
-        return self._conflict(order, order.conflict(event_id), original.effect)
+        return self._conflict(order, order.conflict(event_id), effect)
 
     def _decide(self, order: Order[Any], name: _Name, digest: bytes) -> Written[Any]:
         book = self.books[order.project_id]
@@ -306,11 +298,10 @@ class _Settlement:
             effect = self._effect(order, digest, book, decision)
         except AmountOverflow as error:
             return self.refuse(order, error)
-        known = _Known(digest, effect)
-        self.by_key[name] = known
+        self.by_key[name] = known = (digest, effect)
         if order.event_id is not None:
             self.by_event[order.project_id, order.operation, order.event_id] = known
-        self._count(order, Accepted.name)
+        self._count(order, Outcome.ACCEPTED)
         return Accepted(effect)
 
     def _effect(
@@ -402,4 +393,4 @@ def _answered(hold: Hold, answer: Answer) -> _Known:
     """What the command said that *answer* was given to. A hold is closed once, so whatever closed it left it
     as it is."""
     left = hold.opened() if answer.operation == HOLD else hold
-    return _Known(answer.fingerprint, HoldAnswer.kept(left, answer.body))
+    return answer.fingerprint, HoldAnswer.kept(left, answer.body)
