@@ -20,7 +20,7 @@ from neruba_core.instants import Clock, now, to_micros
 
 # One system call serves 2,048 ids; drawing eight bytes per id was the hottest line of ingest.
 _BLOCK_BYTES = 16_384
-_RANDOM_DIGITS = 16
+_RANDOM_BYTES = 8
 
 
 @define(eq=False)
@@ -30,10 +30,8 @@ class Ids:
     clock: Clock = now
     randomness: Callable[[int], bytes] = os.urandom
     _lock: threading.Lock = field(factory=threading.Lock, init=False, repr=False)
-    _block: str = field(default="", init=False, repr=False)
-    _position: int = field(default=0, init=False, repr=False)
-    _milliseconds: int = field(default=0, init=False, repr=False)
-    _count: int = field(default=0, init=False, repr=False)
+    _next: int = field(default=0, init=False, repr=False)
+    _chances: list[str] = field(factory=list, init=False, repr=False)
 
     def __attrs_post_init__(self) -> None:
         _SOURCES.add(self)
@@ -41,58 +39,36 @@ class Ids:
     def new(self, prefix: str) -> str:
         """A new id such as ``use_0195a3…``, greater than every id this source gave before."""
         with self._lock:
-            self._advance()
-            count, start = self._count, self._position
-            if count > 0xFFFF or start >= len(self._block):
-                return self._some(prefix, 1)[0]
-            self._count = count + 1
-            self._position = end = start + _RANDOM_DIGITS
-            return f"{prefix}_{self._milliseconds:012x}{count:04x}{self._block[start:end]}"
+            return f"{prefix}_{self._take(1).to_bytes(8).hex()}{(self._chances or self._draw()).pop()}"
 
     def many(self, prefix: str, count: int) -> list[str]:
         """*count* new ascending ids, at a fraction of the cost of single ones."""
-        if count == 1:
-            return [self.new(prefix)]
         with self._lock:
-            self._advance()
-            made = self._some(prefix, count)
-            while len(made) < count:
-                made += self._some(prefix, count - len(made))
-            return made
+            first = self._take(count)
+            return [
+                f"{prefix}_{number.to_bytes(8).hex()}{(self._chances or self._draw()).pop()}"
+                for number in range(first, first + count)
+            ]
 
     def chance(self) -> Random:
         """A generator for choices that are no secret, such as which rows to sample or how long to wait."""
-        return Random(self.randomness(_RANDOM_DIGITS))
+        return Random(self.randomness(16))
 
-    def _some(self, prefix: str, most: int) -> list[str]:
-        """As many ids, up to *most*, as one millisecond and one block have room for."""
-        if self._count > 0xFFFF:
-            # Borrow the next millisecond rather than break the order.
-            self._milliseconds += 1
-            self._count = 0
-        if self._position >= len(self._block):
-            self._block = self.randomness(_BLOCK_BYTES).hex()
-            self._position = 0
-        block, count, start = self._block, self._count, self._position
-        self._count = ends = min(count + most, 0x10000, count + (len(block) - start) // _RANDOM_DIGITS)
-        self._position = start + (ends - count) * _RANDOM_DIGITS
-        stem = f"{prefix}_{self._milliseconds:012x}"
-        places = range(start, self._position, _RANDOM_DIGITS)
-        return [
-            f"{stem}{number:04x}{block[place : place + _RANDOM_DIGITS]}"
-            for number, place in zip(range(count, ends), places, strict=True)
-        ]
+    def _take(self, count: int) -> int:
+        """The first of *count* numbers in a row: milliseconds, and 16 bits that count within them. Who counts
+        further borrows the next millisecond rather than break the order."""
+        first = max(self._next, to_micros(self.clock()) // 1000 << 16)
+        self._next = first + count
+        return first
 
-    def _advance(self) -> None:
-        milliseconds = to_micros(self.clock()) // 1000
-        if milliseconds > self._milliseconds:
-            self._milliseconds = milliseconds
-            self._count = 0
+    def _draw(self) -> list[str]:
+        """Randomness for many ids, to be taken from the end."""
+        self._chances = self.randomness(_BLOCK_BYTES).hex("_", _RANDOM_BYTES).split("_")[::-1]
+        return self._chances
 
     def _forget(self) -> None:
         self._lock = threading.Lock()
-        self._block = ""
-        self._position = 0
+        self._chances = []
 
 
 class Ahead(Ids):

@@ -83,7 +83,7 @@ def test_many_are_what_as_many_single_ones_would_be(counts, first_by_one):
     Whatever ends in between: the block of randomness, or the millisecond.
     """
     together, one_by_one = seeded_ids(SettableClock()), seeded_ids(SettableClock())
-    together._count = one_by_one._count = 0xFF00
+    together._next = one_by_one._next = (int(NOON.timestamp() * 1000) << 16) + 0xFF00
 
     for count in counts:
         singles = [one_by_one.new("use") for _ in range(count)]
@@ -161,13 +161,14 @@ def test_a_child_forgets_what_its_parent_had_drawn():
     """
     The rest of the parent's block is the parent's.
     """
-    source = seeded_ids(SettableClock())
+    source, parent = seeded_ids(SettableClock()), seeded_ids(SettableClock())
     source.new("use")
 
     module._forget_all()
+    made = source.new("use")
 
-    assert source._block == ""
-    assert source.new("use")[16:20] == "0001"
+    assert made[16:20] == "0001"
+    assert made[20:] not in {one[20:] for one in parent.many("use", 2_048)}
 
 
 def test_a_source_that_is_dropped_is_gone():
