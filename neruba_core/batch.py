@@ -7,11 +7,11 @@ neighbours: the batch is undone and run again one by one, and only the offender 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, TypeAlias
 
 from neruba_core.audit.outcomes import Unreadable, note_unreadable
-from neruba_core.billing.prepaid import opener
+from neruba_core.billing.prepaid import Draws
 from neruba_core.context import Context
 from neruba_core.errors import StorageError
 from neruba_core.idempotency.outcomes import Rejected
@@ -50,8 +50,12 @@ def _execute(context: Context, commands: Sequence[Command], note: Note) -> list[
         orders = [command for command in commands if isinstance(command, Order)]
         unreadable = [command for command in commands if isinstance(command, Unreadable)]
         ids, chart, telling = context.ids, context.chart, Telling()
-        also = [order.project_id for order in orders]
-        open_draws = opener(work, at=at, ids=ids, chart=chart, telling=telling, also=also)
+
+        def open_draws(project_ids: Iterable[str]) -> Draws:
+            # With the heads of the orders: locked one after the other, two units could wait in a circle.
+            locked = [*project_ids, *(order.project_id for order in orders)]
+            return Draws.open(work, locked, at=at, ids=ids, chart=chart, telling=telling)
+
         recorded = iter(
             record(work, sent, at=at, ids=ids, open_draws=open_draws, telling=telling) if sent else ()
         )

@@ -56,14 +56,15 @@ class Context:
         if self.bound is not None:
             with self.bound.savepoint():
                 return act(self.bound)
-        for attempt in range(1, _TRIES + 1):
+        tries = _TRIES
+        while True:
             try:
                 with self.storage.work() as work:
                     return act(work)
             except StorageConflict:
-                if attempt == _TRIES:
+                tries -= 1
+                if tries == 0:
                     raise
-        raise AssertionError("unreachable: the last attempt returns or raises")
 
     def read(self, act: Callable[[UnitOfWork], T]) -> T:
         """Run *act* against one consistent moment; inside a bound unit, against that unit."""

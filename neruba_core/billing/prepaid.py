@@ -8,7 +8,7 @@ minimum is not drawn; the run adds it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Protocol
 
 from attrs import define, evolve, field
@@ -318,13 +318,3 @@ class Draws:
 
 def _is_of(transaction: Transaction, metric_key: str) -> bool:
     return transaction.metadata is not None and transaction.metadata.get("metricKey") == metric_key
-
-
-def opener(
-    work: PrepaidWork, *, at: Instant, ids: Ids, chart: Chart, telling: Telling, also: Iterable[str] = ()
-) -> Callable[[Iterable[str]], Draws]:
-    """What opens the draws of a unit of work. The heads of *also* are locked with those of the projects,
-    for whatever the unit does next: locked one after the other, two units could wait in a circle."""
-    return lambda project_ids: Draws.open(
-        work, {*project_ids, *also}, at=at, ids=ids, chart=chart, telling=telling
-    )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from typing import Any, TypeAlias, TypeVar
 
 from attrs import frozen
@@ -10,7 +11,7 @@ from attrs import frozen
 from neruba_core import texts
 from neruba_core.audit.model import SYSTEM, Origin
 from neruba_core.audit.outcomes import Unreadable, note_unreadable
-from neruba_core.billing.prepaid import Draws, opener
+from neruba_core.billing.prepaid import Draws
 from neruba_core.context import Context
 from neruba_core.errors import FormatInvalid, KeyInvalid, NerubaError, UsageNotFound
 from neruba_core.idempotency.outcomes import (
@@ -117,7 +118,7 @@ class Usage:
                 at=at,
                 ids=self._context.ids,
                 origin=origin,
-                open_draws=self._opener(work, at, telling),
+                open_draws=partial(self._draws, work, at, telling),
             )
 
         return self._context.write(
@@ -220,7 +221,7 @@ class Usage:
                 at=at,
                 ids=context.ids,
                 origin=origin,
-                open_draws=self._opener(work, at, telling),
+                open_draws=partial(self._draws, work, at, telling),
                 telling=telling,
             )
 
@@ -242,14 +243,14 @@ class Usage:
 
     def _recorded(self, work: UnitOfWork, sent: Sequence[Sent], at: Instant) -> Sequence[Recorded]:
         ids, telling = self._context.ids, Telling()
-        open_draws = self._opener(work, at, telling)
+        open_draws = partial(self._draws, work, at, telling)
         recorded = record(work, sent, at=at, ids=ids, open_draws=open_draws, telling=telling)
         telling.write(work, at=at, ids=ids)
         return recorded
 
-    def _opener(self, work: UnitOfWork, at: Instant, telling: Telling) -> Callable[[Iterable[str]], Draws]:
+    def _draws(self, work: UnitOfWork, at: Instant, telling: Telling, project_ids: Iterable[str]) -> Draws:
         context = self._context
-        return opener(work, at=at, ids=context.ids, chart=context.chart, telling=telling)
+        return Draws.open(work, project_ids, at=at, ids=context.ids, chart=context.chart, telling=telling)
 
     def _telling(self, work: UnitOfWork, at: Instant, act: Callable[[Telling], T]) -> T:
         """Do *act*, then tell the listeners of it."""

@@ -109,14 +109,15 @@ class Project:
     @property
     def draws_usage(self) -> bool:
         """Whether usage is drawn from the wallet as it arrives, in the periods to come or in earlier ones."""
-        return self.billing_mode is BillingMode.PREPAID or any(
-            terms.billing_mode is BillingMode.PREPAID for terms in self.earlier_terms
-        )
+        for terms in self.earlier_terms:
+            if terms.billing_mode is BillingMode.PREPAID:
+                return True
+        return self.billing_mode is BillingMode.PREPAID
 
     @property
     def holds_late(self) -> bool:
         """Whether late usage waits for support."""
-        return self.late_usage_policy is LateUsagePolicy.QUARANTINE and self.invoiced_until is not None
+        return self.invoiced_until is not None and self.late_usage_policy is LateUsagePolicy.QUARANTINE
 
     def is_late(self, moment: Instant) -> bool:
         """Whether the period of what happened at *moment* has been invoiced."""

@@ -15,8 +15,7 @@ RENDER_VERSION = 1
 """Which renderer of ``usage.answer`` writes an event's body; old versions are kept for ever."""
 
 
-# There is one of this and one of an event for all that happens, and frozen slots take twice as long to fill.
-@frozen(slots=False)
+@frozen
 class NewUsage:
     """Usage as it was sent. ``None`` means that the sender left the field out."""
 
@@ -54,6 +53,7 @@ class NewUsage:
         return self.idempotency_key if self.event_id is None else self.event_id
 
 
+# There is one for all that happens, and so many frozen slots take twice as long to fill.
 @frozen(slots=False)
 class UsageEvent:
     """A recorded event. *late* tells that its period was invoiced when it arrived."""

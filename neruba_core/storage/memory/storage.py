@@ -164,7 +164,7 @@ class MemoryUnit:
         finally:
             self._undo.end()
             self.ledger.unlock_heads()
-            self.__dict__ = self._over.copy()
+            self.__dict__ = self._over
 
 
 @define(eq=False)

@@ -11,12 +11,14 @@ from __future__ import annotations
 from bisect import bisect_left, insort
 from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping
 from itertools import islice
-from typing import Any, Generic, NoReturn, TypeVar
+from typing import Any, Generic, NoReturn, TypeAlias, TypeVar
 
 from attrs import define, field
 
 Key = TypeVar("Key", bound=Any)
 Row = TypeVar("Row")
+Order: TypeAlias = Callable[[Any], Any]
+"""What rows are sorted by."""
 
 EVERYONE = ""
 """The scope of rows that belong to no project."""
@@ -94,18 +96,18 @@ class Undo:
         else:
             insort(keys, key)
 
-    def insort(self, keys: list[Key], key: Key) -> None:
-        """Put *key*, which is not among them, in its place among the ascending *keys*."""
-        self._steps.append((_withdraw, keys, key, None))
-        if not keys or key > keys[-1]:
-            keys.append(key)
+    def insort(self, rows: list[Row], row: Row, order: Order) -> None:
+        """Put *row*, which is not among them, in its place among the *rows* that ascend in that *order*."""
+        self._steps.append((_withdraw, rows, row, order))
+        if not rows or order(row) > order(rows[-1]):
+            rows.append(row)
         else:
-            insort(keys, key)
+            insort(rows, row, key=order)
 
-    def withdraw(self, keys: list[Key], key: Key) -> None:
-        """Take *key*, which is among them, from the ascending *keys*."""
-        self._steps.append((_put_in_place, keys, key, None))
-        _withdraw(keys, key)
+    def withdraw(self, rows: list[Row], row: Row, order: Order) -> None:
+        """Take *row*, which is among them, from the *rows* that ascend in that *order*."""
+        self._steps.append((_put_in_place, rows, row, order))
+        _withdraw(rows, row, order)
 
     def mark(self) -> int:
         """A place to go back to."""
@@ -136,16 +138,16 @@ def _take_out(rows: MutableMapping[Any, Any], keys: list[Any], key: Any) -> None
     _withdraw(keys, key)
 
 
-def _withdraw(keys: list[Any], key: Any, _: None = None) -> None:
-    place = bisect_left(keys, key)
-    if keys[place : place + 1] == [key]:
-        del keys[place]
+def _withdraw(rows: list[Any], row: Any, order: Order | None = None) -> None:
+    place = bisect_left(rows, order(row) if order else row, key=order)
+    if rows[place : place + 1] == [row]:
+        del rows[place]
 
 
-def _put_in_place(keys: list[Any], key: Any, _: None) -> None:
-    place = bisect_left(keys, key)
-    if keys[place : place + 1] != [key]:
-        keys.insert(place, key)
+def _put_in_place(rows: list[Any], row: Any, order: Order) -> None:
+    place = bisect_left(rows, order(row), key=order)
+    if rows[place : place + 1] != [row]:
+        rows.insert(place, row)
 
 
 _NO_ROWS: Mapping[Any, Any] = {}

@@ -10,7 +10,7 @@ import json
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import timedelta
-from operator import itemgetter
+from operator import attrgetter, itemgetter
 
 from attrs import astuple, define, evolve, field
 
@@ -32,6 +32,8 @@ from neruba_core.usage.model import (
 _DAY = timedelta(days=1)
 _LAST_OF_DAY = _DAY - timedelta(microseconds=1)
 _FIRST = itemgetter(0)
+_timestamp = attrgetter("timestamp")
+_order = attrgetter("timestamp", "id")
 _ABSENT = ""
 """Comes before the text of any value."""
 
@@ -48,7 +50,7 @@ class UsageTables:
     by_key: dict[tuple[str, str], UsageEvent] = field(factory=dict)
     by_event_id: dict[tuple[str, str], UsageEvent] = field(factory=dict)
     metrics_of: dict[str, list[str]] = field(factory=dict)
-    counting: dict[tuple[str, str], list[tuple[Instant, str, UsageEvent]]] = field(factory=dict)
+    counting: dict[tuple[str, str], list[UsageEvent]] = field(factory=dict)
     changes: dict[str, list[tuple[int, UsageEvent]]] = field(factory=dict)
     voids: Table[str, UsageVoid] = field(factory=Table)
     voided: dict[tuple[str, str], UsageVoid] = field(factory=dict)
@@ -77,14 +79,14 @@ class MemoryUsage:
             return False
         if event.properties is not None:
             event = evolve(event, properties=dict(event.properties))
-        self._note(event)
+        undo.push(tables.changes, project_id, (self.mark(), event))
         tables.events.add(undo, project_id, event.id, event)
         undo.add(tables.by_key, key, event)
         undo.add(tables.by_event_id, event_id, event)
-        undo.insort(self._counting(event), (event.timestamp, event.id, event))
+        undo.insort(self._counting(event), event, _order)
         return True
 
-    def _counting(self, event: UsageEvent) -> list[tuple[Instant, str, UsageEvent]]:
+    def _counting(self, event: UsageEvent) -> list[UsageEvent]:
         metric = (event.project_id, event.metric_key)
         events = self._tables.counting.get(metric)
         if events is None:
@@ -92,9 +94,6 @@ class MemoryUsage:
             self._undo.add(self._tables.counting, metric, events)
             self._undo.push(self._tables.metrics_of, event.project_id, event.metric_key)
         return events
-
-    def _note(self, event: UsageEvent) -> None:
-        self._undo.push(self._tables.changes, event.project_id, (self.mark(), event))
 
     def by_keys(self, project_id: str, keys: Iterable[str]) -> dict[str, UsageEvent]:
         found = ((key, self._tables.by_key.get((project_id, key))) for key in keys)
@@ -132,10 +131,10 @@ class MemoryUsage:
         if earlier is None:
             event = self.event(*place)
             assert event is not None, "only what was recorded is voided"
-            self._note(event)
+            self._undo.push(self._tables.changes, event.project_id, (self.mark(), event))
             self._tables.voids.add(self._undo, *place, void)
             self._undo.add(self._tables.voided, place, void)
-            self._undo.withdraw(self._counting(event), (event.timestamp, event.id, event))
+            self._undo.withdraw(self._counting(event), event, _order)
         return earlier
 
     def voids(self, project_id: str, usage_ids: Iterable[str]) -> dict[str, UsageVoid]:
@@ -187,17 +186,17 @@ class MemoryUsage:
         self, project_id: str, metric_key: str, start: Instant | None, end: Instant | None
     ) -> Iterator[Instant]:
         events = self._tables.counting[project_id, metric_key]
-        place = 0 if start is None else bisect_left(events, start, key=_FIRST)
-        last = len(events) if end is None else bisect_left(events, end, key=_FIRST)
+        place = 0 if start is None else bisect_left(events, start, key=_timestamp)
+        last = len(events) if end is None else bisect_left(events, end, key=_timestamp)
         while place < last:
-            day = _day(events[place][0])
+            day = _day(events[place].timestamp)
             yield day
-            place = bisect_right(events, day + _LAST_OF_DAY, lo=place, key=_FIRST)
+            place = bisect_right(events, day + _LAST_OF_DAY, lo=place, key=_timestamp)
 
     def _between(self, project_id: str, metric_key: str, start: Instant, end: Instant) -> list[UsageEvent]:
         events = self._tables.counting.get((project_id, metric_key), [])
-        first, last = bisect_left(events, start, key=_FIRST), bisect_left(events, end, key=_FIRST)
-        return [event for _, _, event in events[first:last]]
+        first, last = bisect_left(events, start, key=_timestamp), bisect_left(events, end, key=_timestamp)
+        return events[first:last]
 
     # --- what has been recorded since ---------------------------------------------------------
 
