@@ -55,7 +55,7 @@ def parse(amount: Amount) -> int:
         raise AmountOverflow
     if len(fraction) > PLACES:
         raise AmountTooPrecise(text[:40], PLACES)
-    micros = int(f"{whole}{fraction:0<6}")
+    micros = int(whole + fraction.ljust(PLACES, "0"))
     if micros > MAX_MICROS:
         raise AmountOverflow
     return -micros if sign else micros

@@ -84,6 +84,6 @@ Written: TypeAlias = Accepted[T] | Replayed[T] | Deduplicated[T] | Conflict | Re
 
 def raised(outcome: Written[T]) -> Success[T]:
     """Return a success as it is; raise the error of a refusal."""
-    if isinstance(outcome, Conflict | Rejected):
+    if isinstance(outcome, Refusal):
         raise outcome.error
     return outcome

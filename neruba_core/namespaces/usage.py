@@ -16,9 +16,9 @@ from neruba_core.context import Context
 from neruba_core.errors import FormatInvalid, KeyInvalid, NerubaError, UsageNotFound
 from neruba_core.idempotency.outcomes import (
     Accepted,
-    Conflict,
     Deduplicated,
     Quarantined,
+    Refusal,
     Rejected,
     Replayed,
 )
@@ -283,6 +283,6 @@ def _shown_key(key: object) -> str | None:
 
 
 def _unless_refused(outcome: Recorded) -> Given:
-    if isinstance(outcome, Conflict | Rejected):
+    if isinstance(outcome, Refusal):
         raise outcome.error
     return outcome

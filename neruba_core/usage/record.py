@@ -344,7 +344,7 @@ class _Recording:
         days = project.max_backdate_days
         if days is not None and new.timestamp < self.at - timedelta(days=days):
             return TimestampTooOld(instants.text(new.timestamp), days)
-        if project.metric_policy is MetricPolicy.OPEN:
+        if project.id not in self.strict:
             return None
         reason = miss(self._metric(project.id, new.metric_key), project.metric_policy, new.properties)
         return None if reason is None else _Miss(reason)
