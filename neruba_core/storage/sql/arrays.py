@@ -10,8 +10,9 @@ each element behind its length, or −1 for NULL (``array_send`` in PostgreSQL's
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import cache
+from itertools import chain, repeat
 from struct import Struct
 from typing import Any
 
@@ -98,13 +99,22 @@ def pack(kind: str, values: Sequence[Any]) -> Packed:
         nulls = None in values
         if nulls:
             body = b"".join([_NULL if value is None else element(value) for value in values])
-        elif element is _text:
-            # As ``_text`` does, without a call for each: most of what is sent is text.
-            length = _LENGTH.pack
-            body = b"".join([length(len(encoded)) + encoded for encoded in map(str.encode, values)])
         else:
-            body = b"".join([element(value) for value in values])
+            body = b"".join(_all(kind, values))
     return made(_HEADER.pack(1, nulls, number, count, 1) + body)
+
+
+def _all(kind: str, values: Sequence[Any]) -> Iterable[bytes]:
+    """What the elements' packings come to, one after the other, without a call of ours for each."""
+    match kind:
+        case "int8":
+            return map(_INT8.pack, repeat(8), values)
+        case "int4":
+            return map(_INT4.pack, repeat(4), values)
+        case "bool":
+            return map(_bool, values)
+    told: Sequence[bytes] = list(map(str.encode, values)) if kind == "text" else values
+    return chain.from_iterable(zip(map(_LENGTH.pack, map(len, told)), told, strict=True))
 
 
 def teach(connection: Connection) -> None:
