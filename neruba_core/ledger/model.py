@@ -8,7 +8,7 @@ from enum import StrEnum
 from attrs import field, frozen
 
 from neruba_core import money
-from neruba_core.brief import brief, sealed
+from neruba_core.brief import brief
 from neruba_core.instants import Instant
 from neruba_core.texts import Properties
 
@@ -67,7 +67,7 @@ class Posting:
     credit_micros: int = 0
 
 
-@sealed
+@frozen
 class Entry:
     """A booked posting. *balance_after_micros* is the account's balance, debit positive."""
 
@@ -91,7 +91,7 @@ class Entry:
         return f"{self.version:020d}.{self.number:06d}"
 
 
-@sealed
+@frozen
 class Transaction:
     """A booked transaction, and its own idempotency record.
 
