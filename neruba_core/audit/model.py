@@ -10,13 +10,14 @@ from __future__ import annotations
 
 from attrs import frozen
 
+from neruba_core.brief import brief
 from neruba_core.idempotency.model import Outcome
 from neruba_core.instants import Instant
 
 __all__ = ["SYSTEM", "Attempt", "Change", "Origin", "Outcome", "Tally", "Trail"]
 
 
-@frozen
+@brief
 class Origin:
     """Where a write came from: ``user:usr_…``, ``key:key_…`` or ``system``, and in which request."""
 
@@ -32,11 +33,9 @@ class Origin:
 SYSTEM = Origin()
 
 
-@frozen(slots=False)
+@brief
 class Tally:
     """How many attempts of one unit of work ended as what, for one project."""
-
-    # Every unit of work makes one, and slots that are frozen take twice as long to fill.
 
     project_id: str
     id: str
@@ -73,7 +72,7 @@ class Attempt:
     prior: str | None
 
 
-@frozen
+@brief
 class Trail:
     """What one HTTP request did. Ids of what it made are kept as tuples."""
 

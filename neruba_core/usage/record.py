@@ -19,6 +19,7 @@ from neruba_core import instants
 from neruba_core.audit.model import Attempt, Origin, Outcome
 from neruba_core.audit.outcomes import OutcomeNotes
 from neruba_core.audit.store import HasAudit
+from neruba_core.brief import brief
 from neruba_core.errors import (
     KeyReused,
     NerubaError,
@@ -85,7 +86,7 @@ OpenDraws: TypeAlias = Callable[[Iterable[str]], Draws]
 """Locks the heads of projects and gives their ``Draws``."""
 
 
-@frozen
+@brief
 class Sent:
     """One event of one project, and the request it came in."""
 

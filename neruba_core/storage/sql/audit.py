@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from attrs import astuple, frozen
+from attrs import frozen
 from sqlalchemy import (
     CheckConstraint,
     Column,
@@ -206,7 +206,20 @@ class SqlAudit(SqlStore):
         return [_attempt(row) for row in self._statements.rows(query.order_by(table.id.desc()).limit(limit))]
 
     def add_tallies(self, tallies: Sequence[Tally]) -> None:
-        self._statements.write_later(_ADD_TALLIES, [astuple(tally) for tally in tallies])
+        made = [
+            (
+                t.project_id,
+                t.id,
+                t.accepted,
+                t.replayed,
+                t.deduped,
+                t.conflict,
+                t.quarantined,
+                t.rejected,
+            )
+            for t in tallies
+        ]
+        self._statements.write_later(_ADD_TALLIES, made)
 
     def totals(self, project_id: str) -> Tally:
         # PostgreSQL sums up to NUMERIC.
