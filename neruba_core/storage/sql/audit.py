@@ -7,6 +7,7 @@ that counting makes no two writers wait for each other; totals are sums over the
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from operator import attrgetter
 from typing import Any
 
 from attrs import frozen
@@ -123,6 +124,7 @@ TRAIL = Table(
 _ADD_CHANGES = insert(CHANGES)
 _ADD_ATTEMPTS = insert(ATTEMPTS)
 _ADD_TALLIES = insert(TALLIES)
+_tally_row = attrgetter(*_ADD_TALLIES.columns)
 _ADD_TRAIL = insert(TRAIL)
 _TRAIL_KEY = tuple(TRAIL.primary_key)
 
@@ -206,20 +208,7 @@ class SqlAudit(SqlStore):
         return [_attempt(row) for row in self._statements.rows(query.order_by(table.id.desc()).limit(limit))]
 
     def add_tallies(self, tallies: Sequence[Tally]) -> None:
-        made = [
-            (
-                t.project_id,
-                t.id,
-                t.accepted,
-                t.replayed,
-                t.deduped,
-                t.conflict,
-                t.quarantined,
-                t.rejected,
-            )
-            for t in tallies
-        ]
-        self._statements.write_later(_ADD_TALLIES, made)
+        self._statements.write_later(_ADD_TALLIES, list(map(_tally_row, tallies)))
 
     def totals(self, project_id: str) -> Tally:
         # PostgreSQL sums up to NUMERIC.
