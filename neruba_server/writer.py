@@ -1,9 +1,9 @@
 """The group-commit writer: concurrent writes share one unit of work, each with its own verdict.
 
-Writers that come one by one wait for each other's disk flush. Here one thread takes whatever has queued
-while its last commit ran, runs it as one unit, and answers all of it after the commit; it never waits for
-a batch to fill. A refusal of storage is about the whole unit and answers all of it; a defect answers only
-the command that met it.
+Writers that come one by one wait for each other's disk flush. Here one thread takes whatever has come
+while its last unit was written and answered, runs it as one unit, and answers all of it after the commit;
+it never waits for a batch to fill. A refusal of storage is about the whole unit and answers all of it; a
+defect answers only the command that met it.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ MOST_COMMANDS = 500
 """How many commands share a unit before no more are taken; a submission is never split, so a large one may
 exceed this."""
 
-GATHER_SECONDS = 0.005
+GATHER_SECONDS = 0.02
 """How long requests that keep arriving are read before the thread is woken all the same."""
 
 MOST_QUEUED = 20_000
@@ -79,6 +79,8 @@ class _StillHeld(StorageError):
         self.submissions = submissions
 
 
+Answered: TypeAlias = tuple[Submission, Verdicts]
+
 Noted: TypeAlias = tuple[Submission, Sequence[tuple[Command, Verdict]]]
 """A submission and what its commands came to: all of them, or one at a time."""
 
@@ -95,6 +97,7 @@ class Writer:
         self._queue: queue.SimpleQueue[list[Submission] | None] = queue.SimpleQueue()
         self._gathered: list[Submission] = []
         self._gathering_until = 0.0
+        self._idle = True
         self._queued = 0
         self._closed = False
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -150,22 +153,31 @@ class Writer:
             raise StorageBusy("too many writes are waiting")
         self._queued += len(commands)
         self._gathered.append(Submission(commands, request_id, method, path, principal, answer, batch))
-        if len(self._gathered) == 1:
-            self._gathering_until = self._loop.time() + GATHER_SECONDS
-            self._loop.call_soon(self._gather, 0)
+        if self._idle:
+            self._begin_to_gather()
+
+    def _begin_to_gather(self) -> None:
+        assert self._loop is not None, "submissions come from the loop"
+        self._idle = False
+        self._gathering_until = self._loop.time() + GATHER_SECONDS
+        self._loop.call_soon(self._gather, 0)
 
     def _gather(self, seen: int) -> None:
         """Hand over once a turn of the loop has brought nothing new.
 
-        Requests that have arrived are read before the thread is woken, not while it works: the two would
-        fight over the interpreter instead of working. A request that comes alone is handed over at once.
+        Requests that have arrived are read before the thread is woken, and a unit is answered before the
+        next one begins. The loop has the interpreter while it reads and answers: a unit that began meanwhile
+        would wait for it, and would be without those who are just being answered and come back at once. A
+        request that comes alone is handed over at once.
         """
         assert self._loop is not None, "submissions come from the loop"
         gathered = len(self._gathered)
         if seen < gathered < MOST_COMMANDS and self._loop.time() < self._gathering_until:
             self._loop.call_soon(self._gather, gathered)
-        else:
+        elif gathered:
             self._hand_over()
+        else:
+            self._idle = True
 
     def _hand_over(self) -> None:
         while self._gathered:
@@ -181,7 +193,9 @@ class Writer:
             taken, going = self._take(held, going)
             held = []
             if taken:
-                held = self._write(taken)
+                answers, held = self._write(taken)
+                # Even if there are none: others wait for the end of this unit.
+                self._answer(answers)
             if held:
                 time.sleep(KEY_RETRY_SECONDS)
 
@@ -201,8 +215,8 @@ class Writer:
             commands += sum(len(submission.commands) for submission in gathered)
         return taken, going
 
-    def _write(self, taken: list[Submission]) -> list[Submission]:
-        """Run *taken* as one unit and answer; returns those that must try again because of a held key."""
+    def _write(self, taken: list[Submission]) -> tuple[list[Answered], list[Submission]]:
+        """Run *taken* as one unit: its answers, and those that must try again because of a held key."""
         held: list[Submission] = []
         while taken:
             try:
@@ -217,17 +231,15 @@ class Writer:
                     log.exception("the writer failed")
                 else:
                     log.warning("a unit of %d requests was refused: %s", len(taken), error)
-                self._answer([(submission, [error] * len(submission.commands)) for submission in taken])
-                return held
-            answers: list[tuple[Submission, Verdicts]] = []
+                return [(submission, [error] * len(submission.commands)) for submission in taken], held
+            answers: list[Answered] = []
             start = 0
             for submission in taken:
                 end = start + len(submission.commands)
                 answers.append((submission, verdicts[start:end]))
                 start = end
-            self._answer(answers)
-            return held
-        return held
+            return answers, held
+        return [], held
 
     def _execute(self, taken: list[Submission]) -> list[Verdict | Exception]:
         commands = [command for submission in taken for command in submission.commands]
@@ -279,7 +291,7 @@ class Writer:
             submission.give_up_at = now + KEY_WAIT_SECONDS
         return now < submission.give_up_at
 
-    def _answer(self, answers: list[tuple[Submission, Verdicts]]) -> None:
+    def _answer(self, answers: list[Answered]) -> None:
         loop = self._loop
         assert loop is not None, "started"
         try:
@@ -287,7 +299,7 @@ class Writer:
         except RuntimeError:
             log.warning("the event loop ended before %d requests were answered", len(answers))
 
-    def _give(self, answers: list[tuple[Submission, Verdicts]]) -> None:
+    def _give(self, answers: list[Answered]) -> None:
         for submission, verdicts in answers:
             self._queued -= len(submission.commands)
             try:
@@ -295,3 +307,4 @@ class Writer:
             except Exception:
                 # One request's trouble must not keep its neighbours from their answers.
                 log.exception("request %s was not answered", submission.request_id)
+        self._begin_to_gather()

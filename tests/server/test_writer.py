@@ -12,11 +12,17 @@ from aiohttp import ClientSession
 
 from neruba_core import Neruba
 from neruba_core.access.model import Scope
+from neruba_core.audit.model import Origin
 from neruba_core.errors import StorageBusy, StorageUnavailable
+from neruba_core.idempotency.outcomes import Accepted
+from neruba_core.instants import parse
 from neruba_core.storage.memory import MemoryStorage
+from neruba_core.usage.model import NewUsage
+from neruba_core.usage.record import Sent
 from neruba_server import writer as writing
 from neruba_server.app import HOUSE, create_app
 from neruba_server.settings import Settings
+from neruba_server.writer import Verdicts
 from tests.server.world import CHARGE, CREDIT, USAGE, OwnServer, World, served, world_of
 
 
@@ -218,6 +224,39 @@ async def test_a_full_queue_sends_clients_away(fickle, monkeypatch):
 
     assert sorted(answer.status for answer in answers) == [201] * 5 + [503] * 3
     assert {answer.code for answer in answers} == {None, "storage.busy"}
+
+
+async def test_who_was_answered_shares_a_unit_with_who_waited(fickle, units):
+    """
+    A unit begins when the one before it has been answered: those who come back at once are in it.
+    """
+    world, storage, app = fickle
+    storage.gate = threading.Event()
+    answered: asyncio.Queue[Verdicts] = asyncio.Queue()
+
+    def send(key, answer):
+        new = NewUsage("api_tokens", 1_000_000, parse(USAGE["timestamp"]), key)
+        sent = Sent(world.one.id, new, Origin("key:key_x", "req_x"))
+        app[HOUSE].writer.submit(
+            (sent,), request_id="req_x", method="POST", path="/ingest/usage", principal="x", answer=answer
+        )
+
+    def done(submission, verdicts):
+        answered.put_nowait(verdicts)
+
+    def come_back(submission, verdicts):
+        done(submission, verdicts)
+        send("third", done)
+
+    send("first", come_back)
+    await asyncio.sleep(0.1)
+    send("second", done)
+    await asyncio.sleep(0.1)
+    storage.gate.set()
+    verdicts = [await answered.get() for _ in range(3)]
+
+    assert [type(verdict) for (verdict,) in verdicts] == [Accepted] * 3
+    assert units == [1, 2]
 
 
 async def test_stopping_answers_what_was_taken():
