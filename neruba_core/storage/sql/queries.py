@@ -83,7 +83,8 @@ def each(query: Select, column: SQLCoreOperations[Any], name: str) -> Callable[[
 
     Goes once through the texts, which must differ, and never through the table. Both are made to (on
     PostgreSQL OFFSET 0 keeps the inner query together): while they know nothing about a young table, they
-    take a project for small and read all of it.
+    take a project for small and read all of it. The plan is the same for any number of texts; PostgreSQL,
+    which plans anew for each list that it can look into, is given one that it cannot.
     """
 
     def build(postgresql: bool) -> Select:
@@ -91,7 +92,8 @@ def each(query: Select, column: SQLCoreOperations[Any], name: str) -> Callable[[
             texts = func.json_each(bindparam(name, type_=Text())).table_valued("value")
             (table,) = query.get_final_froms()
             return query.select_from(_InOrder(texts, table)).where(column == texts.c.value)
-        asked = func.unnest(bindparam(name, type_=_TEXTS)).table_valued("key").render_derived()
+        texts = select(bindparam(name, type_=_TEXTS)).scalar_subquery()
+        asked = func.unnest(texts).table_valued("key").render_derived()
         found = query.where(column == asked.c.key).offset(literal_column("0")).lateral()
         return select(*found.c).select_from(asked.join(found, true()))
 

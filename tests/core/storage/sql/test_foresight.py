@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from sqlalchemy.dialects import postgresql
 
-from neruba_core.storage.sql import journal, usage, wallet_holds
+from neruba_core.storage.sql import journal, tenancy, usage, wallet_holds
 from neruba_core.storage.sql.storage import SqlStorage
 from neruba_core.testing.postgres import PostgresDatabases
 
@@ -85,3 +85,16 @@ def test_a_row_is_found_by_its_whole_name(driver, query, columns):
     numbered = re.sub(r"%\((\w+)\)s", lambda name: places.setdefault(name[1], f"${len(places) + 1}"), text)
     plan = planned(driver, numbered)
     assert whole(plan, columns), plan
+
+
+def test_a_query_for_a_list_of_texts_is_planned_once(driver):
+    """
+    However many there are; planning takes longer than finding a project.
+    """
+    text, _ = tenancy._PROJECTS.on(postgresql.dialect(paramstyle="pyformat"), {})
+    for number in range(12):
+        driver.execute(text, {"project_ids": ["prj_x"] * (1 + number % 3)}, prepare=True)
+
+    asked = "SELECT custom_plans, generic_plans FROM pg_prepared_statements WHERE statement LIKE %s"
+    custom, generic = driver.execute(asked, ["%unnest%neruba_projects%"], prepare=False).fetchone()
+    assert (custom, generic) == (5, 7)
