@@ -30,7 +30,9 @@ from neruba_server.outbound.deliveries import Deliveries
 from neruba_server.present import OUTCOME
 from neruba_server.problems import MethodNotAllowed, RouteNotFound
 from neruba_server.routes.call import Call, House
-from neruba_server.routes.table import NOT_FOUND, ROUTES, TEST_CLOCK, Route
+from neruba_server.routes.route import NOT_FOUND, Route
+from neruba_server.routes.table import ROUTES
+from neruba_server.routes.table.operation import TEST_CLOCK
 from neruba_server.settings import Settings
 from neruba_server.ticker import Ticker
 from neruba_server.writer import Writer

@@ -29,7 +29,7 @@ from neruba_server.auth import Machine, Machines
 from neruba_server.headers import ALWAYS, REQUEST_ID, finished, request_id_of
 from neruba_server.limits import JSON, parsed
 from neruba_server.routes.call import House, key_of
-from neruba_server.routes.table import Route
+from neruba_server.routes.route import Route
 from neruba_server.writer import Answer, Submission, Verdicts
 
 log = logging.getLogger("neruba.server")

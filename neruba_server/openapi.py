@@ -27,7 +27,8 @@ from neruba_server.auth import (
 )
 from neruba_server.formats import HTML, PDF, TEXT
 from neruba_server.problems import CONTENT_TYPE, STATUS, dumps
-from neruba_server.routes.table import NOT_FOUND, ROUTES, Idempotency, Route
+from neruba_server.routes.route import NOT_FOUND, Idempotency, Route
+from neruba_server.routes.table import ROUTES
 from neruba_server.wire.converter import camel
 from neruba_server.wire.kinds import KEY_PATTERN
 from neruba_server.wire.problem import Problem

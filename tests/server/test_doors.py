@@ -15,7 +15,8 @@ import pytest
 from neruba_core.access.model import PlatformScope, Scope
 from neruba_core.tenancy.model import Role
 from neruba_server.auth import Anyone, Machines, Operators, People, PeopleOrMachines
-from neruba_server.routes.table import NOT_FOUND, ROUTES, Idempotency, Route
+from neruba_server.routes.route import NOT_FOUND, Idempotency, Route
+from neruba_server.routes.table import ROUTES
 from tests.server.world import CHARGE, CREDIT, PASSWORD, USAGE, Answer, Tenant, World, stocked
 
 BODIES: Mapping[str, Any] = {

@@ -13,7 +13,8 @@ from neruba_server import problems
 from neruba_server.app import create_app
 from neruba_server.openapi import _OWN_CODES, document, text
 from neruba_server.problems import STATUS, TITLES
-from neruba_server.routes.table import ROUTES, Idempotency
+from neruba_server.routes.route import Idempotency
+from neruba_server.routes.table import ROUTES
 from neruba_server.settings import Settings
 from neruba_server.wire import kinds
 

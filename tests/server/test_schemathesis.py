@@ -25,7 +25,8 @@ from schemathesis.specs.openapi.checks import negative_data_rejection
 
 from neruba_core import Neruba
 from neruba_server.auth import Anyone, Machines
-from neruba_server.routes.table import ROUTES, Route
+from neruba_server.routes.route import Route
+from neruba_server.routes.table import ROUTES
 from tests.server.world import PASSWORD, World, served, stocked, world_of
 
 EXAMPLES = 200 if os.environ.get("NERUBA_TORTURE") == "full" else 12

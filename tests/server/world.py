@@ -23,7 +23,8 @@ from neruba_server.app import create_app
 from neruba_server.connections import Runner
 from neruba_server.openapi import _problems, document
 from neruba_server.problems import CONTENT_TYPE
-from neruba_server.routes.table import ROUTES, Route
+from neruba_server.routes.route import Route
+from neruba_server.routes.table import ROUTES
 from neruba_server.settings import Settings
 
 PASSWORD = "four-swans-cross-9"
