@@ -217,3 +217,8 @@ class _Connection(RequestHandler):
         response = finished(refused, request_id)
         response.force_close()
         return response
+
+    def log_exception(self, *args: Any, **options: Any) -> None:
+        """Log a defect; the rest of a body that is not what its headers say is none, and was answered."""
+        if not isinstance(options.get("exc_info"), web.RequestPayloadError):
+            super().log_exception(*args, **options)

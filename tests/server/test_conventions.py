@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 
 import pytest
 from aiohttp import ClientSession, web
@@ -12,6 +13,8 @@ from aiohttp.test_utils import TestServer
 from neruba_core import Neruba
 from neruba_server import app as composition
 from neruba_server.app import create_app
+from neruba_server.connections import Runner
+from neruba_server.logs import access_log
 from neruba_server.routes.table import ROUTES
 from neruba_server.settings import Settings
 from tests.server.world import USAGE, Client, World, served, world_of
@@ -140,6 +143,47 @@ async def test_bytes_that_are_no_http_are_answered_and_closed(world: World):
     assert json.loads(content)["requestId"].encode() in head
     assert b"aiohttp" not in answer
     assert (await world.ask("GET", "/healthz")).status == 200
+
+
+@pytest.mark.parametrize("encoding", ["gzip", "deflate"])
+@pytest.mark.parametrize("whole", [True, False], ids=["whole", "in pieces"])
+@pytest.mark.parametrize(
+    ("path", "code"),
+    [
+        ("/auth/login", "request.refused"),
+        ("/projects", "auth.credentials_missing"),
+        ("/nowhere", "route.not_found"),
+    ],
+)
+async def test_a_body_that_does_not_decompress_is_no_defect_of_ours(
+    path, code, whole, encoding, capsys, caplog
+):
+    """
+    Whether it was read or not: the client hears of it, and the log has a line of the request and no more.
+    """
+    content = b'{"email": "owner@example.com", "password": "four-swans-cross-9"}'
+    head = f"POST {path} HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+    head += f"Content-Encoding: {encoding}\r\nContent-Length: {len(content)}\r\n\r\n"
+    settings = Settings(log_format="json", send_webhooks=False, run_jobs=False)
+    app = create_app(Neruba.in_memory(password_effort="testing"), settings)
+    runner = Runner(app, access_log_class=access_log(settings), access_log=logging.getLogger("x"))
+    await runner.setup()
+    try:
+        await web.TCPSite(runner, "127.0.0.1", 0).start()
+        reader, writer = await asyncio.open_connection(*runner.addresses[0][:2])
+        for piece in [head.encode() + content] if whole else [head.encode(), content[:9], content[9:]]:
+            writer.write(piece)
+            await asyncio.sleep(0.01)
+        answer = await asyncio.wait_for(reader.read(), 5)
+        writer.close()
+    finally:
+        await runner.cleanup()
+
+    problem = json.loads(answer.partition(b"\r\n\r\n")[2])
+    (line,) = map(json.loads, capsys.readouterr().err.splitlines())
+    assert problem["code"] == code
+    assert (line["status"], line["request_id"]) == (problem["status"], problem["requestId"])
+    assert caplog.records == []
 
 
 async def test_documentation_is_served_only_where_it_is_exposed():
