@@ -92,8 +92,8 @@ def each(query: Select, column: SQLCoreOperations[Any], name: str) -> Callable[[
             texts = func.json_each(bindparam(name, type_=Text())).table_valued("value")
             (table,) = query.get_final_froms()
             return query.select_from(_InOrder(texts, table)).where(column == texts.c.value)
-        texts = select(bindparam(name, type_=_TEXTS)).scalar_subquery()
-        asked = func.unnest(texts).table_valued("key").render_derived()
+        unseen = select(bindparam(name, type_=_TEXTS)).scalar_subquery()
+        asked = func.unnest(unseen).table_valued("key").render_derived()
         found = query.where(column == asked.c.key).offset(literal_column("0")).lateral()
         return select(*found.c).select_from(asked.join(found, true()))
 
