@@ -286,6 +286,7 @@ class _Runs:
             ledger_version=None,
             transaction_id=None,
             project_name=project.name,
+            timezone=project.timezone_at(period.span.start),
             created_at=self.at if draft is None else draft.created_at,
         )
         if not issuing:

@@ -76,7 +76,6 @@ class Explanation:
     the one line that was asked for."""
 
     invoice: Invoice
-    timezone: str
     lines: tuple[LineExplained, ...]
     postings: tuple[Entry, ...]
     drawn: tuple[Drawn, ...]
@@ -87,7 +86,6 @@ def explanation(
     work: ExplainWork,
     invoice: Invoice,
     *,
-    timezone: str,
     line_id: str | None = None,
     limit: int,
     cursor: str | None = None,
@@ -114,7 +112,7 @@ def explanation(
         most = limited(limit)
         rows = _events(work, invoice, lines[0].line, limit=most + 1, before=before)
         events = page(rows, most, "id", *filters)
-    return Explanation(invoice, timezone, lines, postings, tuple(_drawn(work, postings)), events)
+    return Explanation(invoice, lines, postings, tuple(_drawn(work, postings)), events)
 
 
 def _drawn(work: HasWallets, postings: tuple[Entry, ...]) -> Iterator[Drawn]:

@@ -73,7 +73,8 @@ class Line:
 @frozen
 class Invoice:
     """See the module. *part* counts the documents of one period from 1. *number* is given at finalization,
-    without gaps per project. *ledger_version* is the head's version as finalization found it.
+    without gaps per project. *ledger_version* is the head's version as finalization found it. *project_name*
+    and *timezone* (the zone that the period was cut in) are the project's as they were when it was made.
 
     ``amount_due = total − already_drawn − credit_applied + overdraft_billed``, rounded half-even to the
     minor unit; *rounding_micros* is what rounding added. Where the exact figure is below zero, it was
@@ -110,6 +111,7 @@ class Invoice:
     ledger_version: int | None
     transaction_id: str | None
     project_name: str
+    timezone: str
     created_at: Instant
     finalized_at: Instant | None = None
     voided_at: Instant | None = None

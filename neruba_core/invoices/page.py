@@ -1,8 +1,8 @@
 """An invoice as its reader sees it: every word and figure of the page, laid out by nobody yet.
 
-HTML and PDF come from the same ``InvoicePage``, so they cannot disagree. It follows from the invoice alone
-(and the time zone that its period was cut in), never from the clock or from what the project has become
-since: the same invoice gives the same page at any later time.
+HTML and PDF come from the same ``InvoicePage``, so they cannot disagree. It follows from the invoice alone,
+never from the clock or from what the project has become since: the same invoice gives the same page at any
+later time.
 
 Amounts of lines and totals all show the same number of decimals, as many as the finest of them needs and
 at least those of the currency, so that a reader can add up a column by hand. Only the amount due is a whole
@@ -111,9 +111,9 @@ class InvoicePage:
         return any(line.drawn for line in self.lines)
 
 
-def invoice_page(invoice: Invoice, timezone: str) -> InvoicePage:
-    """The page of *invoice*; *timezone* is the zone that its period was cut in."""
-    places = _places(invoice)
+def invoice_page(invoice: Invoice) -> InvoicePage:
+    """The page of *invoice*, whose days are those of its time zone."""
+    places, timezone = _places(invoice), invoice.timezone
     return InvoicePage(
         title=_title(invoice),
         heading=_month(invoice.period),

@@ -30,7 +30,7 @@ def spoken(explanation: Explanation) -> str:
 
 def _all(explanation: Explanation) -> Iterator[str]:
     invoice = explanation.invoice
-    shown = invoice_page(invoice, explanation.timezone)
+    shown = invoice_page(invoice)
     services = {line.id: line.service for line in shown.lines}
     yield f"{shown.title} for {invoice.project_name}, {shown.heading}: {shown.state.words.lower()}."
     yield f"{shown.due_label}: {shown.due}."

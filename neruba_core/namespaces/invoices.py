@@ -130,14 +130,14 @@ class Invoices:
         """
 
         def read(work: UnitOfWork) -> Explanation:
-            invoice, timezone = _placed(work, project_id, invoice_id)
-            return explanation(work, invoice, timezone=timezone, line_id=line_id, limit=limit, cursor=cursor)
+            invoice = _existing(work, project_id, invoice_id)
+            return explanation(work, invoice, line_id=line_id, limit=limit, cursor=cursor)
 
         return self._context.read(read)
 
     def page(self, project_id: str, invoice_id: str) -> InvoicePage:
         """The invoice as its reader sees it, before it is laid out. Raises as ``get`` does."""
-        return invoice_page(*self._context.read(lambda work: _placed(work, project_id, invoice_id)))
+        return invoice_page(self.get(project_id, invoice_id))
 
     def html(self, project_id: str, invoice_id: str) -> str:
         """The invoice as a printable page that needs nothing else. The same invoice gives the same text at
@@ -148,13 +148,13 @@ class Invoices:
         """The invoice as a PDF. One that was issued is typeset once, as it was issued, and its bytes are
         kept; drafts and void ones bear their mark. Raises as ``html`` does."""
 
-        invoice, timezone = self._context.read(lambda work: _placed(work, project_id, invoice_id))
+        invoice = self.get(project_id, invoice_id)
         if invoice.state in (InvoiceState.DRAFT, InvoiceState.VOID):
-            return pdf(invoice_page(invoice, timezone))
+            return pdf(invoice_page(invoice))
         kept = self._context.read(lambda work: work.invoices.pdf(project_id, invoice_id))
         if kept is not None:
             return kept
-        content = pdf(invoice_page(as_issued(invoice), timezone))
+        content = pdf(invoice_page(as_issued(invoice)))
         return self._context.write(lambda work: work.invoices.keep_pdf(project_id, invoice_id, content))
 
 
@@ -163,9 +163,3 @@ def _existing(work: UnitOfWork, project_id: str, invoice_id: str) -> Invoice:
     if found is None:
         raise InvoiceNotFound(invoice_id)
     return found
-
-
-def _placed(work: UnitOfWork, project_id: str, invoice_id: str) -> tuple[Invoice, str]:
-    """The invoice and the time zone that its period was cut in."""
-    invoice = _existing(work, project_id, invoice_id)
-    return invoice, existing(work, project_id).timezone_at(invoice.span.start)

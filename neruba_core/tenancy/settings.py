@@ -180,7 +180,7 @@ def change_settings(
         if work.usage.events(project_id, limit=1, before=None):
             changed = _from(changed, project, period_end(project), at)
         elif project.invoiced_until is not None:
-            # At once, but what was invoiced stays as it was: a page tells the days of its own zone.
+            # At once, but the months that were invoiced stay those of the zone that they were cut in.
             changed = _from(changed, project, project.invoiced_until, at)
     if changed == project:
         return project

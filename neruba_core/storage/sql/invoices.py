@@ -77,6 +77,7 @@ INVOICES = Table(
     whole("ledger_version", optional=True),
     text("transaction_id", optional=True),
     text("project_name"),
+    text("timezone"),
     whole("created_at"),
     whole("finalized_at", optional=True),
     whole("voided_at", optional=True),
@@ -334,6 +335,7 @@ def _invoice_row(invoice: Invoice) -> tuple[Any, ...]:
         invoice.ledger_version,
         invoice.transaction_id,
         invoice.project_name,
+        invoice.timezone,
         micros(invoice.created_at),
         micros_or_none(invoice.finalized_at),
         micros_or_none(invoice.voided_at),
@@ -348,7 +350,8 @@ def _invoice(row: Any) -> Invoice:
     project_id, invoice_id, kind, period, start, end, part, number, state, currency, tax_rate = row[:11]
     subtotal, tax, total, already_drawn, credit_applied, overdraft_billed, credit_granted = row[11:18]
     rounding, amount_due, paid, blockers, input_digest, cutoff, ledger_version, transaction_id = row[18:26]
-    project_name, created_at, finalized_at, voided_at, void_reason, past_due_at, disputed, lines = row[26:]
+    project_name, timezone, created_at, finalized_at, voided_at, void_reason = row[26:32]
+    past_due_at, disputed, lines = row[32:]
     return Invoice(
         project_id,
         invoice_id,
@@ -377,6 +380,7 @@ def _invoice(row: Any) -> Invoice:
         ledger_version,
         transaction_id,
         project_name,
+        timezone,
         instant(created_at),
         instant_or_none(finalized_at),
         instant_or_none(voided_at),

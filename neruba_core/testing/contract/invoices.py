@@ -228,7 +228,8 @@ class Invoices(Promises):
         invoice = samples.invoice(tenant(storage), number=1)
         finalize(storage, invoice)
 
-        set_state(storage, invoice, state=InvoiceState.PAID, paid_micros=5, lines=(), project_name="Other")
+        others = {"lines": (), "project_name": "Other", "timezone": "Asia/Tokyo"}
+        set_state(storage, invoice, state=InvoiceState.PAID, paid_micros=5, **others)
         paid = stored(storage, invoice)
         set_state(storage, invoice, **VOIDED)
 

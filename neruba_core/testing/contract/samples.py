@@ -618,6 +618,7 @@ def invoice(project_id: str, **changes: Any) -> Invoice:
         "ledger_version": 0 if finalized else None,
         "transaction_id": None,
         "project_name": "Research",
+        "timezone": "Europe/Berlin",
         "created_at": NOW,
         "finalized_at": NOW if finalized else None,
     }

@@ -25,6 +25,7 @@ from neruba_core.errors import (
     StorageUnavailable,
 )
 from neruba_core.invoices.model import InvoiceState, Line
+from neruba_core.invoices.spoken import spoken
 from neruba_core.pricing.exact import units
 from neruba_core.pricing.model import Tier
 from neruba_core.storage.memory.storage import MemoryStorage
@@ -540,6 +541,27 @@ def test_an_issued_page_keeps_the_days_of_its_own_zone(acme):
     assert acme.billing.invoices.html(acme.id, march.id) == page
     assert april.span.start == march.span.end
     assert "Pacific/Apia" in acme.billing.invoices.html(acme.id, april.id)
+
+
+def test_a_void_page_keeps_the_days_of_its_own_zone(acme):
+    """
+    Even where nothing is invoiced any more, so that the zone changes at once for all that is to come.
+    """
+    acme.billing.plans.publish(key="pro", name="Pro", amount="10")
+    acme.at(MARCH)
+    acme.billing.subscriptions.subscribe(acme.id, plan_key="pro")
+    acme.at(APRIL + GRACE)
+    march = acme.void(acme.bill())
+    invoices = acme.billing.invoices
+    page, words = invoices.html(acme.id, march.id), spoken(invoices.explain(acme.id, march.id))
+
+    acme.set(timezone="Pacific/Apia", name="Renamed")
+    again = acme.bill()
+
+    assert invoices.get(acme.id, march.id) == march
+    assert invoices.html(acme.id, march.id) == page
+    assert spoken(invoices.explain(acme.id, march.id)) == words
+    assert "Pacific/Apia" in invoices.html(acme.id, again.id)
 
 
 def test_what_cannot_be_run_is_refused(acme):

@@ -104,6 +104,7 @@ def an_invoice(*lines: Line, credit_micros: int = 0, **changes: Any) -> Invoice:
         "ledger_version": 57,
         "transaction_id": "txn_019d4b0e7c00" + "ab" * 10,
         "project_name": "Acme Production GmbH",
+        "timezone": BERLIN,
         "created_at": parse("2026-04-01T22:00:00Z"),
         "finalized_at": parse("2026-04-01T22:00:00Z"),
     }

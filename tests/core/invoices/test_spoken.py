@@ -17,7 +17,7 @@ from neruba_core.invoices.workings import reading
 from neruba_core.ledger.model import Entry
 from neruba_core.pricing.model import Tariff, Unit
 from neruba_core.wallets.model import GrantKind
-from tests.core.invoices.issued import BERLIN, a_draft, a_line, a_month, a_usage_line, an_invoice
+from tests.core.invoices.issued import a_draft, a_line, a_month, a_usage_line, an_invoice
 from tests.core.pricing.prices import quantities, shares, tariffs
 
 NUMBER = r"[0-9][0-9,]*(?:\.[0-9]+)?(?:/[0-9]+)?"
@@ -27,7 +27,7 @@ SIDE = re.compile(rf"(?:^|(?<=[ :]))(-|\N{{MINUS SIGN}})?({NUMBER})(?=[ ,]|$)|([
 def explained(invoice: Invoice, postings: tuple[Entry, ...] = ()) -> Explanation:
     lines = tuple(LineExplained(at, line, reading(line)) for at, line in enumerate(invoice.lines, 1))
     drawn = (Drawn("grt_1", GrantKind.PAID, 100_000_000),) if postings else ()
-    return Explanation(invoice, BERLIN, lines, postings, drawn)
+    return Explanation(invoice, lines, postings, drawn)
 
 
 def side(text: str) -> Fraction:

@@ -230,6 +230,7 @@ def _invoices(op: Operations) -> None:
         kinds.int8("ledger_version", null=True),
         kinds.text("transaction_id", null=True),
         kinds.text("project_name"),
+        kinds.text("timezone"),
         kinds.int8("created_at"),
         kinds.int8("finalized_at", null=True),
         kinds.int8("voided_at", null=True),
@@ -319,7 +320,7 @@ _FIXED = (
     "project_id id kind period span_start span_end part number currency tax_rate subtotal_micros tax_micros "
     "total_micros already_drawn_micros credit_applied_micros overdraft_billed_micros credit_granted_micros "
     "rounding_micros amount_due_micros blockers input_digest cutoff ledger_version transaction_id "
-    "project_name created_at finalized_at lines"
+    "project_name timezone created_at finalized_at lines"
 )
 
 _POSTGRESQL_GUARD = """
