@@ -106,6 +106,10 @@ def _unprocessed(neruba: Neruba) -> Instant | None:
     return neruba.provider_events.waiting_since() if neruba.payments.asks_outside else None
 
 
+def _next_processed(neruba: Neruba, after: Instant) -> Instant | None:
+    return neruba.provider_events.next_due(after) if neruba.payments.asks_outside else None
+
+
 def _top_up(neruba: Neruba) -> bool:
     neruba.collection.top_up_due()
     return False
@@ -141,7 +145,13 @@ COLLECT = Job(
     lease=timedelta(minutes=5),
 )
 PROVIDER_EVENTS = Job(
-    "provider_events", WHENEVER, _process_events, waits=_unprocessed, slow=True, lease=timedelta(minutes=5)
+    "provider_events",
+    WHENEVER,
+    _process_events,
+    waits=_unprocessed,
+    next_after=_next_processed,
+    slow=True,
+    lease=timedelta(minutes=5),
 )
 TOP_UP = Job(
     "top_up_wallets",

@@ -17,7 +17,7 @@ from neruba_core.errors import (
     ProviderUnknown,
     StorageError,
 )
-from neruba_core.instants import Instant
+from neruba_core.instants import Instant, utc
 from neruba_core.namespaces.desks import desk_of
 from neruba_core.pages import DEFAULT_LIMIT, Page, limited, page, place_of
 from neruba_core.payments import events
@@ -105,6 +105,11 @@ class ProviderEvents:
         now = self._context.clock()
         due = self._context.read(lambda work: work.payments.due_events(now, limit=1))
         return due[0].due_at if due else None
+
+    def next_due(self, after: Instant) -> Instant | None:
+        """The first moment later than *after* at which an event falls due for ``process``."""
+        moment = utc(after)
+        return self._context.read(lambda work: work.payments.next_due_event(moment))
 
     def list(
         self,

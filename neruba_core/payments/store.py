@@ -131,6 +131,9 @@ class PaymentStore(Protocol):
     def due_events(self, now: Instant, *, limit: int) -> Sequence[ProviderEvent]:
         """Pending ones that are due at *now*, longest due first."""
 
+    def next_due_event(self, after: Instant) -> Instant | None:
+        """The first ``due_at`` of any event later than *after*."""
+
     def events(
         self, *, limit: int, before: str | None, state: EventState | None = None
     ) -> Sequence[ProviderEvent]:

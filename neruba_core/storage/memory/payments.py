@@ -263,6 +263,9 @@ class MemoryPayments:
         ]
         return tuple(event for _, _, event in sorted(due, key=lambda one: one[:2])[:limit])
 
+    def next_due_event(self, after: Instant) -> Instant | None:
+        return _next_due(self._tables.events, after)
+
     def events(
         self, *, limit: int, before: str | None, state: EventState | None = None
     ) -> Sequence[ProviderEvent]:
@@ -287,7 +290,9 @@ class MemoryPayments:
         return max((each.number for each in found if each.kind is kind), default=0)
 
 
-def _next_due(table: Table[str, Payment] | Table[str, Refund], after: Instant) -> Instant | None:
+def _next_due(
+    table: Table[str, Payment] | Table[str, Refund] | Table[str, ProviderEvent], after: Instant
+) -> Instant | None:
     moments = (row.due_at for scope in table.scopes() for row in table.ascending(scope))
     return min((each for each in moments if each is not None and each > after), default=None)
 

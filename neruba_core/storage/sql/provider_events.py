@@ -14,6 +14,7 @@ from neruba_core.payments.model import EventState, ProviderEvent
 from neruba_core.storage.sql.bulk import insert_new
 from neruba_core.storage.sql.codec import instant, instant_or_none, micros, micros_or_none, row_of
 from neruba_core.storage.sql.columns import METADATA, one_of, small, text, whole
+from neruba_core.storage.sql.payment_shapes import next_due
 from neruba_core.storage.sql.queries import Query, given
 from neruba_core.storage.sql.statements import SqlStore, below
 
@@ -49,6 +50,7 @@ _EVENT = Query(select(EVENTS).where(_E.id == given("event_id")))
 _DUE_EVENTS = Query(
     select(EVENTS).where(_E.due_at <= given("now")).order_by(_E.due_at, _E.id).limit(given("most"))
 )
+_NEXT_DUE = next_due(EVENTS)
 
 
 @frozen
@@ -80,6 +82,9 @@ class SqlProviderEvents(SqlStore):
 
     def due_events(self, now: Instant, *, limit: int) -> Sequence[ProviderEvent]:
         return [_event(row) for row in self._statements.ask(_DUE_EVENTS, now=micros(now), most=limit)]
+
+    def next_due_event(self, after: Instant) -> Instant | None:
+        return instant_or_none(self._statements.ask_one(_NEXT_DUE, after=micros(after))[0])
 
     def events(
         self, *, limit: int, before: str | None, state: EventState | None = None

@@ -387,6 +387,9 @@ class Payments(Promises):
         ids = {late.id, early.id, future.id}
         assert [each.id for each in due if each.id in ids] == [early.id, late.id]
         assert len(read(storage, lambda work: work.payments.due_events(later(seconds=2), limit=1))) == 1
+        just_before = later(seconds=2, micros=-1)
+        assert read(storage, lambda work: work.payments.next_due_event(just_before)) == later(seconds=2)
+        assert read(storage, lambda work: work.payments.next_due_event(later(seconds=10**9))) is None
 
         taken = evolve(
             early,

@@ -26,6 +26,7 @@ from neruba_core.payments.model import EventState, Payment
 from neruba_core.payments.stripe import StripeProvider
 from neruba_core.storage.memory.storage import MemoryStorage
 from neruba_core.testing.builders import Rehearsal
+from neruba_core.testing.clock import Stops
 from neruba_core.testing.stripe import SECRET, StripeStandIn
 from tests.core.payments.stage import Till
 
@@ -510,6 +511,33 @@ def test_a_provider_that_does_not_answer_is_asked_until_it_does(card, stripe, mo
 
     assert states(card) == {"processed"}
     assert card.balance == "15.000000"
+
+
+def test_a_clock_that_is_moved_by_hand_tries_again_on_its_way(card, stripe, monkeypatch):
+    """
+    At the very moments at which events fall due, so that what is booked there bears them.
+    """
+    billing = card.billing
+    payment = pay(card)
+    stripe.give_back(payment.provider_id, 500)
+    tell(card, stripe, stripe.events[-1:])
+    came, report = billing.clock(), StripeProvider.report
+    tried: list[timedelta] = []
+
+    def report_at_last(*asked: Any) -> Any:
+        tried.append(billing.clock() - came)
+        return broken() if len(tried) < 4 else report(*asked)
+
+    monkeypatch.setattr(StripeProvider, "report", report_at_last)
+    billing.clock.stop_for(Stops(billing.schedule.next_after, billing.schedule.catch_up))
+
+    billing.clock.advance(days=1)
+
+    assert tried == [timedelta(seconds=after) for after in (1, 31, 91, 211)]
+    (event,) = billing.provider_events.list().items
+    (refund,) = billing.payments.refunds(card.id, payment.id)
+    assert event.ended_at == refund.settled_at == came + tried[-1]
+    assert billing.provider_events.next_due(billing.clock()) is None
 
 
 def test_an_event_about_what_stripe_does_not_have_is_given_up(card, stripe):
