@@ -20,7 +20,7 @@ from neruba_core.errors import NerubaError, RunNotFound, StorageError
 from neruba_core.instants import Instant, month, utc
 from neruba_core.pages import DEFAULT_LIMIT, Page, limited, page, place_of
 from neruba_core.storage.port import UnitOfWork
-from neruba_core.tenancy.projects import existing
+from neruba_core.tenancy.projects import existing, open_ids
 
 TOGETHER = 50
 """How many projects share a unit of work."""
@@ -89,7 +89,7 @@ class Billing:
         bill; those runs that did something or failed."""
         moment = self._context.clock() if at is None else utc(at)
         done: list[ProjectRun] = []
-        for chunk in _chunks(self._open_projects()):
+        for chunk in _chunks(self._context.read(open_ids)):
             waiting = self._context.read(partial(due_periods, project_ids=chunk, at=moment))
             while waiting:
                 # All projects of the chunk that are at the same month go together, the oldest first.
@@ -107,7 +107,7 @@ class Billing:
         """When the next period's grace is over, later than *after* (now); ``None`` without projects."""
         moment = self._context.clock() if after is None else utc(after)
         found: list[Instant] = []
-        for chunk in _chunks(self._open_projects()):
+        for chunk in _chunks(self._context.read(open_ids)):
             found += self._context.read(partial(next_dues, project_ids=chunk, after=moment))
         return min(found, default=None)
 
@@ -150,12 +150,6 @@ class Billing:
         at, chart = self._context.clock(), self._context.chart
         return self._context.read(
             lambda work: overview(work, existing(work, project_id), chart=chart, at=at, period=period)
-        )
-
-    def _open_projects(self) -> Sequence[str]:
-        """Those that may fall due: an archived one too, until it is invoiced beyond that."""
-        return self._context.read(
-            lambda work: sorted([*work.tenancy.live_ids(), *work.tenancy.closing_ids()])
         )
 
     def _rounds(

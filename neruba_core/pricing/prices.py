@@ -34,7 +34,7 @@ from neruba_core.pricing.described import described
 from neruba_core.pricing.model import Price, PriceModel, Tariff
 from neruba_core.pricing.store import HasPricing
 from neruba_core.tenancy.model import Project
-from neruba_core.tenancy.projects import existing, locked_writable
+from neruba_core.tenancy.projects import existing, locked_writable, open_ids
 from neruba_core.tenancy.store import HasTenancy
 
 DEFAULT_CURRENCY = "USD"
@@ -179,9 +179,7 @@ def _declare_shared(work: Pricing, new: NewPrice, *, at: Instant, ids: Ids, orig
     if versions and price.effective_from < at:
         raise PriceRetroactive(instants.text(price.effective_from), instants.text(at))
     projects = [
-        project
-        for project in work.tenancy.projects([*work.tenancy.live_ids(), *work.tenancy.closing_ids()]).values()
-        if project.currency == currency
+        project for project in work.tenancy.projects(open_ids(work)).values() if project.currency == currency
     ]
     billed_until = _shared_until(work, projects, price, versions)
     if billed_until is not None:

@@ -126,6 +126,12 @@ def all_projects(work: HasTenancy, *, limit: int, cursor: str | None) -> Page[Pr
     return page(rows, limit, "id", "projects")
 
 
+def open_ids(work: HasTenancy) -> list[str]:
+    """The ids of the projects that may have something left to bill, ascending: an archived one too, until it
+    is invoiced beyond that."""
+    return sorted([*work.tenancy.live_ids(), *work.tenancy.closing_ids()])
+
+
 def projects_of(work: HasTenancy, user_id: str, *, limit: int, cursor: str | None) -> Page[Project]:
     """The projects that the user is a member of, newest first."""
     filters = ("projects", user_id)

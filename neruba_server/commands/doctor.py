@@ -8,7 +8,6 @@ from pathlib import Path
 import rich_click as click
 from attrs import asdict, frozen
 
-from neruba_core import Neruba
 from neruba_core.errors import SchemaOutdated, StorageError
 from neruba_core.tenancy.model import Project
 from neruba_server.commands.options import (
@@ -19,10 +18,10 @@ from neruba_server.commands.options import (
     need_existing_file,
     print_json,
 )
+from neruba_server.commands.projects import projects
 from neruba_server.settings import Settings, load, open_neruba
 
 SAMPLED_DAYS = 10
-_PAGE = 200
 
 
 @frozen
@@ -73,7 +72,7 @@ def _examined(settings: Settings, days: int | None) -> Iterator[Check]:
     with neruba:
         yield Check("readiness", name, None)
         yield Check("schema", name, None)
-        for project in _projects(neruba):
+        for project in projects(neruba):
             yield from _found("ledger", project, neruba.ledger.sweep(project.id).faults)
             yield from _found("rollups", project, neruba.usage.rollup_faults(project.id, days=days))
 
@@ -81,16 +80,6 @@ def _examined(settings: Settings, days: int | None) -> Iterator[Check]:
 def _found(name: str, project: Project, faults: Sequence[str]) -> Iterator[Check]:
     for fault in faults or (None,):
         yield Check(name, project.id, fault)
-
-
-def _projects(neruba: Neruba) -> Iterator[Project]:
-    cursor = None
-    while True:
-        page = neruba.projects.list(_PAGE, cursor)
-        yield from page.items
-        cursor = page.next_cursor
-        if cursor is None:
-            return
 
 
 def _show(checks: list[Check]) -> None:
