@@ -22,6 +22,7 @@ class NewPlan:
     """A plan version to be published; ``currency`` is USD and ``billing`` in advance unless given.
 
     ``amount`` is due per period and seat. ``minimumCommitment`` is the least that a period's usage comes to.
+    ``prices`` may be of metrics that only some projects have, or none yet.
     """
 
     key: PlanKey

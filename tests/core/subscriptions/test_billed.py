@@ -132,6 +132,42 @@ def replaces(later: Decided | None, quoted: Decided, period: Period) -> bool:
     return later is not None and quoted.decision.effective_at == later.decision.effective_at == period.start
 
 
+def test_a_plan_prices_what_its_projects_come_to_count():
+    """
+    Nobody had the metrics when it was published: one is the project's own, the other came with its usage.
+    """
+    neruba = rehearsal(clock=SettableClock(parse("2026-03-01T12:00:00Z")))
+    neruba.plans.publish(
+        key="pro",
+        name="Pro",
+        amount="0",
+        prices=[
+            {"metric_key": "calls", "model": "unit", "unit_amount": "2"},
+            {"metric_key": "desks", "model": "unit", "unit_amount": "3"},
+        ],
+    )
+    project = neruba.projects.create(name="Acme")
+    neruba.subscriptions.subscribe(project.id, plan_key="pro")
+    neruba.metrics.declare(project.id, key="desks", aggregation="max")
+    for number, (metric_key, units) in enumerate([("calls", "5"), ("desks", "4"), ("desks", "7")]):
+        neruba.usage.record(
+            project.id,
+            metric_key=metric_key,
+            units=units,
+            timestamp=neruba.clock(),
+            idempotency_key=str(number),
+        )
+    neruba.clock.set("2026-04-01T00:00:00Z")
+
+    invoice = neruba.billing.run(project.id, "2026-03", finalize=True).invoice
+
+    assert invoice is not None
+    assert {line.metric_key: line.amount_micros for line in invoice.lines if line.metric_key} == {
+        "calls": 10_000_000,
+        "desks": 21_000_000,
+    }
+
+
 def test_a_change_on_the_first_of_a_month_that_was_billed_ahead():
     """
     Decided while the invoice before is still being written, or after it: the month costs the same.
