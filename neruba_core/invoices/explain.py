@@ -182,5 +182,6 @@ def _explained(
     if event.late and line.kind is LineKind.USAGE and invoice.part == 1:
         # It arrived when the period had been invoiced, which is what this document did.
         known = False
-    voided = voided_at is not None and voided_at <= at
+    # Made at the very instant of the invoice, a void came first if it knows of no such number.
+    voided = void is not None and void.voided_at <= at and void.last_number < (invoice.number or 0)
     return EventExplained(event, voided_at, counted=known and held.counts(event, voided=voided))

@@ -77,13 +77,18 @@ class UsageEvent:
 
 @frozen
 class UsageVoid:
-    """The decision that an event counts no more; the event itself stays."""
+    """The decision that an event counts no more; the event itself stays.
+
+    *last_number* is that of the project's last document that had been issued by then, or 0: what was issued
+    before the void counts the event, and no clock tells that of two things at one instant.
+    """
 
     project_id: str
     usage_id: str
     reason: str
     voided_at: Instant
     actor: str
+    last_number: int = 0
 
 
 class QuarantineState(StrEnum):

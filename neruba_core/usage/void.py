@@ -28,8 +28,17 @@ from neruba_core.usage.store import HasUsage
 OPERATION = "voidUsage"
 
 
+class Numbers(Protocol):
+    """What tells how far projects have been invoiced; invoices lie above usage."""
+
+    def last_numbers(self, project_ids: Iterable[str]) -> dict[str, int]: ...
+
+
 class VoidingWork(HasTenancy, HasMetering, HasUsage, HasAudit, Protocol):
     """What voiding needs of a unit of work."""
+
+    @property
+    def invoices(self) -> Numbers: ...
 
 
 class Undraws(Protocol):
@@ -79,7 +88,8 @@ def void(
         raise ProjectArchived(project_id)
     first = False
     if earlier is None:
-        new = UsageVoid(project_id, usage_id, clean_reason, at, origin.actor)
+        number = work.invoices.last_numbers([project_id])[project_id]
+        new = UsageVoid(project_id, usage_id, clean_reason, at, origin.actor, number)
         earlier = work.usage.add_void(new)
         if earlier is None:
             earlier, first = new, True

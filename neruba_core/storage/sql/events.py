@@ -80,6 +80,7 @@ VOIDS = Table(
     text("reason"),
     whole("voided_at"),
     text("actor"),
+    small("last_number"),
     Column(
         "xact",
         TransactionId(),

@@ -74,8 +74,9 @@ Table(
 
 ADD_VOID = evolve(
     insert_new(VOIDS, "project_id", "usage_id"),
-    sqlite="INSERT INTO neruba_usage_voids (project_id, usage_id, reason, voided_at, actor, place) "
-    "VALUES (?, ?, ?, ?, ?, (SELECT coalesce(max(rowid), 0) + 1 FROM neruba_usage_events)) "
+    sqlite="INSERT INTO neruba_usage_voids "
+    "(project_id, usage_id, reason, voided_at, actor, last_number, place) VALUES "
+    "(?, ?, ?, ?, ?, ?, (SELECT coalesce(max(rowid), 0) + 1 FROM neruba_usage_events)) "
     "ON CONFLICT (project_id, usage_id) DO NOTHING",
     values="",
 )

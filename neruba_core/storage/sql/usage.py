@@ -121,7 +121,8 @@ class SqlUsage(SqlTotals, SqlValues, SqlRollups, SqlQuarantine, SqlLateHolds):
     # --- voids --------------------------------------------------------------------------------
 
     def add_void(self, void: UsageVoid) -> UsageVoid | None:
-        row = (void.project_id, void.usage_id, void.reason, micros(void.voided_at), void.actor)
+        voided_at = micros(void.voided_at)
+        row = (void.project_id, void.usage_id, void.reason, voided_at, void.actor, void.last_number)
         if self._statements.write(ADD_VOID, [row]) == 1:
             return None
         return self.voids(void.project_id, [void.usage_id])[void.usage_id]
@@ -174,5 +175,5 @@ def _event(row: Any) -> UsageEvent:
 
 
 def _void(row: Any) -> UsageVoid:
-    project_id, usage_id, reason, voided_at, actor = row
-    return UsageVoid(project_id, usage_id, reason, instant(voided_at), actor)
+    project_id, usage_id, reason, voided_at, actor, last_number = row
+    return UsageVoid(project_id, usage_id, reason, instant(voided_at), actor, last_number)

@@ -268,6 +268,7 @@ def void(event: UsageEvent, **changes: Any) -> UsageVoid:
         "reason": "sent by mistake",
         "voided_at": later(seconds=60),
         "actor": "system",
+        "last_number": 7,
     }
     return UsageVoid(**fields | changes)
 

@@ -68,6 +68,7 @@ def upgrade(op: Operations) -> None:
         kinds.text("reason"),
         kinds.int8("voided_at"),
         kinds.text("actor"),
+        kinds.int4("last_number"),
         *kinds.place(),
         sa.PrimaryKeyConstraint("project_id", "usage_id", name="neruba_usage_voids_pk"),
         sa.ForeignKeyConstraint(
