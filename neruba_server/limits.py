@@ -7,12 +7,14 @@ with its path (a lone surrogate) is read again by the standard library.
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
 from typing import Any
 
 import orjson
 from aiohttp import hdrs, web
+from aiohttp.streams import StreamReader
 
 from neruba_core.errors import NerubaError
 from neruba_server.problems import (
@@ -28,6 +30,9 @@ MOST_NDJSON_BYTES = 16 * 1024 * 1024
 MOST_LINE_BYTES = 64 * 1024
 MOST_LINES = 10_000
 MOST_LEVELS = 20
+
+BODY_SECONDS = 30.0
+"""How long a body may pause while it arrives; whoever is silent for longer holds a connection for nothing."""
 
 JSON = "application/json"
 NDJSON = "application/x-ndjson"
@@ -49,20 +54,21 @@ def content_type(request: web.Request, *allowed: str) -> str:
 
 
 async def body_of(request: web.Request, most_bytes: int) -> bytes:
-    """All bytes of the body. Raises ``BodyTooLarge`` as soon as there are more than *most_bytes*."""
+    """All bytes of the body. Raises ``BodyTooLarge`` as soon as there are more than *most_bytes*, and
+    ``RequestRefused`` when they do not come."""
     declared = request.content_length
     if declared is not None and declared > most_bytes:
         raise BodyTooLarge(most_bytes)
     content = request.content
     try:
-        chunk = await content.readany()
+        chunk = await (content.readany() if content.is_eof() else _arriving(content))
         if content.at_eof():
             if len(chunk) > most_bytes:
                 raise BodyTooLarge(most_bytes)
             return chunk
         chunks, size = [chunk], len(chunk)
         while True:
-            chunk = await content.readany()
+            chunk = await _arriving(content)
             size += len(chunk)
             if size > most_bytes:
                 raise BodyTooLarge(most_bytes)
@@ -71,9 +77,16 @@ async def body_of(request: web.Request, most_bytes: int) -> bytes:
             chunks.append(chunk)
     except (web.HTTPException, NerubaError):
         raise
+    except TimeoutError as error:
+        raise RequestRefused(f"of the body nothing came for {BODY_SECONDS:.0f} s") from error
     except Exception as error:
         # A broken chunk, a wrong length, bytes that do not decompress: the client's, not ours.
         raise RequestRefused("the body does not arrive as its headers say") from error
+
+
+async def _arriving(content: StreamReader) -> bytes:
+    async with asyncio.timeout(BODY_SECONDS):
+        return await content.readany()
 
 
 def parsed(body: bytes) -> Any:

@@ -12,6 +12,7 @@ from aiohttp.test_utils import TestServer
 
 from neruba_core import Neruba
 from neruba_server import app as composition
+from neruba_server import limits
 from neruba_server.app import create_app
 from neruba_server.connections import Runner
 from neruba_server.logs import access_log
@@ -184,6 +185,35 @@ async def test_a_body_that_does_not_decompress_is_no_defect_of_ours(
     assert problem["code"] == code
     assert (line["status"], line["request_id"]) == (problem["status"], problem["requestId"])
     assert caplog.records == []
+
+
+@pytest.mark.parametrize(
+    ("headers", "start"),
+    [
+        ("Content-Length: 40", b'{"email": '),
+        ("Transfer-Encoding: chunked", b'5\r\n{"ema\r\n'),
+        # aiohttp tells nobody of a broken chunk that comes after the headers.
+        ("Transfer-Encoding: chunked", b'5\r\n{"ema\r\nno size\r\n'),
+    ],
+    ids=["cut off", "no end", "broken chunk"],
+)
+async def test_a_body_that_stays_away_is_not_waited_for_for_ever(world: World, monkeypatch, headers, start):
+    """
+    Its connection is answered and closed; others go on.
+    """
+    monkeypatch.setattr(limits, "BODY_SECONDS", 0.2)
+    host, port = world.client.base.removeprefix("http://").split(":")
+    reader, writer = await asyncio.open_connection(host, int(port))
+    head = f"POST /auth/login HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n{headers}\r\n\r\n"
+    writer.write(head.encode())
+    await asyncio.sleep(0.05)
+    writer.write(start)
+    answer = await asyncio.wait_for(reader.readuntil(b"}"), 5)
+    writer.close()
+
+    problem = json.loads(answer.partition(b"\r\n\r\n")[2])
+    assert (problem["status"], problem["code"]) == (400, "request.refused")
+    assert (await world.ask("GET", "/healthz")).status == 200
 
 
 async def test_documentation_is_served_only_where_it_is_exposed():
