@@ -44,7 +44,6 @@ KEEPALIVE_SECONDS = 75
 DRAIN_SECONDS = 10
 SHUTDOWN_SECONDS = 15
 
-SWITCH_SECONDS = 0.02
 _BACKLOG = 1024
 _DEATHS = 5
 _DEATHS_SECONDS = 60
@@ -156,10 +155,6 @@ def _serve_alone(settings: Settings, listener: socket.socket, announce: Announce
 
 
 def _run(main: Callable[[], Any]) -> None:
-    # The loop gives the interpreter back when it has read what has arrived, and the writer's thread at each
-    # statement. Taking it from each other in between makes both slower: each finds its caches filled by the
-    # other, and units become smaller and more.
-    sys.setswitchinterval(SWITCH_SECONDS)
     factory: Callable[[], asyncio.AbstractEventLoop] | None = None
     if importlib.util.find_spec("uvloop") is not None:
         factory = importlib.import_module("uvloop").new_event_loop
