@@ -223,7 +223,7 @@ async def test_whoever_drips_headers_is_given_up(monkeypatch):
         answer = await posted(url)
 
     assert (answer.status, answer.error) == (None, "there was no answer within 0.2 s")
-    assert answer.milliseconds < 1_000
+    assert answer.milliseconds < 5_000
 
 
 async def test_whoever_drips_the_body_has_answered(monkeypatch):
@@ -244,7 +244,7 @@ async def test_whoever_drips_the_body_has_answered(monkeypatch):
         answer = await posted(url)
 
     assert answer.status == 202
-    assert answer.milliseconds < 1_000
+    assert answer.milliseconds < 5_000
 
 
 @pytest.mark.parametrize(
