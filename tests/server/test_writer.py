@@ -218,7 +218,9 @@ async def test_a_full_queue_sends_clients_away(fickle, monkeypatch):
         asyncio.ensure_future(world.ask("POST", "/ingest/usage", one.usage_key, key=f"w{number}", json=USAGE))
         for number in range(8)
     ]
-    await asyncio.sleep(0.3)
+    async with asyncio.timeout(10):
+        while sum(one.done() for one in waiting) < 3:
+            await asyncio.sleep(0.01)
     storage.gate.set()
     answers = await asyncio.gather(*waiting)
 
