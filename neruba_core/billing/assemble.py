@@ -14,8 +14,9 @@ from fractions import Fraction
 from attrs import field, frozen
 
 from neruba_core import money
+from neruba_core.billing.apart import Apart, apart
 from neruba_core.billing.digest import digest
-from neruba_core.billing.inputs import Inputs
+from neruba_core.billing.inputs import Inputs, LateUsage
 from neruba_core.billing.late import COMMITMENT, Change, account_of, changes
 from neruba_core.billing.lines import Pen, rated, sums
 from neruba_core.billing.model import BillingPeriod
@@ -74,8 +75,22 @@ class Assembled:
 
 def assemble(inputs: Inputs, *, chart: Chart, ignore_unpriced: bool = False) -> Assembled:
     """Make the lines of *inputs*."""
-    found = [change for late in inputs.late for change in changes(inputs.prices, late)]
-    apart = inputs.project.late_usage_policy is LateUsagePolicy.CREDIT_NOTE
+    in_next = inputs.project.late_usage_policy is not LateUsagePolicy.CREDIT_NOTE
+    found: list[Change] = []
+    late: list[Statement] = []
+    note_taxes: dict[str, int] = {}
+    for each in inputs.late:
+        changed = tuple(changes(inputs.prices, each))
+        if in_next:
+            found += changed
+            continue
+        # What was taxed then is not taxed anew by a rate that came later.
+        rate = inputs.project.tax_rate if each.invoice is None else each.invoice.tax_rate
+        divided = apart(each, changed, rate)
+        late += _apart(inputs, each, divided, chart)
+        found += (*divided.more, *divided.less)
+        if divided.note_tax_micros is not None:
+            note_taxes[each.period.name] = divided.note_tax_micros
     unpriced = sorted(
         {
             usage.metric.key
@@ -90,7 +105,7 @@ def assemble(inputs: Inputs, *, chart: Chart, ignore_unpriced: bool = False) -> 
             *_usage(inputs, pen, chart),
             *_charges(inputs, pen, chart),
             *_fees(inputs, pen, chart),
-            *(change.line(pen, account_of(change, chart)) for change in found if not apart),
+            *(change.line(pen, account_of(change, chart)) for change in found if in_next),
         )
     statement = _statement(
         inputs,
@@ -103,8 +118,8 @@ def assemble(inputs: Inputs, *, chart: Chart, ignore_unpriced: bool = False) -> 
     )
     return Assembled(
         statement=statement,
-        late=tuple(_apart(inputs, found, chart)) if apart else (),
-        digest=digest(inputs, found, ignore_unpriced=ignore_unpriced),
+        late=tuple(late),
+        digest=digest(inputs, found, note_taxes, ignore_unpriced=ignore_unpriced),
         counts={
             "events": sum(usage.events for usage in inputs.usage),
             "metrics": len({usage.metric.key for usage in inputs.usage if usage.events}),
@@ -128,10 +143,11 @@ def _statement(
     blockers: tuple[str, ...] = (),
     original: Invoice | None = None,
     rate: Decimal | None = None,
+    tax_micros: int | None = None,
 ) -> Statement:
     pen = Pen(inputs.project.id, period, part)
     rate = inputs.project.tax_rate if rate is None else rate
-    taxed = (*lines, *_tax(lines, pen, rate, chart))
+    taxed = (*lines, *_tax(lines, pen, rate, chart, tax_micros))
     return Statement(kind, period, part, rate, taxed, blockers, original)
 
 
@@ -273,39 +289,39 @@ def _fees(inputs: Inputs, pen: Pen, chart: Chart) -> Iterator[Line]:
 # --- late usage with documents of its own, and tax --------------------------------------------
 
 
-def _apart(inputs: Inputs, found: Sequence[Change], chart: Chart) -> Iterator[Statement]:
-    """For each closed period what is due beyond what was billed, and then what was billed too much."""
-    for late in inputs.late:
-        own = [change for change in found if change.late is late]
-        part, original = late.part, late.invoice
-        # What was taxed then is not taxed anew by a rate that came later.
-        rate = None if original is None else original.tax_rate
-        more = [change for change in own if change.amount_micros >= 0]
-        less = [change for change in own if change.amount_micros < 0]
-        if more:
-            pen = Pen(inputs.project.id, late.period, part)
-            lines = [change.line(pen, account_of(change, chart)) for change in more]
-            yield _statement(inputs, InvoiceKind.SUPPLEMENTARY, late.period, part, lines, chart, rate=rate)
-            part += 1
-        if less:
-            pen = Pen(inputs.project.id, late.period, part)
-            lines = [change.line(pen, chart.credit_notes) for change in less]
-            yield _statement(
-                inputs,
-                InvoiceKind.CREDIT_NOTE,
-                late.period,
-                part,
-                lines,
-                chart,
-                original=original,
-                rate=rate,
-            )
+def _apart(inputs: Inputs, late: LateUsage, divided: Apart, chart: Chart) -> Iterator[Statement]:
+    """For a closed period what is due beyond what was billed, and then what was billed too much."""
+    part = late.part
+    if divided.more:
+        pen = Pen(inputs.project.id, late.period, part)
+        lines = [change.line(pen, account_of(change, chart)) for change in divided.more]
+        yield _statement(
+            inputs, InvoiceKind.SUPPLEMENTARY, late.period, part, lines, chart, rate=divided.rate
+        )
+        part += 1
+    if divided.less:
+        pen = Pen(inputs.project.id, late.period, part)
+        lines = [change.line(pen, chart.credit_notes) for change in divided.less]
+        tax = divided.note_tax_micros
+        yield _statement(
+            inputs,
+            InvoiceKind.CREDIT_NOTE,
+            late.period,
+            part,
+            lines,
+            chart,
+            original=late.invoice,
+            rate=divided.rate,
+            tax_micros=None if tax is None else -tax,
+        )
 
 
-def _tax(lines: Sequence[Line], pen: Pen, rate: Decimal, chart: Chart) -> Iterator[Line]:
+def _tax(
+    lines: Sequence[Line], pen: Pen, rate: Decimal, chart: Chart, tax_micros: int | None
+) -> Iterator[Line]:
     subtotal = sum(line.amount_micros for line in lines)
     exact = units(subtotal) * Fraction(rate)
-    tax = half_even(exact)
+    tax = half_even(exact) if tax_micros is None else tax_micros
     if tax:
         yield pen.line(
             LineKind.TAX,

@@ -1,14 +1,15 @@
 """The digest of a run's inputs: equal digests mean equal lines.
 
 It covers the slices with their quantities, counts, prices and draws, the policy, the tax rate, the ids of
-charges and decisions, and what has changed of closed periods. It never covers the watermark or the wallet,
-which move without changing a line, nor what was looked at and found unchanged: that depends on the watermark.
+charges and decisions, and what has changed of closed periods, less what was given back of it by hand. It
+never covers the watermark or the wallet, which move without changing a line, nor what was looked at and found
+unchanged: that depends on the watermark.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from neruba_core.billing.inputs import Inputs
 from neruba_core.billing.late import Change
@@ -20,8 +21,11 @@ from neruba_core.pricing.exact import rate_text
 VERSION = 1
 
 
-def digest(inputs: Inputs, late: Iterable[Change], *, ignore_unpriced: bool) -> str:
-    """The digest, as 64 hexadecimal digits."""
+def digest(
+    inputs: Inputs, late: Iterable[Change], note_taxes: Mapping[str, int], *, ignore_unpriced: bool
+) -> str:
+    """The digest, as 64 hexadecimal digits. *note_taxes* are those of the periods whose notes give back less
+    than has changed."""
     project = inputs.project
     document: dict[str, Json] = {
         "version": VERSION,
@@ -39,6 +43,8 @@ def digest(inputs: Inputs, late: Iterable[Change], *, ignore_unpriced: bool) -> 
     }
     if inputs.last:
         document["last"] = True
+    if note_taxes:
+        document["noteTaxes"] = {period: str(micros) for period, micros in note_taxes.items()}
     return hashlib.sha256(canonical_of_ascii_names(document).encode()).hexdigest()
 
 
@@ -66,6 +72,7 @@ def _change(change: Change) -> list[Json]:
         str(change.was_drawn_micros),
         str(change.is_micros),
         str(change.is_drawn_micros),
+        *([str(change.given_micros)] if change.given_micros else []),
     ]
 
 

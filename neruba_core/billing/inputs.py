@@ -17,6 +17,7 @@ from neruba_core.billing.model import BillingPeriod
 from neruba_core.billing.priced import Asked, PricedWork, PriceList, SliceUsage, price_lists, usage_of
 from neruba_core.billing.store import HasBilling
 from neruba_core.instants import Instant
+from neruba_core.invoices.credited import Corrected, HasCorrections
 from neruba_core.invoices.model import Invoice, InvoiceKind, InvoiceState, Line, LineKind
 from neruba_core.invoices.store import HasInvoices
 from neruba_core.ledger.model import Charged, ChargesWanted
@@ -28,20 +29,21 @@ from neruba_core.usage.model import LateHold, QuarantineState
 _LAST_OF_DAY = periods.DAY - periods.MICROSECOND
 
 
-class RunWork(PricedWork, HasBilling, HasInvoices, HasLedger, Protocol):
+class RunWork(PricedWork, HasBilling, HasInvoices, HasCorrections, HasLedger, Protocol):
     """What the inputs of runs are read from."""
 
 
 @frozen
 class LateUsage:
-    """Usage of a closed period that may have changed since it was billed: what the metrics come to now, and
-    the lines of issued documents about that period so far."""
+    """Usage of a closed period that may have changed since it was billed: what the metrics come to now, the
+    lines of issued documents about that period so far, and what was corrected by hand of its own."""
 
     period: BillingPeriod
     usage: tuple[SliceUsage, ...]
     billed: tuple[Line, ...]
     issued: tuple[Invoice, ...]
     part: int
+    corrections: tuple[Corrected, ...] = ()
 
     @property
     def invoice(self) -> Invoice | None:
@@ -150,10 +152,11 @@ class _Late:
     issued: tuple[Invoice, ...] = ()
     part: int = 1
     usage: tuple[SliceUsage, ...] = ()
+    corrections: tuple[Corrected, ...] = ()
 
     def done(self) -> LateUsage:
         billed = tuple(line for each in self.issued for line in each.lines if line.period == self.period.name)
-        return LateUsage(self.period, self.usage, billed, self.issued, self.part)
+        return LateUsage(self.period, self.usage, billed, self.issued, self.part, self.corrections)
 
 
 @define
@@ -431,6 +434,8 @@ def _read_issued(work: RunWork, reading: _Reading) -> None:
         )
         if reading.project.late_usage_policy is LateUsagePolicy.CREDIT_NOTE:
             late.part = next_part(work.invoices.of_period([project_id], name)[project_id])
+            own = [each.id for each in late.issued if each.period == name]
+            late.corrections = tuple(work.payments.corrections(project_id, own))
         if not late.metric_keys:
             span = late.period.span
             days = work.usage.active_days([project_id], start=span.start, end=span.end)

@@ -20,13 +20,14 @@ from neruba_core.ledger.chart import Chart
 from neruba_core.pricing.exact import half_even, micros_text
 from neruba_core.subscriptions.fees import commitment
 
-_OF_USAGE = {LineKind.USAGE, LineKind.MINIMUM, LineKind.ADJUSTMENT}
+OF_USAGE = {LineKind.USAGE, LineKind.MINIMUM, LineKind.ADJUSTMENT}
 COMMITMENT = "commitment"
 
 
 @frozen
 class Change:
-    """What has changed of a closed period: of a metric, or of what is missing to the plan's commitment."""
+    """What has changed of a closed period: of a metric, or of what is missing to the plan's commitment. Of a
+    decrease, *given_micros* were given back by hand already; see ``apart``."""
 
     late: LateUsage
     metric_key: str | None
@@ -38,10 +39,11 @@ class Change:
     is_quantity_micros: int = 0
     events: int = 0
     slices: tuple[RatedSlice, ...] = ()
+    given_micros: int = 0
 
     @property
     def amount_micros(self) -> int:
-        return self.is_micros - self.was_micros
+        return self.is_micros - self.was_micros + self.given_micros
 
     @property
     def drawn_micros(self) -> int:
@@ -53,6 +55,10 @@ class Change:
             {"what": "as it is now", "amount": micros_text(self.is_micros)},
             {"what": "billed before", "amount": micros_text(-self.was_micros)},
         ]
+        if self.given_micros:
+            parts.append(
+                {"what": "credited or written off by hand", "amount": micros_text(self.given_micros)}
+            )
         quantity = self.is_quantity_micros - self.was_quantity_micros
         what = "minimum commitment" if self.metric_key is None else self.metric_key
         return pen.line(
@@ -77,7 +83,7 @@ class Change:
 
 def changes(prices: PriceList, late: LateUsage) -> Iterator[Change]:
     """What differs, by metric; the plan's commitment last."""
-    billed = [line for line in late.billed if line.kind in _OF_USAGE]
+    billed = [line for line in late.billed if line.kind in OF_USAGE]
     now: dict[str, int] = {}
     for key, group in groupby(late.usage, key=lambda each: each.metric.key):
         usage = tuple(group)

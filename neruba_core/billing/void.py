@@ -93,7 +93,7 @@ def _require_voidable(work: VoidingWork, invoice: Invoice) -> None:
         raise InvoiceNotVoidable(invoice.id, "it is a draft, which the next run makes anew")
     if invoice.kind is InvoiceKind.CREDIT_NOTE:
         raise InvoiceNotVoidable(invoice.id, "a credit note stands; bill the amount again instead")
-    if invoice.paid_micros:
+    if invoice.paid_micros or work.payments.corrections(invoice.project_id, [invoice.id]):
         raise InvoiceNotVoidable(invoice.id, "a part of it has been paid or credited")
     if invoice.kind is InvoiceKind.INVOICE:
         # The next run of a period that is open again bills the whole of it, and so what they have billed of

@@ -69,14 +69,14 @@ class Receivables:
     def corrections(self, project_id: str, invoice_id: str) -> Sequence[Correction]:
         """The credit notes and write-offs of an invoice, oldest first. Raises ``ProjectNotFound``."""
         return self._context.read(
-            lambda work: work.payments.corrections(existing(work, project_id).id, invoice_id)
+            lambda work: work.payments.corrections(existing(work, project_id).id, [invoice_id])
         )
 
     def _correct(
         self, project_id: str, route: str, new: NewCorrection, idempotency_key: str, origin: Origin
     ) -> Success[Correction]:
         def made(work: UnitOfWork, correction_id: str) -> Correction:
-            found = work.payments.corrections(project_id, new.invoice_id)
+            found = work.payments.corrections(project_id, [new.invoice_id])
             return next(each for each in found if each.id == correction_id)
 
         return at_most_once(

@@ -1,8 +1,8 @@
 """Credit notes and write-offs: less of an invoice is to be paid, because it was too much or nobody will.
 
 A credit note takes off what is open first; what has been paid already becomes a goodwill grant. All credit
-notes of an invoice together, those for late usage as well, come at most to its total without what was written
-off: that never came, and is not to be given away. A write-off takes off what is open and nothing else.
+notes of an invoice together, those of runs for late usage as well, come at most to its total without what was
+written off: see ``invoices.credited``. A write-off takes off what is open and nothing else.
 """
 
 from __future__ import annotations
@@ -11,14 +11,16 @@ from attrs import frozen
 
 from neruba_core import money, texts
 from neruba_core.audit.changes import note_change
+from neruba_core.billing.inputs import issued_of
 from neruba_core.errors import CreditNoteExceedsInvoice, InvoiceSettled, WriteOffExceedsOpen
 from neruba_core.idempotency.fingerprint import Json
-from neruba_core.invoices.model import Invoice, InvoiceKind
+from neruba_core.invoices.credited import Credited
+from neruba_core.invoices.model import Invoice
 from neruba_core.money import Amount
 from neruba_core.outbox.model import MessageType
 from neruba_core.payments.desk import Desk
 from neruba_core.payments.model import AllocationKind, Correction, CorrectionKind
-from neruba_core.payments.postings import credited, tax_share, written_off
+from neruba_core.payments.postings import credited, written_off
 from neruba_core.wallets.book import Decision
 
 
@@ -68,36 +70,22 @@ def correct(desk: Desk, new: NewCorrection) -> Correction:
 def _credit_note(desk: Desk, invoice: Invoice, new: NewCorrection) -> Correction:
     assert new.amount_micros is not None, "a credit note names its amount"
     desk.require_payable(new.amount_micros)
-    corrections = desk.work.payments.corrections(desk.project.id, invoice.id)
-    notes = _notes_of_runs(desk, invoice)
-    earlier = [
-        *(
-            (each.amount_micros, each.tax_micros)
-            for each in corrections
-            if each.kind is CorrectionKind.CREDIT_NOTE
-        ),
-        *((-note.total_micros, -note.tax_micros) for note in notes),
-    ]
-    left = invoice.total_micros - sum(each.amount_micros for each in corrections)
-    left += sum(note.total_micros for note in notes)
+    work, project_id = desk.work, desk.project.id
+    documents = issued_of(work.invoices.of_period([project_id], invoice.period)[project_id])
+    corrections = work.payments.corrections(project_id, [each.id for each in documents])
+    credited_so_far = Credited.of(documents, corrections)
+    own = sum(each.amount_micros for each in corrections if each.invoice_id == invoice.id)
+    left = min(credited_so_far.left_micros, max(invoice.total_micros - own, 0))
     if new.amount_micros > left:
-        raise CreditNoteExceedsInvoice(invoice.id, money.text(max(left, 0)))
+        raise CreditNoteExceedsInvoice(invoice.id, money.text(left))
     return _correction(
         desk,
         invoice,
         new,
         new.amount_micros,
-        tax_micros=tax_share(invoice, new.amount_micros, earlier),
+        tax_micros=credited_so_far.tax_share(new.amount_micros),
         settled_micros=min(new.amount_micros, invoice.open_micros),
     )
-
-
-def _notes_of_runs(desk: Desk, invoice: Invoice) -> list[Invoice]:
-    """The credit notes that runs have issued for late usage of the invoice's period."""
-    if invoice.kind is not InvoiceKind.INVOICE:
-        return []
-    documents = desk.work.invoices.of_period([desk.project.id], invoice.period)[desk.project.id]
-    return [each for each in documents if each.kind is InvoiceKind.CREDIT_NOTE]
 
 
 def _write_off(desk: Desk, invoice: Invoice, new: NewCorrection) -> Correction:

@@ -204,6 +204,11 @@ class Correction:
     request_id: str | None = None
 
     @property
+    def credited_micros(self) -> int:
+        """What it gives back: of a write-off nothing."""
+        return self.amount_micros if self.kind is CorrectionKind.CREDIT_NOTE else 0
+
+    @property
     def granted_micros(self) -> int:
         """What became credit."""
         return self.amount_micros - self.settled_micros

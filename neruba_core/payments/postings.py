@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from fractions import Fraction
+from collections.abc import Iterator, Sequence
 
 from attrs import frozen
 
@@ -286,20 +285,6 @@ def written_off(book: Book, correction: Correction) -> Decision:
             )
         ),
     )
-
-
-def tax_share(invoice: Invoice, micros: int, earlier: Iterable[tuple[int, int]]) -> int:
-    """How much of a credit note of *micros* is tax, so that the notes of an invoice together take back the
-    same share of the tax as of the total, rounded once. *earlier* are the amount and the tax of each note so
-    far."""
-    before = after = 0
-    for amount_micros, tax_micros in earlier:
-        before += amount_micros
-        after += tax_micros
-    if not invoice.total_micros:
-        return 0
-    together = round(Fraction(invoice.tax_micros * (before + micros), invoice.total_micros))
-    return min(max(together - after, 0), micros)
 
 
 def _granting(

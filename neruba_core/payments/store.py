@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Protocol
 
 from neruba_core.instants import Instant
@@ -142,8 +142,8 @@ class PaymentStore(Protocol):
     def add_correction(self, correction: Correction) -> None:
         """Insert. An id, or a number of its kind, that is taken fails the unit."""
 
-    def corrections(self, project_id: str, invoice_id: str) -> Sequence[Correction]:
-        """Those of an invoice, by ascending id."""
+    def corrections(self, project_id: str, invoice_ids: Iterable[str]) -> Sequence[Correction]:
+        """Those of the invoices, by ascending id."""
 
     def last_correction(self, project_id: str, kind: CorrectionKind) -> int:
         """The highest number given to one of *kind*; 0 where there is none."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from attrs import define, evolve, field
 
@@ -281,9 +281,9 @@ class MemoryPayments:
                 raise DuplicateKey(f"number {correction.number} is taken by {each.id!r}")
         self._tables.corrections.add(self._undo, correction.project_id, correction.id, correction)
 
-    def corrections(self, project_id: str, invoice_id: str) -> Sequence[Correction]:
-        found = self._tables.corrections.ascending(project_id)
-        return tuple(each for each in found if each.invoice_id == invoice_id)
+    def corrections(self, project_id: str, invoice_ids: Iterable[str]) -> Sequence[Correction]:
+        wanted, found = set(invoice_ids), self._tables.corrections.ascending(project_id)
+        return tuple(each for each in found if each.invoice_id in wanted)
 
     def last_correction(self, project_id: str, kind: CorrectionKind) -> int:
         found = self._tables.corrections.ascending(project_id)

@@ -3,7 +3,7 @@ mapping."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from attrs import frozen
@@ -14,7 +14,7 @@ from neruba_core.storage.sql.bulk import insert
 from neruba_core.storage.sql.codec import instant, row_of
 from neruba_core.storage.sql.columns import METADATA, one_of, small, tenant, text, whole
 from neruba_core.storage.sql.payment_shapes import of_invoice, of_payment, of_transaction
-from neruba_core.storage.sql.queries import Query, given
+from neruba_core.storage.sql.queries import Query, among, given
 from neruba_core.storage.sql.statements import SqlStore
 
 ALLOCATIONS = Table(
@@ -86,9 +86,11 @@ _OF_INVOICE = Query(
 )
 _ALLOCATIONS_OF = Query(select(ALLOCATIONS).where(_A.project_id == given("project_id")))
 _CORRECTIONS = Query(
-    select(CORRECTIONS)
-    .where(_C.project_id == given("project_id"), _C.invoice_id == given("invoice_id"))
-    .order_by(_C.id)
+    lambda postgresql: (
+        select(CORRECTIONS)
+        .where(_C.project_id == given("project_id"), among(postgresql, _C.invoice_id, "invoice_ids"))
+        .order_by(_C.id)
+    )
 )
 _CORRECTIONS_OF = Query(select(CORRECTIONS).where(_C.project_id == given("project_id")))
 _LAST_CORRECTION = Query(
@@ -115,8 +117,8 @@ class SqlCorrections(SqlStore):
     def add_correction(self, correction: Correction) -> None:
         self._statements.write(_ADD_CORRECTION, [row_of(correction, _ADD_CORRECTION.columns)])
 
-    def corrections(self, project_id: str, invoice_id: str) -> Sequence[Correction]:
-        rows = self._statements.ask(_CORRECTIONS, project_id=project_id, invoice_id=invoice_id)
+    def corrections(self, project_id: str, invoice_ids: Iterable[str]) -> Sequence[Correction]:
+        rows = self._statements.ask(_CORRECTIONS, project_id=project_id, invoice_ids=sorted(set(invoice_ids)))
         return [_correction(row) for row in rows]
 
     def last_correction(self, project_id: str, kind: CorrectionKind) -> int:

@@ -465,8 +465,11 @@ class Payments(Promises):
         with pytest.raises(ANY_FAILURE):
             under_the_head(storage, project_id, lambda work: work.payments.add_correction(taken))
 
-        found = list(read(storage, lambda work: work.payments.corrections(project_id, invoice_id)))
+        found = list(read(storage, lambda work: work.payments.corrections(project_id, [invoice_id])))
         assert found == [note, second, written]
+        both = [invoice_id, "inv_none"]
+        assert list(read(storage, lambda work: work.payments.corrections(project_id, both))) == found
+        assert list(read(storage, lambda work: work.payments.corrections(project_id, []))) == []
         for kind, last in ((CorrectionKind.CREDIT_NOTE, 2), (CorrectionKind.WRITE_OFF, 1)):
             assert read(storage, lambda work, k=kind: work.payments.last_correction(project_id, k)) == last  # type: ignore[misc]
         nobody = tenant(storage)

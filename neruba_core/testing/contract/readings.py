@@ -115,7 +115,7 @@ READS: dict[str, Read] = {
     "payments.pending_refunds": lambda work, p: work.payments.pending_refunds(p),
     "payments.allocations_of_payment": lambda work, p: work.payments.allocations_of_payment(p, "pay_same"),
     "payments.allocations_of_invoice": lambda work, p: work.payments.allocations_of_invoice(p, "inv_same"),
-    "payments.corrections": lambda work, p: work.payments.corrections(p, "inv_same"),
+    "payments.corrections": lambda work, p: work.payments.corrections(p, ["inv_same"]),
     "payments.last_correction": lambda work, p: work.payments.last_correction(p, CorrectionKind.CREDIT_NOTE),
     "outbox.endpoint": lambda work, p: work.outbox.endpoint(p, "whe_same"),
     "outbox.lock_endpoints": lambda work, p: list(work.outbox.lock_endpoints([(p, "whe_same")]).values()),

@@ -44,7 +44,10 @@ def story(storage, seed: int) -> Months:
     acme.bill("2026-04")
     acme.set(late_usage_policy="credit_note")
     late = acme.use("9", APRIL)
-    acme.run("2026-04")
+    billed = acme.bill("2026-04")
+    acme.billing.receivables.credit_note(
+        acme.id, billed.id, amount="1", reason="too much", idempotency_key="note"
+    )
     acme.void_usage(late)
     acme.run("2026-04")
     acme.set(late_usage_policy="quarantine")
