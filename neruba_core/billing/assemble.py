@@ -87,7 +87,7 @@ def assemble(inputs: Inputs, *, chart: Chart, ignore_unpriced: bool = False) -> 
         # What was taxed then is not taxed anew by a rate that came later.
         rate = inputs.project.tax_rate if each.invoice is None else each.invoice.tax_rate
         divided = apart(each, changed, rate)
-        late += _apart(inputs, each, divided, chart)
+        late += _documents_of(inputs, each, divided, chart)
         found += (*divided.more, *divided.less)
         if divided.note_tax_micros is not None:
             note_taxes[each.period.name] = divided.note_tax_micros
@@ -289,7 +289,7 @@ def _fees(inputs: Inputs, pen: Pen, chart: Chart) -> Iterator[Line]:
 # --- late usage with documents of its own, and tax --------------------------------------------
 
 
-def _apart(inputs: Inputs, late: LateUsage, divided: Apart, chart: Chart) -> Iterator[Statement]:
+def _documents_of(inputs: Inputs, late: LateUsage, divided: Apart, chart: Chart) -> Iterator[Statement]:
     """For a closed period what is due beyond what was billed, and then what was billed too much."""
     part = late.part
     if divided.more:
