@@ -15,45 +15,48 @@ from typing import Any
 
 import pytest
 
+from tests.conftest import TORTURE
 from tests.stories.reckoning import check_document, check_year
 from tests.stories.year import Lived, Year, fresh_storage, rendered
 
 pytestmark = pytest.mark.torture
 
 PROJECTS, TORTURE_PROJECTS = 5, 50
-SEEDS, TORTURE_SEEDS = 1, 20
+YEARS, TORTURE_YEARS = 1, 20
 
 
+@pytest.mark.parametrize("number", range(1, (TORTURE_YEARS if TORTURE else YEARS) + 1))
 @pytest.mark.parametrize("kind", ["sqlite", pytest.param("postgresql", marks=pytest.mark.postgres)])
-def test_a_year_adds_up(kind: str, request: pytest.FixtureRequest, torture: bool) -> None:
+def test_a_year_adds_up(kind: str, number: int, request: pytest.FixtureRequest) -> None:
     """
     Overview, dry run and invoice agree, reruns change nothing, and a database does what memory does.
     """
-    for seed in seeds(torture):
-        with (
-            naming(seed),
-            fresh_storage(request, "memory") as memory,
-            fresh_storage(request, kind) as database,
-        ):
-            year = Year(
-                {"memory": memory, kind: database},
-                seed=seed,
-                count=TORTURE_PROJECTS if torture else PROJECTS,
-                watch=watch,
-            )
+    # The same ones in CI every time, others in every torture.
+    seed = Random().getrandbits(48) if TORTURE else number
+    with (
+        naming(seed),
+        fresh_storage(request, "memory") as memory,
+        fresh_storage(request, kind) as database,
+    ):
+        year = Year(
+            {"memory": memory, kind: database},
+            seed=seed,
+            count=TORTURE_PROJECTS if TORTURE else PROJECTS,
+            watch=watch,
+        )
 
-            year.live()
-            year.settle()
+        year.live()
+        year.settle()
 
-            assert year.crashed > year.count
-            for lived in year.projects:
-                first, other = year.exports(lived).values()
-                assert other == first
-                for invoice in year.invoices(lived):
-                    check_document(invoice)
-                check_year(year, lived, year.first)
-                assert year.ask(partial(overview_of, lived.id)).accrued_micros == 0
-            same_pages(year, year.projects[0])
+        assert year.crashed > year.count
+        for lived in year.projects:
+            first, other = year.exports(lived).values()
+            assert other == first
+            for invoice in year.invoices(lived):
+                check_document(invoice)
+            check_year(year, lived, year.first)
+            assert year.ask(partial(overview_of, lived.id)).accrued_micros == 0
+        same_pages(year, year.projects[0])
 
 
 @contextmanager
@@ -66,13 +69,6 @@ def naming(seed: int) -> Iterator[None]:
     except BaseException as failure:
         failure.add_note(f"in the year of seed {seed}")
         raise
-
-
-def seeds(torture: bool) -> list[int]:
-    """
-    The same ones in CI every time, others in every torture.
-    """
-    return [Random().getrandbits(48) for _ in range(TORTURE_SEEDS)] if torture else [*range(1, SEEDS + 1)]
 
 
 def watch(year: Year, lived: Lived, period: str) -> None:
