@@ -67,7 +67,7 @@ class Posting:
     credit_micros: int = 0
 
 
-@frozen
+@brief
 class Entry:
     """A booked posting. *balance_after_micros* is the account's balance, debit positive."""
 
@@ -91,7 +91,7 @@ class Entry:
         return f"{self.version:020d}.{self.number:06d}"
 
 
-@frozen
+@brief
 class Transaction:
     """A booked transaction, and its own idempotency record.
 

@@ -6,14 +6,20 @@ What was drawn from a grant are the entries on its account; what a hold reserves
 from __future__ import annotations
 
 from collections.abc import Iterable
+from datetime import UTC, datetime
 from enum import StrEnum
 from functools import cached_property
+from typing import TypeAlias
 
 from attrs import evolve, frozen
 
 from neruba_core.brief import brief
 from neruba_core.instants import Instant
 from neruba_core.ledger.chart import Chart
+
+_NEVER = datetime.max.replace(tzinfo=UTC)
+
+Rank: TypeAlias = tuple[int, bool, Instant, bool, Instant, str]
 
 
 class GrantKind(StrEnum):
@@ -60,6 +66,18 @@ class Grant:
     def account(self) -> str:
         """The ledger account that holds what remains of the grant."""
         return f"wallet:{self.id}"
+
+    @cached_property
+    def rank(self) -> Rank:
+        """Its place among the grants of its wallet: the lower is spent first. See ``spending``."""
+        return (
+            self.priority,
+            not self.metric_keys,
+            self.expires_at or _NEVER,
+            self.kind is GrantKind.PAID,
+            self.effective_at,
+            self.id,
+        )
 
 
 @brief

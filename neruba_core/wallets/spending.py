@@ -9,16 +9,10 @@ always draw the same amounts. A grant that may not be spent on something is pass
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from datetime import UTC, datetime
-from typing import TypeAlias
 
 from neruba_core.brief import brief
 from neruba_core.instants import Instant
-from neruba_core.wallets.model import GrantKind, Lot
-
-_NEVER = datetime.max.replace(tzinfo=UTC)
-
-Rank: TypeAlias = tuple[int, bool, Instant, bool, Instant, str]
+from neruba_core.wallets.model import Lot, Rank
 
 
 @brief
@@ -31,15 +25,7 @@ class Take:
 
 def spending_order(lot: Lot) -> Rank:
     """The sort key of a lot: lower is spent first."""
-    grant = lot.grant
-    return (
-        grant.priority,
-        not grant.metric_keys,
-        grant.expires_at or _NEVER,
-        grant.kind is GrantKind.PAID,
-        grant.effective_at,
-        grant.id,
-    )
+    return lot.grant.rank
 
 
 def takes(
