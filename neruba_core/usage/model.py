@@ -7,6 +7,7 @@ from enum import StrEnum
 from attrs import field, frozen
 
 from neruba_core import money, texts
+from neruba_core.brief import brief
 from neruba_core.instants import Instant, utc
 from neruba_core.money import Amount
 from neruba_core.texts import Properties
@@ -53,8 +54,7 @@ class NewUsage:
         return self.idempotency_key if self.event_id is None else self.event_id
 
 
-# There is one for all that happens, and so many frozen slots take twice as long to fill.
-@frozen(slots=False)
+@brief
 class UsageEvent:
     """A recorded event. *late* tells that its period was invoiced when it arrived."""
 
