@@ -41,6 +41,15 @@ class Ids:
         with self._lock:
             return f"{prefix}_{self._take(1).to_bytes(8).hex()}{(self._chances or self._draw()).pop()}"
 
+    def pair(self, prefix: str, other: str) -> tuple[str, str]:
+        """An id of each of two prefixes, ascending, for what is mostly made together."""
+        with self._lock:
+            first = self._take(2)
+            return (
+                f"{prefix}_{first.to_bytes(8).hex()}{(self._chances or self._draw()).pop()}",
+                f"{other}_{(first + 1).to_bytes(8).hex()}{(self._chances or self._draw()).pop()}",
+            )
+
     def many(self, prefix: str, count: int) -> list[str]:
         """*count* new ascending ids, at a fraction of the cost of single ones."""
         if count == 1:
@@ -59,7 +68,9 @@ class Ids:
     def _take(self, count: int) -> int:
         """The first of *count* numbers in a row: milliseconds, and 16 bits that count within them. Who counts
         further borrows the next millisecond rather than break the order."""
-        first = max(self._next, to_micros(self.clock()) // 1000 << 16)
+        first = to_micros(self.clock()) // 1000 << 16
+        if first < self._next:
+            first = self._next
         self._next = first + count
         return first
 
@@ -90,6 +101,9 @@ class Ahead(Ids):
             self._ready = self._source.many(prefix, self._wanted)[::-1]
         self._wanted -= self._wanted > 1
         return self._ready.pop()
+
+    def pair(self, prefix: str, other: str) -> tuple[str, str]:
+        return self._source.pair(prefix, other)
 
     def many(self, prefix: str, count: int) -> list[str]:
         return self._source.many(prefix, count)

@@ -85,7 +85,7 @@ def text(moment: Instant) -> str:
     """Write a UTC *moment* as ``2026-03-17T10:15:00.000000Z``."""
     # Twice as fast as isoformat(), and every event is written out three times.
     hour, minute, second = _TWO[moment.hour], _TWO[moment.minute], _TWO[moment.second]
-    return f"{_day(moment.toordinal())}T{hour}:{minute}:{second}.{moment.microsecond:06d}Z"
+    return f"{_day(moment.toordinal())}T{hour}:{minute}:{second}.{str(moment.microsecond).zfill(6)}Z"
 
 
 @lru_cache(4_096)

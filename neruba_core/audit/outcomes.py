@@ -6,7 +6,6 @@ reason. The counts of a unit go in as one tally per project, so that counting co
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
 
 from attrs import define, field, frozen
@@ -22,15 +21,13 @@ from neruba_core.instants import Instant
 class OutcomeNotes:
     """The outcomes of a unit while it is being decided; ``write`` stores them once."""
 
-    counts: dict[str, Counter[str]] = field(factory=dict)
+    counts: dict[str, dict[str, int]] = field(factory=dict)
     attempts: list[Attempt] = field(factory=list)
 
     def count(self, project_id: str, outcome: Outcome, times: int = 1) -> None:
         """Count *times* attempts of the project that ended as *outcome*."""
-        counts = self.counts.get(project_id)
-        if counts is None:
-            counts = self.counts[project_id] = Counter()
-        counts[outcome] += times
+        counts = self.counts.setdefault(project_id, {})
+        counts[outcome] = counts.get(outcome, 0) + times
 
     def explain(self, attempt: Attempt) -> None:
         """Count the attempt and keep its reason."""
@@ -44,6 +41,11 @@ class OutcomeNotes:
             work.audit.add_tallies([Tally(project, ids.new("tly"), **counts) for project, counts in counted])
         if self.attempts:
             work.audit.add_attempts(self.attempts)
+
+
+def count_one(work: HasAudit, project_id: str, outcome: Outcome, ids: Ids) -> None:
+    """Count the one attempt of a unit, which needs no explanation."""
+    work.audit.add_tallies([Tally(project_id, ids.new("tly"), **{outcome: 1})])
 
 
 @frozen

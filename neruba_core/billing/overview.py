@@ -142,6 +142,7 @@ def _unbilled(work: OverviewWork, present: Inputs) -> dict[BillingPeriod, tuple[
         start = min([start, *(row.span.start for row in stored if row.invoiced_at is None)])
     keys: dict[BillingPeriod, set[str]] = {}
     period: BillingPeriod | None = None
+    metric_keys: set[str] = set()
     for day in work.usage.active_days([project.id], start=start):
         # In other zones a day of UTC may lie in two periods.
         for moment in (day.day, day.day + _LAST_OF_DAY):
@@ -149,7 +150,8 @@ def _unbilled(work: OverviewWork, present: Inputs) -> dict[BillingPeriod, tuple[
             if period is None or moment not in period.span:
                 period = next((each for each in keys if moment in each.span), None)
                 period = period or periods.containing(project, stored, moment)
-            keys.setdefault(period, set()).add(day.metric_key)
+                metric_keys = keys.setdefault(period, set())
+            metric_keys.add(day.metric_key)
     ordered = sorted(keys, key=lambda period: period.span.start)
     waiting = [
         period for period in ordered if period != present.period and not is_closed(project, stored, period)

@@ -11,6 +11,7 @@ from typing import Generic, TypeAlias, TypeVar
 
 from attrs import frozen
 
+from neruba_core.brief import brief
 from neruba_core.errors import NerubaError
 from neruba_core.idempotency.model import Outcome
 
@@ -18,7 +19,7 @@ T = TypeVar("T")
 Q = TypeVar("Q")
 
 
-@frozen
+@brief
 class Accepted(Generic[T]):
     """The effect happened now."""
 

@@ -9,7 +9,7 @@ from attrs import frozen
 
 from neruba_core.audit import history
 from neruba_core.audit.model import Attempt, Change, Outcome, Tally, Trail
-from neruba_core.audit.outcomes import OutcomeNotes
+from neruba_core.audit.outcomes import count_one
 from neruba_core.choices import choice
 from neruba_core.context import Context
 from neruba_core.instants import utc
@@ -81,9 +81,7 @@ class Audit:
 
     def count_replay(self, project_id: str) -> None:
         """Count an ingest attempt that was answered as its key was answered before."""
-        notes = OutcomeNotes()
-        notes.count(project_id, Outcome.REPLAYED)
-        self._context.write(lambda work: notes.write(work, self._context.ids))
+        self._context.write(lambda work: count_one(work, project_id, Outcome.REPLAYED, self._context.ids))
 
     def trail(self, project_id: str, request_id: str) -> tuple[Trail, ...]:
         """The requests with this id, newest first; a client's own id may repeat."""

@@ -16,7 +16,7 @@ RENDER_VERSION = 1
 """Which renderer of ``usage.answer`` writes an event's body; old versions are kept for ever."""
 
 
-@frozen
+@brief
 class NewUsage:
     """Usage as it was sent. ``None`` means that the sender left the field out."""
 
@@ -144,7 +144,7 @@ class Wanted:
     sums_only: bool = False
 
 
-@frozen
+@brief
 class ActiveDay:
     """A UTC day, by its first moment, on which a metric has unvoided events."""
 

@@ -4,6 +4,8 @@ An event's own row is its idempotency record, so ingest is one bulk insert that 
 row. What the insert reports as colliding, and what is not fit to be recorded, is then judged one by
 one: key first, then event id, then fitness. A retry is therefore recognised even when the same event
 would not be accepted any more.
+
+An event that comes alone, as nearly all events are, is recorded without what a batch or special terms need.
 """
 
 from __future__ import annotations
@@ -16,7 +18,7 @@ from typing import Protocol, TypeAlias
 from attrs import define, field, frozen
 
 from neruba_core import instants
-from neruba_core.audit.model import Attempt, Origin, Outcome
+from neruba_core.audit.model import Attempt, Origin, Outcome, Tally
 from neruba_core.audit.outcomes import OutcomeNotes
 from neruba_core.audit.store import HasAudit
 from neruba_core.brief import brief
@@ -47,7 +49,7 @@ from neruba_core.metering.model import Aggregation, Metric, SharedMetric
 from neruba_core.metering.store import HasMetering
 from neruba_core.outbox.emit import Telling
 from neruba_core.outbox.model import MessageType
-from neruba_core.tenancy.model import MetricPolicy, Project
+from neruba_core.tenancy.model import BillingMode, LateUsagePolicy, MetricPolicy, Project
 from neruba_core.tenancy.store import HasTenancy
 from neruba_core.usage.answer import render, render_held, render_quarantined
 from neruba_core.usage.fingerprint import OPERATION, content, same_content, usage_fingerprint
@@ -57,6 +59,9 @@ from neruba_core.usage.store import HasUsage
 
 AHEAD = timedelta(minutes=5)
 """How far ahead of our clock a sender's may be."""
+
+_SPECIAL = {MetricPolicy.STRICT, BillingMode.PREPAID, LateUsagePolicy.QUARANTINE}
+"""The terms of a project that an event has to be judged by."""
 
 Recorded: TypeAlias = (
     Accepted[UsageEvent]
@@ -121,7 +126,15 @@ def record(
     ``Rejected`` holds ``ProjectNotFound``, ``ProjectArchived``, ``TimestampInFuture``, ``TimestampTooOld``
     or, for prepaid usage, ``InsufficientCredit``; ``Conflict`` holds ``KeyReused`` or ``UsageConflict``.
     """
-    recording = _Recording.open(work, sent, at, ids, open_draws, telling)
+    projects = work.tenancy.projects({one.project_id for one in sent})
+    metrics: dict[str, dict[str, Metric]] | None = None
+    if len(sent) == 1:
+        one, project = sent[0], projects.get(sent[0].project_id)
+        if project is not None and _is_plain(project):
+            metrics = work.metering.metrics((project.id,))
+            if one.new.metric_key in metrics[project.id] and _untimely(one.new, project, at) is None:
+                return [_record_plain(work, one, project, at=at, ids=ids)]
+    recording = _Recording.open(work, sent, at, ids, open_draws, telling, projects, metrics)
     outcomes = recording.insert_new()
     if len(outcomes) < len(sent):
         recording.judge_rest(outcomes)
@@ -135,13 +148,73 @@ def record(
     return [outcomes[index] for index in range(len(sent))]
 
 
-def _firsts(sent: Sequence[Sent]) -> Iterable[int]:
+def _is_plain(project: Project) -> bool:
+    """Whether its usage is neither held to contracts, nor drawn as it arrives, nor kept waiting when late."""
+    terms = (project.metric_policy, project.billing_mode, project.late_usage_policy)
+    return _SPECIAL.isdisjoint(terms) and not project.earlier_terms
+
+
+def _record_plain(work: RecordingWork, one: Sent, project: Project, *, at: Instant, ids: Ids) -> Recorded:
+    """Record an event alone: of a plain project, of a metric that this knows, and not untimely."""
+    usage_id, tally_id = ids.pair("use", "tly")
+    event = _event(one, project, usage_id, at)
+    if work.usage.insert([event]) is None:
+        work.audit.add_tallies([Tally(project.id, tally_id, accepted=1)])
+        return Accepted(event)
+    outcome = _met(work, one)
+    notes = OutcomeNotes()
+    _note(notes, one, outcome, at, ids)
+    notes.write(work, ids)
+    return outcome
+
+
+def _untimely(new: NewUsage, project: Project, at: Instant) -> NerubaError | None:
+    """Why nothing of that time can be recorded in the project now, if so."""
+    if project.archived_at is not None:
+        return ProjectArchived(project.id)
+    if new.timestamp > at + AHEAD:
+        return TimestampInFuture(instants.text(new.timestamp))
+    days = project.max_backdate_days
+    if days is not None and new.timestamp < at - timedelta(days=days):
+        return TimestampTooOld(instants.text(new.timestamp), days)
+    return None
+
+
+def _event(one: Sent, project: Project, usage_id: str, at: Instant) -> UsageEvent:
+    new = one.new
+    invoiced_until = project.invoiced_until
+    late = invoiced_until is not None and new.timestamp < invoiced_until
+    # By place: by name, making one would cost twice as much, and there is one for every event.
+    return UsageEvent(
+        one.project_id,
+        usage_id,
+        new.metric_key,
+        new.units_micros,
+        new.timestamp,
+        new.event,
+        new.properties,
+        new.idempotency_key,
+        usage_fingerprint(new),
+        VERSION,
+        at,
+        late,
+        one.origin.actor,
+        one.origin.request_id,
+    )
+
+
+def _met(work: HasUsage, one: Sent) -> Recorded:
+    """What an event is that the store would not insert: what it collides with can be read."""
+    met = _Prior.read(work, [one]).verdict(one)
+    assert met is not None, "what collides can be read"
+    return met
+
+
+def _firsts(sent: Sequence[Sent]) -> list[int]:
     """The places of those that share neither key nor event with one before them.
 
     The others are judged after that one, in their turn, even if that one itself cannot go in.
     """
-    if len(sent) == 1:
-        return (0,)
     firsts: list[int] = []
     keys: set[tuple[str, str]] = set()
     names: set[tuple[str, str]] = set()
@@ -190,16 +263,17 @@ class _Recording:
         ids: Ids,
         open_draws: OpenDraws,
         telling: Telling,
+        projects: dict[str, Project],
+        metrics: dict[str, dict[str, Metric]] | None,
     ) -> _Recording:
-        project_ids = {one.project_id for one in sent}
-        projects = work.tenancy.projects(project_ids)
         drawing = {project.id for project in projects.values() if project.draws_usage}
         draws = None
         if drawing:
             draws = open_draws(drawing)
             # Settings may have changed while the heads were waited for.
-            projects = work.tenancy.projects(project_ids)
-        metrics = work.metering.metrics(sorted(projects))
+            projects = work.tenancy.projects(projects)
+        if metrics is None:
+            metrics = work.metering.metrics(sorted(projects))
         unknown = [
             index
             for index, one in enumerate(sent)
@@ -222,7 +296,7 @@ class _Recording:
         for index in _firsts(self.sent):
             one = self.sent[index]
             if index not in met and self._fault(one) is None:
-                events[index] = self._event(one, new_ids[index])
+                events[index] = _event(one, self.projects[one.project_id], new_ids[index], self.at)
         if self.unknown:
             self._declare_on_sight(events.values())
         if self.draws is not None:
@@ -282,7 +356,8 @@ class _Recording:
             if isinstance(outcome, Accepted):
                 prior.add(outcome.value)
             outcomes[index] = outcome
-            self._note(one, outcome)
+            if one.project_id in self.projects:
+                _note(self.notes, one, outcome, self.at, self.ids)
 
     def hold_late(self, outcomes: Mapping[int, Recorded]) -> None:
         """Let late usage wait for support, where the project wants that."""
@@ -319,7 +394,7 @@ class _Recording:
             return Quarantined(self._quarantine(one, fault.reason))
         if fault is not None:
             return Rejected(fault, one.origin.request_id)
-        event = self._event(one, self.ids.new("use"))
+        event = _event(one, self.projects[one.project_id], self.ids.new("use"), self.at)
         self._declare_on_sight([event])
         unpaid = self._pay(event, one.origin)
         if unpaid is not None:
@@ -327,50 +402,20 @@ class _Recording:
         if self.work.usage.insert([event]) is None:
             return Accepted(event)
         self._need_no_trace([event])
-        # Someone else's insert came between: it can be read now.
-        met = _Prior.read(self.work, [one]).verdict(one)
-        assert met is not None, "what collides can be read"
-        return met
+        # Someone else's insert came between.
+        return _met(self.work, one)
 
     def _fault(self, one: Sent) -> NerubaError | _Miss | None:
         """Why the event cannot be recorded now, if so."""
         project = self.projects.get(one.project_id)
         if project is None:
             return ProjectNotFound(one.project_id)
-        if project.archived_at is not None:
-            return ProjectArchived(project.id)
         new = one.new
-        if new.timestamp > self.at + AHEAD:
-            return TimestampInFuture(instants.text(new.timestamp))
-        days = project.max_backdate_days
-        if days is not None and new.timestamp < self.at - timedelta(days=days):
-            return TimestampTooOld(instants.text(new.timestamp), days)
-        if project.id not in self.strict:
-            return None
+        untimely = _untimely(new, project, self.at)
+        if untimely is not None or project.id not in self.strict:
+            return untimely
         reason = miss(self._metric(project.id, new.metric_key), project.metric_policy, new.properties)
         return None if reason is None else _Miss(reason)
-
-    def _event(self, one: Sent, usage_id: str) -> UsageEvent:
-        new = one.new
-        invoiced_until = self.projects[one.project_id].invoiced_until
-        late = invoiced_until is not None and new.timestamp < invoiced_until
-        # By place: by name, making one would cost twice as much, and there is one for every event.
-        return UsageEvent(
-            one.project_id,
-            usage_id,
-            new.metric_key,
-            new.units_micros,
-            new.timestamp,
-            new.event,
-            new.properties,
-            new.idempotency_key,
-            usage_fingerprint(new),
-            VERSION,
-            self.at,
-            late,
-            one.origin.actor,
-            one.origin.request_id,
-        )
 
     def _metric(self, project_id: str, key: str) -> Metric | None:
         """The project's metric, or the catalogue's as the project would have it."""
@@ -418,14 +463,6 @@ class _Recording:
             self.telling.tell(self.projects[one.project_id], MessageType.USAGE_QUARANTINED, told)
         return waiting
 
-    def _note(self, one: Sent, outcome: Recorded) -> None:
-        if one.project_id not in self.projects:
-            return
-        if isinstance(outcome, Accepted | Replayed):
-            self.notes.count(one.project_id, outcome.name)
-        else:
-            self.notes.explain(_attempt(one, outcome, self.at, self.ids))
-
 
 @define
 class _Prior:
@@ -463,6 +500,13 @@ class _Prior:
                 return Deduplicated(event)
             return Conflict(UsageConflict(new.event), event.id, render(event))
         return None
+
+
+def _note(notes: OutcomeNotes, one: Sent, outcome: Recorded, at: Instant, ids: Ids) -> None:
+    if isinstance(outcome, Accepted | Replayed):
+        notes.count(one.project_id, outcome.name)
+    else:
+        notes.explain(_attempt(one, outcome, at, ids))
 
 
 def _attempt(

@@ -13,7 +13,7 @@ from attrs import frozen
 
 from neruba_core import texts
 from neruba_core.audit.model import Origin, Outcome
-from neruba_core.audit.outcomes import OutcomeNotes
+from neruba_core.audit.outcomes import count_one
 from neruba_core.audit.store import HasAudit
 from neruba_core.errors import ProjectArchived, ProjectNotFound, UsageNotFound
 from neruba_core.ids import Ids
@@ -98,9 +98,7 @@ def void(
                 draws.write()
             if project.is_late(event.timestamp) and project.holds_late:
                 _hold(work, event, at)
-    notes = OutcomeNotes()
-    notes.count(project_id, Outcome.ACCEPTED if first else Outcome.REPLAYED)
-    notes.write(work, ids)
+    count_one(work, project_id, Outcome.ACCEPTED if first else Outcome.REPLAYED, ids)
     return Voided(event, earlier, first)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from decimal import Decimal
 from fractions import Fraction
@@ -83,6 +84,23 @@ def test_any_decimal_is_exact_or_refused(amount):
         return
 
     assert Decimal(micros) == amount * 10**6
+
+
+@given(st.text("-+.019e \n²٣", max_size=8))
+def test_text_is_plain_digits_or_refused(text):
+    """
+    A sign, digits, a point and digits: whatever else some language takes for a number is none.
+    """
+    plain = re.fullmatch(r"-?[0-9]+(\.[0-9]+)?", text)
+
+    if plain is None:
+        with pytest.raises(AmountInvalid):
+            money.parse(text)
+    elif len(plain[1] or ".") > 7:
+        with pytest.raises(AmountTooPrecise):
+            money.parse(text)
+    else:
+        assert money.parse(text) == Decimal(text) * 10**6
 
 
 @pytest.mark.parametrize(

@@ -112,14 +112,14 @@ async def test_a_defect_harms_only_the_request_that_meets_it(world: World, monke
     """
     from neruba_core.usage import record
 
-    event = record._Recording._event
+    event = record._event
 
-    def broken(self, one, usage_id):
+    def broken(one, project, usage_id, at):
         if one.new.event == "cursed":
             raise ZeroDivisionError("defect")
-        return event(self, one, usage_id)
+        return event(one, project, usage_id, at)
 
-    monkeypatch.setattr(record._Recording, "_event", broken)
+    monkeypatch.setattr(record, "_event", broken)
     names = ["a", "b", "cursed", "c"]
 
     answers = await asyncio.gather(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from operator import add, attrgetter
 
 from attrs import define, field
 
@@ -11,18 +10,14 @@ from neruba_core.audit.model import Attempt, Change, Outcome, Tally, Trail
 from neruba_core.instants import Instant
 from neruba_core.storage.memory.tables import Table, Undo
 
-_OUTCOMES = tuple(outcome.value for outcome in Outcome)
-_NONE = (0,) * len(_OUTCOMES)
-_counts_of = attrgetter(*_OUTCOMES)
-
 
 @define(eq=False)
 class AuditTables:
-    """*counts* has for each project the sums of its tallies, an outcome each."""
+    """*totals* has for each project the sum of its tallies."""
 
     changes: Table[str, Change] = field(factory=Table)
     attempts: Table[str, Attempt] = field(factory=Table)
-    counts: dict[str, tuple[int, ...]] = field(factory=dict)
+    totals: dict[str, Tally] = field(factory=dict)
     trail: dict[tuple[str, str], dict[str, Trail]] = field(factory=dict)
 
 
@@ -68,14 +63,11 @@ class MemoryAudit:
         return self._tables.attempts.page(project_id, limit=limit, before=before, wanted=wanted)
 
     def add_tallies(self, tallies: Sequence[Tally]) -> None:
-        counts = self._tables.counts
         for tally in tallies:
-            before = counts.get(tally.project_id, _NONE)
-            self._undo.put(counts, tally.project_id, tuple(map(add, before, _counts_of(tally))))
+            self._undo.put(self._tables.totals, tally.project_id, _sum(self.totals(tally.project_id), tally))
 
     def totals(self, project_id: str) -> Tally:
-        counts = self._tables.counts.get(project_id, _NONE)
-        return Tally(project_id, "", **dict(zip(_OUTCOMES, counts, strict=True)))
+        return self._tables.totals.get(project_id) or Tally(project_id, "")
 
     def add_trail(self, rows: Sequence[Trail]) -> None:
         for row in rows:
@@ -97,3 +89,16 @@ class MemoryAudit:
         for kept, row_id in aged:
             self._undo.remove(kept, row_id)
         return len(aged)
+
+
+def _sum(totals: Tally, more: Tally) -> Tally:
+    return Tally(
+        totals.project_id,
+        totals.id,
+        totals.accepted + more.accepted,
+        totals.replayed + more.replayed,
+        totals.deduped + more.deduped,
+        totals.conflict + more.conflict,
+        totals.quarantined + more.quarantined,
+        totals.rejected + more.rejected,
+    )

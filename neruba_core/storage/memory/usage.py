@@ -9,12 +9,12 @@ from __future__ import annotations
 import json
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator, Sequence
-from datetime import timedelta
+from datetime import UTC, datetime, time, timedelta
 from operator import attrgetter, itemgetter
 
 from attrs import astuple, define, evolve, field
 
-from neruba_core.instants import EPOCH, Instant
+from neruba_core.instants import Instant
 from neruba_core.storage.memory.tables import Table, Undo
 from neruba_core.texts import PropertyValue
 from neruba_core.usage.model import (
@@ -29,8 +29,8 @@ from neruba_core.usage.model import (
     Wanted,
 )
 
-_DAY = timedelta(days=1)
-_LAST_OF_DAY = _DAY - timedelta(microseconds=1)
+_MIDNIGHT = time(tzinfo=UTC)
+_LAST_OF_DAY = timedelta(days=1) - timedelta(microseconds=1)
 _FIRST = itemgetter(0)
 _timestamp = attrgetter("timestamp")
 _order = attrgetter("timestamp", "id")
@@ -146,7 +146,7 @@ class MemoryUsage:
         return _totals(self._between(project_id, metric_key, start, end))
 
     def totals_of(self, wanted: Sequence[Wanted], *, raw: bool = False) -> Sequence[Totals]:
-        return [self.totals(each.project_id, each.metric_key, each.start, each.end) for each in wanted]
+        return [_sums(self._wanted(one)) if one.sums_only else _totals(self._wanted(one)) for one in wanted]
 
     def distinct_of(self, wanted: Sequence[Wanted], property_name: str) -> Sequence[int]:
         return [_distinct(self._wanted(one), property_name) for one in wanted]
@@ -291,6 +291,14 @@ def _totals(events: Sequence[UsageEvent]) -> Totals:
     )
 
 
+def _sums(events: Sequence[UsageEvent]) -> Totals:
+    """What is asked for most, without the rest."""
+    units_micros = sum([event.units_micros for event in events])
+    return Totals(
+        count=len(events), sum_micros=units_micros, max_micros=None, min_micros=None, last_micros=None
+    )
+
+
 def _distinct(events: Iterable[UsageEvent], property_name: str) -> int:
     return len({_text(event, property_name) for event in events} - {_ABSENT})
 
@@ -307,4 +315,4 @@ def _value(text: str) -> PropertyValue | None:
 
 
 def _day(moment: Instant) -> Instant:
-    return EPOCH + (moment - EPOCH) // _DAY * _DAY
+    return datetime.combine(moment, _MIDNIGHT)

@@ -266,7 +266,7 @@ def test_the_sweep_finds_a_half_transaction(told):
     """
     An entry that is missing leaves debits and credits apart.
     """
-    entries = told.billing._context.storage._writing._tables.ledger.entries_of
+    entries = told.billing._context.storage._work._stores._tables.ledger.entries_of
     key = next(iter(entries))
     entries[key] = entries[key][:1]
 

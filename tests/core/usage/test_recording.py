@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from datetime import timedelta
+from operator import attrgetter
 from typing import Any
 
 import pytest
@@ -39,6 +40,13 @@ def event(key: str = "k1", **changes: Any) -> dict[str, Any]:
 
 def names(outcomes: Any) -> list[str]:
     return [outcome.name.value for outcome in outcomes]
+
+
+def explained(billing: Rehearsal, project_id: str) -> list[Any]:
+    """What support can read of the attempts that were not plainly accepted, in whatever order."""
+    attempts = billing.audit.attempts(project_id, limit=100).items
+    told = attrgetter("outcome", "code", "message", "idempotency_key", "event_id", "metric_key", "content")
+    return sorted(map(told, attempts), key=repr)
 
 
 def tally(billing: Rehearsal, project_id: str) -> list[int]:
@@ -251,6 +259,7 @@ def test_a_batch_comes_to_what_its_events_come_to_one_by_one(before, batch):
 
     assert names(together) == names(apart)
     assert tally(at_once, project_id) == tally(one_by_one, project_id)
+    assert explained(at_once, project_id) == explained(one_by_one, project_id)
     assert [metric.key for metric in at_once.metrics.list(project_id)] == [
         metric.key for metric in one_by_one.metrics.list(project_id)
     ]
