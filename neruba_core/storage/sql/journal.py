@@ -1,6 +1,7 @@
 """The journal: transactions and entries, their tables, queries and row mapping.
 
-Rows of one unit may come in any order, so the foreign keys among them are checked when it commits.
+Transactions of one unit may come in any order, so what they reverse is looked for when it commits. Entries
+come behind theirs, and are checked as they come.
 """
 
 from __future__ import annotations
@@ -109,7 +110,6 @@ ENTRIES = Table(
         ["project_id", "version"],
         "neruba_transactions",
         ["project_id", "version"],
-        deferred=True,
     ),
     CheckConstraint(
         "debit_micros >= 0 AND credit_micros >= 0 AND (debit_micros > 0) <> (credit_micros > 0)",
@@ -153,8 +153,9 @@ class SqlJournal(SqlStore):
     """The part of ``LedgerStore`` that is append-only."""
 
     def append(self, transactions: Sequence[Transaction], entries: Sequence[Entry]) -> None:
-        self._statements.write(_ADD_TRANSACTIONS, [_transaction_row(made) for made in transactions])
-        rows = [
+        made = [_transaction_row(transaction) for transaction in transactions]
+        self._statements.write_later(_ADD_TRANSACTIONS, made)
+        posted = [
             (
                 e.project_id,
                 e.version,
@@ -167,7 +168,7 @@ class SqlJournal(SqlStore):
             )
             for e in entries
         ]
-        self._statements.write(_ADD_ENTRIES, rows)
+        self._statements.write_later(_ADD_ENTRIES, posted)
 
     # --- transactions -------------------------------------------------------------------------
 

@@ -130,7 +130,7 @@ class SqlLedger(SqlJournal, SqlCharged):
     def add_head(self, head: Head) -> None:
         amounts = astuple(head)[:-3]
         row = (*amounts, micros_or_none(head.due_at), head.low, micros_or_none(head.top_up_at))
-        self._statements.write(_ADD_HEAD, [row])
+        self._statements.write_later(_ADD_HEAD, [row])
 
     def lock_heads(self, project_ids: Sequence[str]) -> dict[str, Head]:
         rows = self._statements.ask(_LOCK_HEADS, project_ids=list(project_ids))
@@ -163,7 +163,7 @@ class SqlLedger(SqlJournal, SqlCharged):
             )
             for head in heads
         ]
-        self._statements.write(_WRITE_HEADS, rows)
+        self._statements.write_later(_WRITE_HEADS, rows)
 
     def write_accounts(self, accounts: Sequence[Account]) -> None:
         rows = [
@@ -176,7 +176,7 @@ class SqlLedger(SqlJournal, SqlCharged):
             )
             for a in accounts
         ]
-        self._statements.write(_WRITE_ACCOUNTS, rows)
+        self._statements.write_later(_WRITE_ACCOUNTS, rows)
 
     def heads_due(self, at: Instant, *, limit: int) -> Sequence[str]:
         return [row[0] for row in self._statements.ask(_HEADS_DUE, at=micros(at), most=limit)]

@@ -118,7 +118,8 @@ class Statements:
     def write_later(self, bulk: Bulk, rows: Sequence[tuple[Any, ...]]) -> None:
         """Write the rows before anything else is asked, or together with the commit.
 
-        On PostgreSQL that saves a unit that ends with them as many round trips.
+        On PostgreSQL that saves a unit that ends with them as many round trips. In a savepoint, or the
+        host's transaction, what fails has to fail here.
         """
         if not self._postpones or self._depth or not rows:
             self.write(bulk, rows)

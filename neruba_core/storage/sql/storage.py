@@ -185,10 +185,10 @@ class SqlStorage:
                     cursor.execute(text, parameters)
                 cursor.execute("COMMIT")
         except driver.Error as error:
-            if driver.closed:
-                self._discard(connection)
+            # The driver may take statements behind the failure for prepared that the server never saw.
+            self._discard(connection)
+            if error.sqlstate is None:
                 raise FateUnknown("the connection was lost during the commit") from error
-            self._roll_back(connection)
             raise in_our_words(error) or error from error
 
     def _roll_back(self, connection: Connection) -> None:

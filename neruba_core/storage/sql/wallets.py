@@ -92,7 +92,7 @@ class SqlWallets(SqlWalletHolds):
             )
             for g in grants
         ]
-        self._statements.write(_ADD_GRANTS, rows)
+        self._statements.write_later(_ADD_GRANTS, rows)
 
     def grants(self, project_id: str, grant_ids: Iterable[str]) -> dict[str, Grant]:
         rows = self._statements.ask(_GRANTS, project_id=project_id, grant_ids=set(grant_ids))

@@ -154,8 +154,6 @@ def upgrade(op: Operations) -> None:
             ["project_id", "version"],
             ["neruba_transactions.project_id", "neruba_transactions.version"],
             name="neruba_entries_transaction_fk",
-            deferrable=True,
-            initially="DEFERRED",
         ),
         sa.CheckConstraint(
             "debit_micros >= 0 AND credit_micros >= 0 AND (debit_micros > 0) <> (credit_micros > 0)",
