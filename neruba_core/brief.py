@@ -1,4 +1,4 @@
-"""Nouns of which each charge makes a dozen, and each request several: events, transactions, entries.
+"""Nouns of which each charge makes a dozen, and each request several.
 
 For the type checker ``brief`` is attrs' ``frozen``, so that nobody changes one. At run time it leaves out the
 guard, which takes four fifths of the time that making one takes. What is made now and then is ``frozen``.

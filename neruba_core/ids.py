@@ -41,15 +41,6 @@ class Ids:
         with self._lock:
             return f"{prefix}_{self._take(1).to_bytes(8).hex()}{(self._chances or self._draw()).pop()}"
 
-    def pair(self, prefix: str, other: str) -> tuple[str, str]:
-        """An id of each of two prefixes, ascending, for what is mostly made together."""
-        with self._lock:
-            first = self._take(2)
-            return (
-                f"{prefix}_{first.to_bytes(8).hex()}{(self._chances or self._draw()).pop()}",
-                f"{other}_{(first + 1).to_bytes(8).hex()}{(self._chances or self._draw()).pop()}",
-            )
-
     def many(self, prefix: str, count: int) -> list[str]:
         """*count* new ascending ids, at a fraction of the cost of single ones."""
         if count == 1:
@@ -101,9 +92,6 @@ class Ahead(Ids):
             self._ready = self._source.many(prefix, self._wanted)[::-1]
         self._wanted -= self._wanted > 1
         return self._ready.pop()
-
-    def pair(self, prefix: str, other: str) -> tuple[str, str]:
-        return self._source.pair(prefix, other)
 
     def many(self, prefix: str, count: int) -> list[str]:
         return self._source.many(prefix, count)

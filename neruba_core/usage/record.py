@@ -18,8 +18,8 @@ from typing import Protocol, TypeAlias
 from attrs import define, field, frozen
 
 from neruba_core import instants
-from neruba_core.audit.model import Attempt, Origin, Outcome, Tally
-from neruba_core.audit.outcomes import OutcomeNotes
+from neruba_core.audit.model import Attempt, Origin, Outcome
+from neruba_core.audit.outcomes import OutcomeNotes, count_one
 from neruba_core.audit.store import HasAudit
 from neruba_core.brief import brief
 from neruba_core.errors import (
@@ -49,7 +49,7 @@ from neruba_core.metering.model import Aggregation, Metric, SharedMetric
 from neruba_core.metering.store import HasMetering
 from neruba_core.outbox.emit import Telling
 from neruba_core.outbox.model import MessageType
-from neruba_core.tenancy.model import BillingMode, LateUsagePolicy, MetricPolicy, Project
+from neruba_core.tenancy.model import MetricPolicy, Project
 from neruba_core.tenancy.store import HasTenancy
 from neruba_core.usage.answer import render, render_held, render_quarantined
 from neruba_core.usage.fingerprint import OPERATION, content, same_content, usage_fingerprint
@@ -59,9 +59,6 @@ from neruba_core.usage.store import HasUsage
 
 AHEAD = timedelta(minutes=5)
 """How far ahead of our clock a sender's may be."""
-
-_SPECIAL = {MetricPolicy.STRICT, BillingMode.PREPAID, LateUsagePolicy.QUARANTINE}
-"""The terms of a project that an event has to be judged by."""
 
 Recorded: TypeAlias = (
     Accepted[UsageEvent]
@@ -150,16 +147,14 @@ def record(
 
 def _is_plain(project: Project) -> bool:
     """Whether its usage is neither held to contracts, nor drawn as it arrives, nor kept waiting when late."""
-    terms = (project.metric_policy, project.billing_mode, project.late_usage_policy)
-    return _SPECIAL.isdisjoint(terms) and not project.earlier_terms
+    return not (project.metric_policy is MetricPolicy.STRICT or project.draws_usage or project.holds_late)
 
 
 def _record_plain(work: RecordingWork, one: Sent, project: Project, *, at: Instant, ids: Ids) -> Recorded:
     """Record an event alone: of a plain project, of a metric that this knows, and not untimely."""
-    usage_id, tally_id = ids.pair("use", "tly")
-    event = _event(one, project, usage_id, at)
+    event = _event(one, project, ids.new("use"), at)
     if work.usage.insert([event]) is None:
-        work.audit.add_tallies([Tally(project.id, tally_id, accepted=1)])
+        count_one(work, project.id, Outcome.ACCEPTED, ids)
         return Accepted(event)
     outcome = _met(work, one)
     notes = OutcomeNotes()
@@ -182,8 +177,6 @@ def _untimely(new: NewUsage, project: Project, at: Instant) -> NerubaError | Non
 
 def _event(one: Sent, project: Project, usage_id: str, at: Instant) -> UsageEvent:
     new = one.new
-    invoiced_until = project.invoiced_until
-    late = invoiced_until is not None and new.timestamp < invoiced_until
     # By place: by name, making one would cost twice as much, and there is one for every event.
     return UsageEvent(
         one.project_id,
@@ -197,7 +190,7 @@ def _event(one: Sent, project: Project, usage_id: str, at: Instant) -> UsageEven
         usage_fingerprint(new),
         VERSION,
         at,
-        late,
+        project.is_late(new.timestamp),
         one.origin.actor,
         one.origin.request_id,
     )

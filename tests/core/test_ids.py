@@ -91,19 +91,6 @@ def test_many_are_what_as_many_single_ones_would_be(counts, first_by_one):
         assert [*first, *together.many("use", count - len(first))] == singles
 
 
-@given(st.lists(st.booleans(), max_size=5))
-def test_a_pair_is_two_single_ones(pairs):
-    """
-    Made at one moment, and made ahead too.
-    """
-    together, one_by_one = seeded_ids(SettableClock()), seeded_ids(SettableClock())
-    ahead = Ahead(together, "txn", 3)
-
-    made = [(ahead if other else together).pair("use", "tly") for other in pairs]
-
-    assert made == [(one_by_one.new("use"), one_by_one.new("tly")) for _ in pairs]
-
-
 def test_ids_made_ahead_are_those_of_the_source():
     """
     In the same order, of other kinds too, and no fewer than are asked for.
