@@ -8,8 +8,6 @@ under two keys.
 
 from __future__ import annotations
 
-from functools import partial
-
 from attrs import field, frozen
 
 from neruba_core import money, texts
@@ -61,32 +59,33 @@ class NewCharge:
 
 def charge_order(project_id: str, new: NewCharge, origin: Origin) -> Order[Transaction]:
     """The order that settles *new* against the project's wallet."""
-
-    def decide(book: Book, at: Instant, ids: Ids) -> Decision | NerubaError:
-        return spend(
-            book,
-            new.amount_micros,
-            towards=book.chart.charges,
-            type=TransactionType.CHARGE,
-            description=new.description,
-            metadata=new.metadata,
-            at=at,
-            ids=ids,
-        )
-
     return Order(
         project_id=project_id,
         operation=OPERATION,
         path=PATH,
-        body=partial(_body, new),
+        new=new,
+        body=_body,
         idempotency_key=new.idempotency_key,
         origin=origin,
-        decide=decide,
+        decide=_decide,
         sent_event_id=new.event_id,
         event_id=new.event_id or new.idempotency_key,
         counted=True,
         keeps_refusal=True,
         conflict=ChargeConflict,
+    )
+
+
+def _decide(new: NewCharge, book: Book, at: Instant, ids: Ids) -> Decision | NerubaError:
+    return spend(
+        book,
+        new.amount_micros,
+        towards=book.chart.charges,
+        type=TransactionType.CHARGE,
+        description=new.description,
+        metadata=new.metadata,
+        at=at,
+        ids=ids,
     )
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
-from typing import Generic, TypeAlias, TypeVar
+from typing import Any, Generic, TypeAlias, TypeVar
 
 from attrs import frozen
 
@@ -39,7 +39,7 @@ from neruba_core.wallets.spend import spend
 
 R = TypeVar("R")
 
-Decide: TypeAlias = Callable[[Book, Instant, Ids], "Decision | Hold | NerubaError"]
+Decide: TypeAlias = Callable[[Any, Book, Instant, Ids], "Decision | Hold | NerubaError"]
 
 CREDIT = "credit"
 DEBIT = "debit"
@@ -53,17 +53,20 @@ RELEASE = "release"
 class Order(Generic[R]):
     """One command about one project's money.
 
-    *body* writes the request's canonical body with the given event id. *event_id* is the event's identity,
-    *sent_event_id* what of it the request carried. *counted* tells an ingest attempt, whose outcome is
-    counted. *keeps_refusal* tells that a 402 is stored for the key, so that a late duplicate cannot suddenly
-    succeed. *conflict* makes the error for an event id that is taken by other content. *of_hold* tells that
-    what it answers is a hold (*hold_id*, or a new one), and is kept with its key; ``R`` is what is answered.
+    *body* writes the canonical body of *new*, the request, with the given event id, and *decide* decides
+    about it; both are given *new* rather than made for it, since orders come by the hundred. *event_id* is
+    the event's identity, *sent_event_id* what of it the request carried. *counted* tells an ingest attempt,
+    whose outcome is counted. *keeps_refusal* tells that a 402 is stored for the key, so that a late duplicate
+    cannot suddenly succeed. *conflict* makes the error for an event id that is taken by other content.
+    *of_hold* tells that what it answers is a hold (*hold_id*, or a new one), and is kept with its key; ``R``
+    is what is answered.
     """
 
     project_id: str
     operation: str
     path: str
-    body: Callable[[str | None], str]
+    new: Any
+    body: Callable[[Any, str | None], str]
     idempotency_key: str
     origin: Origin
     decide: Decide
@@ -76,9 +79,14 @@ class Order(Generic[R]):
     of_hold: bool = False
     hold_id: str | None = None
 
+    @property
+    def name(self) -> tuple[str, str, str]:
+        """What it is unique by: project, operation and idempotency key."""
+        return (self.project_id, self.operation, self.idempotency_key)
+
     def content(self) -> str:
         """The canonical body of the request as it came."""
-        return self.body(self.sent_event_id)
+        return self.body(self.new, self.sent_event_id)
 
     def fingerprint(self) -> bytes:
         """The fingerprint of the request as it came; see ``idempotency.fingerprint``."""
@@ -92,9 +100,8 @@ class Order(Generic[R]):
         return recorded in (self._digest(recorded_event_id), self._digest(None))
 
     def _digest(self, event_id: str | None) -> bytes:
-        request = (
-            f'{{"body":{self.body(event_id)},"operation":"{self.operation}","path":{quoted(self.path)}}}'
-        )
+        body = self.body(self.new, event_id)
+        request = f'{{"body":{body},"operation":"{self.operation}","path":{quoted(self.path)}}}'
         return hashlib.sha256(request.encode()).digest()
 
 
@@ -122,7 +129,8 @@ def credit_order(project_id: str, new: NewCredit, origin: Origin) -> Order[Trans
         project_id=project_id,
         operation=CREDIT,
         path=f"/projects/{project_id}/transactions/credit",
-        body=lambda _: body_text(
+        new=new,
+        body=lambda new, _: body_text(
             amount=money.text(new.amount_micros),
             description=new.description,
             kind=None if new.kind is None else new.kind.value,
@@ -132,32 +140,33 @@ def credit_order(project_id: str, new: NewCredit, origin: Origin) -> Order[Trans
         ),
         idempotency_key=new.idempotency_key,
         origin=origin,
-        decide=lambda book, at, ids: decide_credit(book, new, at=at, ids=ids),
+        decide=lambda new, book, at, ids: decide_credit(book, new, at=at, ids=ids),
+    )
+
+
+def _decide_debit(new: NewDebit, book: Book, at: Instant, ids: Ids) -> Decision | NerubaError:
+    return spend(
+        book,
+        new.amount_micros,
+        towards=book.chart.adjustments,
+        type=TransactionType.DEBIT,
+        description=new.description,
+        at=at,
+        ids=ids,
     )
 
 
 def debit_order(project_id: str, new: NewDebit, origin: Origin) -> Order[Transaction]:
     """Take credit away as a manual adjustment; within the credit limit, like a charge."""
-
-    def decide(book: Book, at: Instant, ids: Ids) -> Decision | NerubaError:
-        return spend(
-            book,
-            new.amount_micros,
-            towards=book.chart.adjustments,
-            type=TransactionType.DEBIT,
-            description=new.description,
-            at=at,
-            ids=ids,
-        )
-
     return Order(
         project_id=project_id,
         operation=DEBIT,
         path=f"/projects/{project_id}/transactions/debit",
-        body=lambda _: body_text(amount=money.text(new.amount_micros), description=new.description),
+        new=new,
+        body=lambda new, _: body_text(amount=money.text(new.amount_micros), description=new.description),
         idempotency_key=new.idempotency_key,
         origin=origin,
-        decide=decide,
+        decide=_decide_debit,
         keeps_refusal=True,
     )
 
@@ -168,13 +177,14 @@ def reversal_order(project_id: str, new: NewReversal, origin: Origin) -> Order[T
         project_id=project_id,
         operation=REVERSE,
         path=f"/projects/{project_id}/transactions/{new.transaction_id}/reverse",
-        body=lambda _: body_text(
+        new=new,
+        body=lambda new, _: body_text(
             amount=None if new.amount_micros is None else money.text(new.amount_micros),
             reason=new.reason,
         ),
         idempotency_key=new.idempotency_key,
         origin=origin,
-        decide=lambda book, at, ids: decide_reversal(book, new, at=at, ids=ids),
+        decide=lambda new, book, at, ids: decide_reversal(book, new, at=at, ids=ids),
         original_id=new.transaction_id,
     )
 
@@ -185,7 +195,8 @@ def hold_order(project_id: str, new: NewHold, origin: Origin) -> Order[HoldAnswe
         project_id=project_id,
         operation=HOLD,
         path="/ingest/holds",
-        body=lambda event_id: body_text(
+        new=new,
+        body=lambda new, event_id: body_text(
             amount=money.text(new.amount_micros),
             description=new.description,
             eventId=event_id,
@@ -193,7 +204,7 @@ def hold_order(project_id: str, new: NewHold, origin: Origin) -> Order[HoldAnswe
         ),
         idempotency_key=new.idempotency_key,
         origin=origin,
-        decide=lambda book, at, ids: decide_hold(book, new, at=at, ids=ids),
+        decide=lambda new, book, at, ids: decide_hold(book, new, at=at, ids=ids),
         sent_event_id=new.event_id,
         event_id=new.event_id or new.idempotency_key,
         counted=True,
@@ -209,10 +220,13 @@ def capture_order(project_id: str, new: NewCapture, origin: Origin) -> Order[Hol
         project_id=project_id,
         operation=CAPTURE,
         path=f"/ingest/holds/{new.hold_id}/capture",
-        body=lambda _: body_text(amount=None if new.amount_micros is None else money.text(new.amount_micros)),
+        new=new,
+        body=lambda new, _: body_text(
+            amount=None if new.amount_micros is None else money.text(new.amount_micros)
+        ),
         idempotency_key=new.idempotency_key,
         origin=origin,
-        decide=lambda book, at, ids: decide_capture(book, new, at=at, ids=ids),
+        decide=lambda new, book, at, ids: decide_capture(book, new, at=at, ids=ids),
         counted=True,
         of_hold=True,
         hold_id=new.hold_id,
@@ -225,10 +239,11 @@ def release_order(project_id: str, new: NewRelease, origin: Origin) -> Order[Hol
         project_id=project_id,
         operation=RELEASE,
         path=f"/ingest/holds/{new.hold_id}/release",
-        body=lambda _: body_text(),
+        new=new,
+        body=lambda new, _: body_text(),
         idempotency_key=new.idempotency_key,
         origin=origin,
-        decide=lambda book, at, ids: decide_release(book, new, at=at),
+        decide=lambda new, book, at, ids: decide_release(book, new, at=at),
         counted=True,
         of_hold=True,
         hold_id=new.hold_id,

@@ -82,9 +82,9 @@ def settle(
     ``InsufficientCredit``, ``KeyInProgress`` (another unit in flight holds the key), ``AmountOverflow`` or
     what the order's own decision refuses; ``Conflict`` with ``KeyReused`` or an event conflict.
     """
-    named = [(order, (order.project_id, order.operation, order.idempotency_key)) for order in orders]
-    held = work.idempotency.held_elsewhere({name for _, name in named})
-    heads = work.ledger.lock_heads(sorted({order.project_id for order, name in named if name not in held}))
+    names = [order.name for order in orders]
+    held = work.idempotency.held_elsewhere(set(names))
+    heads = work.ledger.lock_heads(sorted({name[0] for name in names if name not in held}))
     # Only now, so that nobody is judged by a credit limit from before the wait for the lock.
     projects = work.tenancy.projects({order.project_id for order in orders})
     known = [order for order in orders if order.project_id in projects]
@@ -92,7 +92,7 @@ def settle(
     ids = Ahead(ids, "txn", len(orders))
     settlement = _open(work, open_books(work, projects, heads, chart, at=at), known, at, ids, booking)
     outcomes: list[Written[R]] = []
-    for order, name in named:
+    for order, name in zip(orders, names, strict=True):
         if order.project_id not in projects:
             outcomes.append(Rejected(ProjectNotFound(order.project_id)))
         elif name in held:
@@ -258,7 +258,7 @@ class _Settlement:
 
     def _judge(self, order: Order[Any], name: _Name, digest: bytes) -> Written[Any]:
         if order.event_id is not None:
-            original = self.by_event.get((order.project_id, order.operation, order.event_id))
+            original = self.by_event.get(_of_event(order, name))
             if original is not None:
                 return self._met_event(order, order.event_id, original)
         return self._decide(order, name, digest)
@@ -289,7 +289,7 @@ class _Settlement:
         book = self.books[order.project_id]
         if book.project.archived_at is not None:
             return self.refuse(order, ProjectArchived(order.project_id))
-        decision = order.decide(book, self.at, self.ids)
+        decision = order.decide(order.new, book, self.at, self.ids)
         if isinstance(decision, NerubaError):
             if order.keeps_refusal and isinstance(decision, InsufficientCredit):
                 self._keep_refusal(order, name, digest, decision)
@@ -300,7 +300,7 @@ class _Settlement:
             return self.refuse(order, error)
         self.by_key[name] = known = (digest, effect)
         if order.event_id is not None:
-            self.by_event[order.project_id, order.operation, order.event_id] = known
+            self.by_event[_of_event(order, name)] = known
         self._count(order, Outcome.ACCEPTED)
         return Accepted(effect)
 
@@ -382,6 +382,13 @@ class _Settlement:
             content=order.content(),
             prior=prior.body if prior else None,
         )
+
+
+def _of_event(order: Order[Any], name: _Name) -> _Name:
+    """The name of the order's event, most often the order's own."""
+    event_id = order.event_id
+    assert event_id is not None, "asked of an order with an event"
+    return name if event_id == order.idempotency_key else (order.project_id, order.operation, event_id)
 
 
 def _stored_refusal(answer: Answer) -> InsufficientCredit:

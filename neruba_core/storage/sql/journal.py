@@ -7,6 +7,7 @@ come behind theirs, and are checked as they come.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from operator import attrgetter
 from typing import Any
 
 from attrs import frozen
@@ -145,6 +146,8 @@ _ENTRIES_OF = Query(
     ).order_by(ENTRIES.c.number)
 )
 
+_entry_row = attrgetter(*_ADD_ENTRIES.columns)
+
 _LOW_BITS = 0xFFFFFFFF
 
 
@@ -155,19 +158,7 @@ class SqlJournal(SqlStore):
     def append(self, transactions: Sequence[Transaction], entries: Sequence[Entry]) -> None:
         made = [_transaction_row(transaction) for transaction in transactions]
         self._statements.write_later(_ADD_TRANSACTIONS, made)
-        posted = [
-            (
-                e.project_id,
-                e.version,
-                e.number,
-                e.transaction_id,
-                e.account,
-                e.debit_micros,
-                e.credit_micros,
-                e.balance_after_micros,
-            )
-            for e in entries
-        ]
+        posted = [_entry_row(entry) for entry in entries]
         self._statements.write_later(_ADD_ENTRIES, posted)
 
     # --- transactions -------------------------------------------------------------------------

@@ -126,7 +126,7 @@ class Defect(Exception):
 
 
 def broken(project_id: str, error: Exception) -> Order:
-    def decide(book, at, ids):
+    def decide(new, book, at, ids):
         raise error
 
     return evolve(charge(project_id, "broken"), decide=decide)
