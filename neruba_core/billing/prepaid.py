@@ -297,8 +297,7 @@ class Draws:
         """When the metric's draws were made, newest first, and their entries in order."""
         for transaction in reversed(self.booking.transactions):
             if transaction.project_id == project_id and _is_of(transaction, metric_key):
-                entries = [each for each in self.booking.entries if each.transaction_id == transaction.id]
-                yield transaction.effective_at, entries
+                yield transaction.effective_at, transaction.entries
         before = None
         while True:
             page = self.work.ledger.transactions(
@@ -306,7 +305,7 @@ class Draws:
             )
             for transaction in page:
                 if _is_of(transaction, metric_key):
-                    yield transaction.effective_at, self.work.ledger.entries_of(project_id, transaction.id)
+                    yield transaction.effective_at, transaction.entries
             if len(page) < _TRANSACTIONS_AT_A_TIME:
                 return
             before = page[-1].place

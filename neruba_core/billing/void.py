@@ -147,7 +147,7 @@ def _reverse(
         return
     original = _original(work, book, invoice.project_id, invoice.transaction_id)
     book.originals[invoice.transaction_id] = original
-    entries = work.ledger.entries_of(invoice.project_id, invoice.transaction_id)
+    entries = original.transaction.entries
     body = {"reason": reason}
     path = f"/projects/{invoice.project_id}/invoices/{invoice.id}/void"
     booking = Booking(at, telling)
@@ -162,11 +162,7 @@ def _reverse(
 def _original(work: VoidingWork, book: Book, project_id: str, transaction_id: str) -> Original:
     transaction = work.ledger.transaction(project_id, transaction_id)
     assert transaction is not None, "an invoice names its transaction"
-    wallet = [
-        entry
-        for entry in work.ledger.entries_of(project_id, transaction_id)
-        if entry.account.startswith(_WALLET_PREFIX)
-    ]
+    wallet = [entry for entry in transaction.entries if entry.account.startswith(_WALLET_PREFIX)]
     grants = work.wallets.grants(project_id, {_grant_id(entry) for entry in wallet})
     drawn = [(_grant_id(entry), entry.debit_micros) for entry in wallet if entry.debit_micros]
     return Original(transaction, drawn, grants, 0, {})

@@ -103,7 +103,9 @@ def explanation(
         raise LineNotFound(line_id)
     postings: tuple[Entry, ...] = ()
     if invoice.transaction_id is not None:
-        postings = tuple(work.ledger.entries_of(invoice.project_id, invoice.transaction_id))
+        booked = work.ledger.transaction(invoice.project_id, invoice.transaction_id)
+        assert booked is not None, "an invoice names its transaction"
+        postings = booked.entries
     # A cursor goes on with the events of its line, so without one it belongs to nothing.
     filters = ("explain", invoice.project_id, invoice.id, line_id)
     before = place_of(cursor, *filters)

@@ -10,6 +10,7 @@ from attrs import field, frozen
 from neruba_core import money
 from neruba_core.brief import brief
 from neruba_core.instants import Instant
+from neruba_core.ledger.answer import RENDER_VERSION, render
 from neruba_core.texts import Properties
 
 
@@ -96,8 +97,8 @@ class Transaction:
     """A booked transaction, and its own idempotency record.
 
     Unique by (project, operation, idempotency key) and, among those with an event id, by (project,
-    operation, event id). *body* is the answer as it is replayed for ever. *grant_id* names the grant
-    that a credit opened, or whose rest an expiry took; *reverses* the transaction that a reversal corrects.
+    operation, event id). *grant_id* names the grant that a credit opened, or whose rest an expiry took;
+    *reverses* the transaction that a reversal corrects. *entries* are its own, by number.
     """
 
     project_id: str
@@ -119,7 +120,13 @@ class Transaction:
     request_id: str | None
     effective_at: Instant
     recorded_at: Instant
-    body: str
+    entries: tuple[Entry, ...] = ()
+    render_version: int = RENDER_VERSION
+
+    @property
+    def body(self) -> str:
+        """The JSON text that it was, and will ever be, answered with."""
+        return render(self)
 
     @property
     def amount(self) -> Decimal:

@@ -41,8 +41,9 @@ class LedgerStore(Protocol):
     def write_accounts(self, accounts: Sequence[Account]) -> None:
         """Insert or overwrite the balances of accounts whose head is locked."""
 
-    def append(self, transactions: Sequence[Transaction], entries: Sequence[Entry]) -> None:
-        """Insert, in bulk. A version or key that is taken fails the unit: it cannot happen under the head."""
+    def append(self, transactions: Sequence[Transaction]) -> None:
+        """Insert them with their entries, in bulk. A version or key that is taken fails the unit: it cannot
+        happen under the head."""
 
     def transactions_by_keys(
         self, project_id: str, operation: str, keys: Iterable[str]
@@ -70,9 +71,6 @@ class LedgerStore(Protocol):
 
     def reversals_of(self, project_id: str, transaction_id: str) -> Sequence[Transaction]:
         """The reversals of a transaction, by ascending version."""
-
-    def entries_of(self, project_id: str, transaction_id: str) -> Sequence[Entry]:
-        """The entries of a transaction, by number."""
 
     def entries(
         self, project_id: str, *, limit: int, before: str | None, account: str | None = None

@@ -40,7 +40,6 @@ KEYS: Mapping[str, Callable[[Any], Any]] = {
     "heads": attrgetter("project_id"),
     "accounts": attrgetter("name"),
     "transactions": attrgetter("version"),
-    "entries": attrgetter("version", "number"),
     "grants": attrgetter("id"),
     "holds": attrgetter("id"),
     "prices": attrgetter("id"),

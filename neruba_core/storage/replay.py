@@ -26,7 +26,7 @@ from neruba_core.audit.model import Change
 from neruba_core.billing.model import BillingPeriod, Run
 from neruba_core.idempotency.model import Answer
 from neruba_core.invoices.model import Invoice, InvoiceState, KeptPdf
-from neruba_core.ledger.model import Account, Entry, Head, Transaction
+from neruba_core.ledger.model import Account, Head, Transaction
 from neruba_core.metering.model import Metric
 from neruba_core.outbox.model import Delivery, Endpoint, Message
 from neruba_core.payments.model import (
@@ -151,8 +151,7 @@ _TABLES: Mapping[str, _Table] = {
     "late_holds": _Table(LateHold, _each(_put_late_hold)),
     "heads": _Table(Head, _put_head),
     "accounts": _Table(Account, lambda work, rows: work.ledger.write_accounts(rows)),
-    "transactions": _Table(Transaction, lambda work, rows: work.ledger.append(rows, [])),
-    "entries": _Table(Entry, lambda work, rows: work.ledger.append([], rows)),
+    "transactions": _Table(Transaction, lambda work, rows: work.ledger.append(rows)),
     "grants": _Table(Grant, lambda work, rows: work.wallets.add_grants(rows)),
     "holds": _Table(Hold, _put_holds),
     "prices": _Table(Price, _each(lambda work, row: work.pricing.add_price(row))),

@@ -12,12 +12,10 @@ from typing import Protocol
 
 from attrs import define, field
 
-from neruba_core import instants
 from neruba_core.audit.model import Origin
 from neruba_core.brief import brief
 from neruba_core.idempotency.fingerprint import VERSION
 from neruba_core.instants import Instant
-from neruba_core.ledger.answer import render
 from neruba_core.ledger.chart import Chart
 from neruba_core.ledger.model import Entry, Head, Transaction, TransactionType
 from neruba_core.ledger.store import HasLedger
@@ -85,19 +83,13 @@ class Booking:
     at: Instant
     telling: Telling = field(factory=Telling)
     transactions: list[Transaction] = field(factory=list)
-    entries: list[Entry] = field(factory=list)
     grants: list[Grant] = field(factory=list)
-    created: str = field(init=False)
-
-    def __attrs_post_init__(self) -> None:
-        self.created = instants.text(self.at)
 
     def book(self, book: Book, decision: Decision, cause: Cause) -> Transaction:
         """Take *decision* into *book* and keep its rows; raises ``AmountOverflow`` with nothing changed."""
         balances = book.post(decision)
-        transaction = self._transaction(book, decision, cause)
+        transaction = self._transaction(book, decision, cause, balances)
         self.transactions.append(transaction)
-        self.entries += _entries(transaction, decision, balances)
         self.grants += decision.grants
         self.watch(book)
         return transaction
@@ -134,7 +126,7 @@ class Booking:
         if not changed:
             return
         if self.transactions:
-            work.ledger.append(self.transactions, self.entries)
+            work.ledger.append(self.transactions)
         if self.grants:
             work.wallets.add_grants(self.grants)
         accounts = [account for book in changed for account in book.changed_accounts()]
@@ -168,35 +160,22 @@ class Booking:
                     body = holds.render(hold, available_micros=available, at=self.at)
                     self.telling.tell(book.project, MessageType.HOLD_EXPIRED, body)
 
-    def _transaction(self, book: Book, decision: Decision, cause: Cause) -> Transaction:
-        at, project_id = self.at, book.project.id
-        balance_after = book.balance_micros(at)
+    def _transaction(
+        self, book: Book, decision: Decision, cause: Cause, balances: Sequence[int]
+    ) -> Transaction:
+        at, project_id, version = self.at, book.project.id, book.head.version
         grant_id = decision.expires
         if decision.grants and decision.reverses is None:
             grant_id = decision.grants[0].id
-        body = render(
-            project_id=project_id,
-            transaction_id=decision.transaction_id,
-            type=decision.type,
-            amount_micros=decision.amount_micros,
-            balance_after_micros=balance_after,
-            description=decision.description,
-            event_id=cause.event_id,
-            metadata=decision.metadata,
-            grant_id=grant_id,
-            reverses=decision.reverses,
-            postings=decision.postings,
-            created=self.created,
-        )
         # By place, as a row is read: naming twenty arguments takes longer than making it of them.
         return Transaction(
             project_id,
-            book.head.version,
+            version,
             decision.transaction_id,
             decision.type,
             cause.operation,
             decision.amount_micros,
-            balance_after,
+            book.balance_micros(at),
             decision.description,
             cause.event_id,
             decision.metadata,
@@ -209,22 +188,24 @@ class Booking:
             cause.origin.request_id,
             at if decision.effective_at is None else decision.effective_at,
             at,
-            body,
+            _entries(project_id, version, decision, balances),
         )
 
 
-def _entries(transaction: Transaction, decision: Decision, balances: Sequence[int]) -> list[Entry]:
-    project_id, version, transaction_id = transaction.project_id, transaction.version, transaction.id
-    return [
-        Entry(
-            project_id,
-            version,
-            number,
-            transaction_id,
-            posting.account,
-            posting.debit_micros,
-            posting.credit_micros,
-            balance,
-        )
-        for number, (posting, balance) in enumerate(zip(decision.postings, balances, strict=True))
-    ]
+def _entries(project_id: str, version: int, decision: Decision, balances: Sequence[int]) -> tuple[Entry, ...]:
+    transaction_id = decision.transaction_id
+    return tuple(
+        [
+            Entry(
+                project_id,
+                version,
+                number,
+                transaction_id,
+                posting.account,
+                posting.debit_micros,
+                posting.credit_micros,
+                balance,
+            )
+            for number, (posting, balance) in enumerate(zip(decision.postings, balances, strict=True))
+        ]
+    )

@@ -139,14 +139,14 @@ def _read_originals(work: SettlementWork, book: Book, transaction_ids: Iterable[
             continue
         drawn = [
             (_grant_id(entry), entry.debit_micros)
-            for entry in work.ledger.entries_of(project_id, transaction_id)
+            for entry in transaction.entries
             if entry.debit_micros and entry.account.startswith(_WALLET_PREFIX)
         ]
         returns, reversed_micros = [], 0
         taken: Counter[str] = Counter()
         for reversal in work.ledger.reversals_of(project_id, transaction_id):
             reversed_micros += reversal.amount_micros
-            for entry in work.ledger.entries_of(project_id, reversal.id):
+            for entry in reversal.entries:
                 taken[entry.account] += entry.debit_micros
                 if entry.credit_micros and entry.account.startswith(_WALLET_PREFIX):
                     returns.append((_grant_id(entry), entry.credit_micros))

@@ -306,7 +306,7 @@ def fill(storage: SqlStorage) -> None:
     with storage.work() as work:
         work.usage.insert([event])
         work.usage.add_void(samples.void(event))
-        booked, _ = samples.book_in(work, project_id, ("promotions", 5), (account, -5), grant_id=grant_id)
+        booked = samples.book_in(work, project_id, ("promotions", 5), (account, -5), grant_id=grant_id)
         work.wallets.add_grants([samples.grant(booked, id=grant_id)])
         work.pricing.add_price(samples.price(project_id))
         work.pricing.add_price(samples.price(None, metric_key=samples.new_id("metric")))

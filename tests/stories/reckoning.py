@@ -203,7 +203,7 @@ def _draws(
                 event = work.usage.event(lived.id, str(transaction.metadata["usageId"]))
                 assert event is not None
                 (span,) = (s for s in spans if s.start <= event.timestamp < s.end)
-                for entry in work.ledger.entries_of(lived.id, transaction.id):
+                for entry in transaction.entries:
                     if entry.account.startswith("revenue:"):
                         micros = entry.credit_micros - entry.debit_micros
                         found[span.name, event.metric_key] += micros

@@ -41,7 +41,6 @@ class LedgerTables:
     by_event_id: dict[tuple[str, str, str], Transaction] = field(factory=dict)
     reversals: dict[tuple[str, str], list[Transaction]] = field(factory=dict)
     entries: Table[str, Entry] = field(factory=Table)
-    entries_of: dict[tuple[str, str], list[Entry]] = field(factory=dict)
 
 
 @define(eq=False)
@@ -103,12 +102,11 @@ class MemoryLedger:
         if project_id not in self._locked:
             raise HeadNotLocked(f"lock the head of project {project_id!r} before writing under it")
 
-    def append(self, transactions: Sequence[Transaction], entries: Sequence[Entry]) -> None:
+    def append(self, transactions: Sequence[Transaction]) -> None:
         for transaction in transactions:
             self._append(transaction)
-        for entry in entries:
-            self._tables.entries.add(self._undo, entry.project_id, entry.place, entry)
-            self._undo.push(self._tables.entries_of, (entry.project_id, entry.transaction_id), entry)
+            for entry in transaction.entries:
+                self._tables.entries.add(self._undo, entry.project_id, entry.place, entry)
 
     def _append(self, transaction: Transaction) -> None:
         tables, undo, project_id = self._tables, self._undo, transaction.project_id
@@ -165,10 +163,6 @@ class MemoryLedger:
         reversals = self._tables.reversals.get((project_id, transaction_id), ())
         return tuple(sorted(reversals, key=lambda reversal: reversal.version))
 
-    def entries_of(self, project_id: str, transaction_id: str) -> Sequence[Entry]:
-        entries = self._tables.entries_of.get((project_id, transaction_id), ())
-        return tuple(sorted(entries, key=lambda entry: entry.number))
-
     def entries(
         self, project_id: str, *, limit: int, before: str | None, account: str | None = None
     ) -> Sequence[Entry]:
@@ -186,7 +180,7 @@ class MemoryLedger:
                 continue
             if known_at is not None and transaction.recorded_at > known_at:
                 continue
-            for entry in self._tables.entries_of.get((project_id, transaction.id), ()):
+            for entry in transaction.entries:
                 balances[entry.account] += entry.debit_micros - entry.credit_micros
         return dict(balances)
 

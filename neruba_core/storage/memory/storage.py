@@ -122,7 +122,6 @@ class MemoryUnit:
             ("heads", () if head is None else (head,)),
             ("accounts", self.ledger.held(project_id)),
             ("transactions", tables.ledger.transactions.ascending(project_id)),
-            ("entries", tables.ledger.entries.ascending(project_id)),
             ("grants", tables.wallets.grants.ascending(project_id)),
             ("holds", tables.wallets.holds.ascending(project_id)),
             ("prices", self.pricing.export(project_id)),

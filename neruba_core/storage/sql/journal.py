@@ -1,11 +1,12 @@
 """The journal: transactions and entries, their tables, queries and row mapping.
 
 Transactions of one unit may come in any order, so what they reverse is looked for when it commits. Entries
-come behind theirs, and are checked as they come.
+come behind theirs, are checked as they come, and are read with it: the database hands them over as one text.
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Iterator, Sequence
 from operator import attrgetter
 from typing import Any
@@ -17,12 +18,15 @@ from sqlalchemy import (
     Index,
     PrimaryKeyConstraint,
     Table,
+    Text,
     UniqueConstraint,
     func,
     or_,
     select,
 )
 from sqlalchemy import text as sql
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.sql.compiler import SQLCompiler
 
 from neruba_core.errors import CursorInvalid
 from neruba_core.instants import Instant
@@ -56,7 +60,7 @@ TRANSACTIONS = Table(
     text("request_id", optional=True),
     whole("effective_at"),
     whole("recorded_at"),
-    text("body"),
+    small("render_version"),
     PrimaryKeyConstraint("project_id", "version", name="neruba_transactions_pk"),
     UniqueConstraint("project_id", "id", name="neruba_transactions_id_uq"),
     # The operation comes last: before there are statistics, PostgreSQL could not tell these two apart
@@ -100,7 +104,6 @@ ENTRIES = Table(
     text("project_id"),
     whole("version"),
     small("number"),
-    text("transaction_id"),
     text("account"),
     whole("debit_micros"),
     whole("credit_micros"),
@@ -124,7 +127,30 @@ ENTRIES = Table(
 _ADD_TRANSACTIONS = insert(TRANSACTIONS)
 _ADD_ENTRIES = insert(ENTRIES)
 
-_OF_PROJECT = select(TRANSACTIONS).where(TRANSACTIONS.c.project_id == given("project_id"))
+
+class _EntriesAsText(ColumnElement[str]):
+    """The entries of the transaction in this row, as JSON arrays in no order: one query for all of it."""
+
+    inherit_cache = True
+    type = Text()
+
+
+@compiles(_EntriesAsText)
+def _entries_as_text(_: _EntriesAsText, compiler: SQLCompiler, **__: Any) -> str:
+    together, one = (
+        ("json_agg", "json_build_array")
+        if compiler.dialect.name == "postgresql"
+        else ("json_group_array", "json_array")
+    )
+    return (
+        f"(SELECT CAST({together}({one}(e.number, e.account, e.debit_micros, e.credit_micros,"
+        " e.balance_after_micros)) AS text) FROM neruba_entries e"
+        " WHERE e.project_id = neruba_transactions.project_id AND e.version = neruba_transactions.version)"
+    )
+
+
+_SELECT = select(TRANSACTIONS, _EntriesAsText().label("entries"))
+_OF_PROJECT = _SELECT.where(TRANSACTIONS.c.project_id == given("project_id"))
 _OF_OPERATION = _OF_PROJECT.where(TRANSACTIONS.c.operation == given("operation"))
 _ALL = Query(_OF_PROJECT)
 _BY_ID = Query(_OF_PROJECT.where(TRANSACTIONS.c.id == given("transaction_id")))
@@ -135,16 +161,14 @@ _REVERSALS = Query(
 )
 _COUNT = Query(_OF_PROJECT.with_only_columns(func.count()))
 
-_ENTRIES_OF_PROJECT = select(ENTRIES).where(ENTRIES.c.project_id == given("project_id"))
-_ALL_ENTRIES = Query(_ENTRIES_OF_PROJECT)
-_ENTRIES_OF = Query(
-    _ENTRIES_OF_PROJECT.where(
-        ENTRIES.c.version
-        == select(TRANSACTIONS.c.version)
-        .where(TRANSACTIONS.c.project_id == given("project_id"), TRANSACTIONS.c.id == given("transaction_id"))
-        .scalar_subquery()
-    ).order_by(ENTRIES.c.number)
+# Not a join: page by page it must begin at the entries.
+_TRANSACTION_ID = (
+    select(TRANSACTIONS.c.id)
+    .where(TRANSACTIONS.c.project_id == ENTRIES.c.project_id, TRANSACTIONS.c.version == ENTRIES.c.version)
+    .correlate(ENTRIES)
+    .scalar_subquery()
 )
+_SELECT_ENTRIES = select(*list(ENTRIES.c)[:3], _TRANSACTION_ID, *list(ENTRIES.c)[3:])
 
 _entry_row = attrgetter(*_ADD_ENTRIES.columns)
 
@@ -155,10 +179,10 @@ _LOW_BITS = 0xFFFFFFFF
 class SqlJournal(SqlStore):
     """The part of ``LedgerStore`` that is append-only."""
 
-    def append(self, transactions: Sequence[Transaction], entries: Sequence[Entry]) -> None:
+    def append(self, transactions: Sequence[Transaction]) -> None:
         made = [_transaction_row(transaction) for transaction in transactions]
         self._statements.write_later(_ADD_TRANSACTIONS, made)
-        posted = [_entry_row(entry) for entry in entries]
+        posted = [_entry_row(entry) for transaction in transactions for entry in transaction.entries]
         self._statements.write_later(_ADD_ENTRIES, posted)
 
     # --- transactions -------------------------------------------------------------------------
@@ -196,7 +220,7 @@ class SqlJournal(SqlStore):
         end: Instant | None = None,
     ) -> Sequence[Transaction]:
         table = TRANSACTIONS.c
-        query = select(TRANSACTIONS).where(table.project_id == project_id)
+        query = _SELECT.where(table.project_id == project_id)
         if before is not None:
             query = query.where(table.version < _number(before))
         if type is not None:
@@ -211,15 +235,11 @@ class SqlJournal(SqlStore):
 
     # --- entries ------------------------------------------------------------------------------
 
-    def entries_of(self, project_id: str, transaction_id: str) -> Sequence[Entry]:
-        rows = self._statements.ask(_ENTRIES_OF, project_id=project_id, transaction_id=transaction_id)
-        return [Entry(*row) for row in rows]
-
     def entries(
         self, project_id: str, *, limit: int, before: str | None, account: str | None = None
     ) -> Sequence[Entry]:
         table = ENTRIES.c
-        query = select(ENTRIES).where(table.project_id == project_id)
+        query = _SELECT_ENTRIES.where(table.project_id == project_id)
         if account is not None:
             query = query.where(table.account == account)
         if before is not None:
@@ -254,8 +274,6 @@ class SqlJournal(SqlStore):
     def _export_journal(self, project_id: str) -> Iterator[tuple[str, Any]]:
         for row in self._statements.ask(_ALL, project_id=project_id):
             yield "transactions", _transaction(row)
-        for row in self._statements.ask(_ALL_ENTRIES, project_id=project_id):
-            yield "entries", Entry(*row)
 
 
 def _balance(*sums: int) -> int:
@@ -300,14 +318,14 @@ def _transaction_row(transaction: Transaction) -> tuple[Any, ...]:
         transaction.request_id,
         recorded_micros if effective_at is recorded_at else micros(effective_at),
         recorded_micros,
-        transaction.body,
+        transaction.render_version,
     )
 
 
 def _transaction(row: Any) -> Transaction:
     project_id, version, transaction_id, type_, operation, amount, balance_after, description = row[:8]
     event_id, metadata, grant_id, reverses, key, fingerprint, fingerprint_version = row[8:15]
-    actor, request_id, effective_at, recorded_at, body = row[15:]
+    actor, request_id, effective_at, recorded_at, render_version, entries = row[15:]
     return Transaction(
         project_id,
         version,
@@ -328,5 +346,11 @@ def _transaction(row: Any) -> Transaction:
         request_id,
         instant(effective_at),
         instant(recorded_at),
-        body,
+        tuple(
+            [
+                Entry(project_id, version, number, transaction_id, *posted)
+                for number, *posted in sorted(json.loads(entries or "[]"))
+            ]
+        ),
+        render_version,
     )

@@ -76,7 +76,7 @@ def everything_about_money(work: UnitOfWork, project_id: str) -> None:
     """The part of `everything` that happens under a head's lock."""
     grant_id = samples.new_id("gra")
     account = f"wallet:{grant_id}"
-    booked, _ = samples.book_in(work, project_id, ("promotions", 5), (account, -5), grant_id=grant_id)
+    booked = samples.book_in(work, project_id, ("promotions", 5), (account, -5), grant_id=grant_id)
     work.wallets.add_grants([samples.grant(booked, id=grant_id)])
     work.ledger.write_accounts([samples.account(project_id, account, -5)])
     work.ledger.write_accounts([samples.account(project_id, "promotions", 5)])
@@ -130,7 +130,7 @@ WRITES: dict[str, Callable[[UnitOfWork, str], Any]] = {
     "metric": lambda work, project_id: work.metering.add_metrics([samples.metric(project_id, "new")]),
     "usage": lambda work, project_id: work.usage.insert([samples.usage_event(project_id)]),
     "quarantine": lambda work, project_id: work.usage.quarantine(samples.quarantined(project_id)),
-    "transaction": lambda work, project_id: work.ledger.append([samples.transaction(project_id, 9)], []),
+    "transaction": lambda work, project_id: work.ledger.append([samples.transaction(project_id, 9)]),
     "price": lambda work, project_id: work.pricing.add_price(samples.price(project_id)),
     "plan": lambda work, _: work.subscriptions.add_plan(samples.plan()),
     "decision": lambda work, project_id: work.subscriptions.add_decision(samples.decision(project_id, None)),

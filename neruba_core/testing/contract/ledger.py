@@ -8,7 +8,7 @@ from datetime import timedelta
 import pytest
 from attrs import evolve
 
-from neruba_core.ledger.model import Charged, ChargesWanted, Entry, Head, Transaction, TransactionType
+from neruba_core.ledger.model import Charged, ChargesWanted, Head, Transaction, TransactionType
 from neruba_core.money import MAX_MICROS, MAX_TOTAL_MICROS
 from neruba_core.storage.port import Storage, UnitOfWork
 from neruba_core.testing.contract import samples
@@ -42,11 +42,11 @@ def accounts(work: UnitOfWork, *project_ids: str) -> dict[tuple[str, str], int]:
     }
 
 
-def append(storage: Storage, transactions: list[Transaction], posted: list[Entry]) -> None:
+def append(storage: Storage, booked: Transaction) -> None:
     """Commit to the books, under the head's lock."""
     with storage.work() as work:
-        work.ledger.lock_heads([entry.project_id for entry in posted])
-        work.ledger.append(transactions, posted)
+        work.ledger.lock_heads([booked.project_id])
+        work.ledger.append([booked])
 
 
 class Ledger(Promises):
@@ -113,11 +113,10 @@ class Ledger(Promises):
             for _ in range(5):
                 with storage.work() as work:
                     head = locked(work, project_id)
-                    booked = samples.transaction(project_id, head.version + 1)
+                    movements = ("promotions", 3), ("overdraft", -3)
+                    booked = samples.transaction(project_id, head.version + 1, *movements)
                     balance = head.balance_micros + 3
-                    work.ledger.append(
-                        [booked], samples.entries(booked, ("promotions", 3), ("overdraft", -3))
-                    )
+                    work.ledger.append([booked])
                     work.ledger.write_accounts([samples.account(project_id, "promotions", balance)])
                     work.ledger.write_heads([evolve(head, version=booked.version, balance_micros=balance)])
 
@@ -139,7 +138,7 @@ class Ledger(Promises):
 
         def grant_credit(work: UnitOfWork) -> None:
             account = f"wallet:{grant_id}"
-            booked, _ = samples.book_in(work, project_id, ("promotions", 5), (account, -5))
+            booked = samples.book_in(work, project_id, ("promotions", 5), (account, -5))
             work.wallets.add_grants([samples.grant(booked, id=grant_id)])
             work.ledger.write_accounts([samples.account(project_id, account, -5)])
 
@@ -308,7 +307,7 @@ class Ledger(Promises):
         "changes",
         [
             {},
-            {"metadata": {}, "event_id": AWKWARD, "description": AWKWARD, "body": AWKWARD},
+            {"metadata": {}, "event_id": AWKWARD, "description": AWKWARD, "render_version": 3},
             {
                 "type": TransactionType.CHARGE,
                 "operation": "charge",
@@ -335,7 +334,7 @@ class Ledger(Promises):
         """
         project_id = tenant(storage)
 
-        booked, posted = book(storage, project_id, **changes)
+        booked = book(storage, project_id, **changes)
 
         operation, key = booked.operation, booked.idempotency_key
         with storage.snapshot() as work:
@@ -347,8 +346,43 @@ class Ledger(Promises):
             )
             assert by_event_id == ({} if booked.event_id is None else {booked.event_id: booked})
             assert list(work.ledger.transactions(project_id, limit=9, before=None)) == [booked]
-            assert list(work.ledger.entries_of(project_id, booked.id)) == posted
-            assert list(work.ledger.entries_of(project_id, "txn_none")) == []
+        assert len(booked.entries) == 2
+
+    def test_a_transaction_is_answered_with_these_bytes_for_ever(self, storage: Storage) -> None:
+        """
+        Those of version 1: whatever is changed here was answered differently to somebody.
+        """
+        project_id = tenant(storage)
+        movements = ("wallet:grt_1", 3_000_001), ("overdraft", 1), ("revenue:charges", -3_000_002)
+        booked = book(
+            storage,
+            project_id,
+            *movements,
+            type=TransactionType.CHARGE,
+            operation="charge",
+            amount_micros=3_000_002,
+            balance_after_micros=-1,
+            description='GPU ☃ "quoted"',
+            event_id="event",
+            metadata={"b": 1, "a": True, "ü": "\n"},
+        )
+
+        found = read(storage, lambda work: work.ledger.transaction(project_id, booked.id))
+
+        assert found is not None
+        assert (
+            found.body
+            == booked.body
+            == (
+                f'{{"id":"{booked.id}","projectId":"{project_id}","type":"charge","amount":"3.000002",'
+                '"balanceAfter":"-0.000001","description":"GPU ☃ \\"quoted\\"","eventId":"event",'
+                '"metadata":{"a":true,"b":1,"ü":"\\n"},"grantId":null,"reverses":null,"entries":['
+                '{"account":"wallet:grt_1","debit":"3.000001","credit":"0.000000"},'
+                '{"account":"overdraft","debit":"0.000001","credit":"0.000000"},'
+                '{"account":"revenue:charges","debit":"0.000000","credit":"3.000002"}],'
+                '"createdAt":"2026-03-17T10:15:00.123457Z"}'
+            )
+        )
 
     def test_metadata_cannot_be_changed_from_outside(self, storage: Storage) -> None:
         """
@@ -356,7 +390,7 @@ class Ledger(Promises):
         """
         project_id = tenant(storage)
         metadata = {"invoice": "a"}
-        booked, _ = book(storage, project_id, metadata=metadata)
+        booked = book(storage, project_id, metadata=metadata)
 
         metadata["invoice"] = "b"
 
@@ -369,8 +403,8 @@ class Ledger(Promises):
         A credit and a charge may have the same names; many may have no event id.
         """
         project_id = tenant(storage)
-        one, _ = book(storage, project_id, operation="credit", idempotency_key="same", event_id="same")
-        other, _ = book(storage, project_id, operation="charge", idempotency_key="same", event_id="same")
+        one = book(storage, project_id, operation="credit", idempotency_key="same", event_id="same")
+        other = book(storage, project_id, operation="charge", idempotency_key="same", event_id="same")
         book(storage, project_id)
         book(storage, project_id)
 
@@ -389,26 +423,18 @@ class Ledger(Promises):
         The books are append-only: nothing of the second transaction stays, nothing of the first changes.
         """
         project_id = tenant(storage)
-        booked, _ = book(storage, project_id, event_id="event")
+        booked = book(storage, project_id, event_id="event")
         before = state(storage, project_id)
-        second = samples.transaction(project_id, 2, event_id="other event")
-        second = evolve(second, **{taken: getattr(booked, taken)})
+        version = booked.version if taken == "version" else 2
+        changes = {"event_id": "other event"}
+        if taken != "version":
+            changes[taken] = getattr(booked, taken)
 
         with pytest.raises(ANY_FAILURE):
-            append(storage, [second], samples.entries(second, ("promotions", 1), ("overdraft", -1)))
-
-        assert state(storage, project_id) == before
-
-    def test_entries_of_a_place_that_is_taken_fail_the_unit(self, storage: Storage) -> None:
-        """
-        No line can be slipped under a transaction's number later.
-        """
-        project_id = tenant(storage)
-        _, posted = book(storage, project_id)
-        before = state(storage, project_id)
-
-        with pytest.raises(ANY_FAILURE):
-            append(storage, [], [evolve(entry, account="adjustments") for entry in posted])
+            append(
+                storage,
+                samples.transaction(project_id, version, ("promotions", 1), ("overdraft", -1), **changes),
+            )
 
         assert state(storage, project_id) == before
 
@@ -417,15 +443,13 @@ class Ledger(Promises):
         Of several projects, in one call, with all their entries.
         """
         projects = [tenant(storage), tenant(storage)]
-        booked = [samples.transaction(projects[n % 2], n // 2 + 1) for n in range(400)]
-        posted = [
-            entry for each in booked for entry in samples.entries(each, ("promotions", 2), ("overdraft", -2))
-        ]
+        movements = ("promotions", 2), ("overdraft", -2)
+        booked = [samples.transaction(projects[n % 2], n // 2 + 1, *movements) for n in range(400)]
 
         with storage.work() as work:
             work.ledger.lock_heads(projects)
-            work.ledger.append(booked, posted)
-            work.ledger.append([], [])
+            work.ledger.append(booked)
+            work.ledger.append([])
 
         with storage.snapshot() as work:
             keys = [each.idempotency_key for each in booked if each.project_id == projects[1]]
@@ -443,7 +467,7 @@ class Ledger(Promises):
         booked = [samples.transaction(project_id, version) for version in (1, 2, 9, 10, 11, 100)]
         with storage.work() as work:
             locked(work, project_id)
-            work.ledger.append(booked[::-1], [])
+            work.ledger.append(booked[::-1])
 
         with storage.snapshot() as work:
             first = work.ledger.transactions(project_id, limit=2, before=None)
@@ -463,7 +487,7 @@ class Ledger(Promises):
         project_id = tenant(storage)
         kinds = [TransactionType.CREDIT, TransactionType.CHARGE, TransactionType.DEBIT]
         booked = [
-            book(storage, project_id, type=kinds[n % 3], effective_at=later(micros=n), recorded_at=NOW)[0]
+            book(storage, project_id, type=kinds[n % 3], effective_at=later(micros=n), recorded_at=NOW)
             for n in range(7)
         ]
 
@@ -489,12 +513,12 @@ class Ledger(Promises):
         By ascending version; what reverses nothing is nobody's reversal.
         """
         project_id = tenant(storage)
-        original, _ = book(storage, project_id)
-        other, _ = book(storage, project_id)
+        original = book(storage, project_id)
+        other = book(storage, project_id)
         reversals = [
             book(
                 storage, project_id, type=TransactionType.REVERSAL, operation="reverse", reverses=original.id
-            )[0]
+            )
             for _ in range(2)
         ]
 
@@ -511,7 +535,7 @@ class Ledger(Promises):
 
         def charge(day: int, of: str = project_id) -> Transaction:
             when = START + timedelta(days=day)
-            return book(storage, of, type=TransactionType.CHARGE, operation="charge", effective_at=when)[0]
+            return book(storage, of, type=TransactionType.CHARGE, operation="charge", effective_at=when)
 
         def reverse(booked: Transaction, micros: int) -> Transaction:
             return book(
@@ -522,9 +546,9 @@ class Ledger(Promises):
                 reverses=booked.id,
                 amount_micros=micros,
                 effective_at=START + timedelta(days=90),
-            )[0]
+            )
 
-        earlier, credit = charge(-5), book(storage, project_id)[0]
+        earlier, credit = charge(-5), book(storage, project_id)
         reversed_then, early = reverse(earlier, 1), charge(2)
         since = early.version
         booked_late, within, last, after = charge(-1), charge(0), charge(30), charge(31)
@@ -572,8 +596,8 @@ class Ledger(Promises):
         project_id = tenant(storage)
         many = [("promotions", 1)] * 11 + [("overdraft", -11)]
         posted = [
-            *book(storage, project_id, *many)[1],
-            *book(storage, project_id, ("promotions", 2), ("overdraft", -2))[1],
+            *book(storage, project_id, *many).entries,
+            *book(storage, project_id, ("promotions", 2), ("overdraft", -2)).entries,
         ]
         latest_first = posted[::-1]
 
@@ -599,11 +623,12 @@ class Ledger(Promises):
         Also beyond nine.
         """
         project_id = tenant(storage)
-        booked, posted = book(storage, project_id, *[("promotions", 1)] * 11, ("overdraft", -11))
+        booked = book(storage, project_id, *[("promotions", 1)] * 11, ("overdraft", -11))
 
-        found = read(storage, lambda work: work.ledger.entries_of(project_id, booked.id))
+        found = read(storage, lambda work: work.ledger.transaction(project_id, booked.id))
 
-        assert list(found) == posted
+        assert found == booked
+        assert [entry.number for entry in booked.entries] == list(range(1, 13))
 
     @pytest.mark.parametrize("micros", [MAX_TOTAL_MICROS, -MAX_TOTAL_MICROS])
     def test_an_entry_holds_64_bits(self, storage: Storage, micros: int) -> None:
@@ -612,12 +637,11 @@ class Ledger(Promises):
         """
         project_id = tenant(storage)
 
-        _, posted = book(storage, project_id, ("promotions", micros), ("overdraft", -micros))
+        booked = book(storage, project_id, ("promotions", micros), ("overdraft", -micros))
 
-        assert list(read(storage, lambda work: work.ledger.entries(project_id, limit=9, before=None))) == [
-            posted[1],
-            posted[0],
-        ]
+        listed = read(storage, lambda work: work.ledger.entries(project_id, limit=9, before=None))
+        assert list(listed) == list(booked.entries)[::-1]
+        assert read(storage, lambda work: work.ledger.transaction(project_id, booked.id)) == booked
 
     # --- balances -----------------------------------------------------------------------------
 
@@ -703,7 +727,7 @@ class Ledger(Promises):
         with storage.work() as work:
             with undone(work.savepoint()):
                 samples.book_in(work, project_id)
-            booked: Transaction = samples.book_in(work, project_id)[0]
+            booked = samples.book_in(work, project_id)
 
         with storage.snapshot() as work:
             assert booked.version == 1

@@ -42,7 +42,7 @@ def billed(storage: Storage, project_id: str, number: int = 1, **changes: Any) -
 
 def booked(storage: Storage, project_id: str) -> str:
     """Commit a transaction; its id."""
-    return book(storage, project_id)[0].id
+    return book(storage, project_id).id
 
 
 def added(storage: Storage, payment: Payment) -> Payment:

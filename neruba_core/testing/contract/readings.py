@@ -72,7 +72,6 @@ READS: dict[str, Read] = {
     "ledger.transaction": lambda work, p: work.ledger.transaction(p, "txn_same"),
     "ledger.transactions": lambda work, p: work.ledger.transactions(p, limit=9, before=None),
     "ledger.reversals_of": lambda work, p: work.ledger.reversals_of(p, "txn_same"),
-    "ledger.entries_of": lambda work, p: work.ledger.entries_of(p, "txn_same"),
     "ledger.entries": lambda work, p: work.ledger.entries(p, limit=9, before=None),
     "ledger.balances": lambda work, p: work.ledger.balances(p),
     "ledger.transaction_count": lambda work, p: work.ledger.transaction_count(p),
@@ -164,7 +163,7 @@ def twin(storage: Storage, user_id: str, word: str) -> str:
         work.usage.hold([samples.late_hold(event, metric_key=word)])
         movements = (("promotions", size), ("wallet:gra_same", -size))
         same: dict[str, Any] = {"idempotency_key": "same", "event_id": "same", "description": word}
-        booked, _ = samples.book_in(work, project_id, *movements, id="txn_same", grant_id="gra_same", **same)
+        booked = samples.book_in(work, project_id, *movements, id="txn_same", grant_id="gra_same", **same)
         samples.book_in(
             work,
             project_id,

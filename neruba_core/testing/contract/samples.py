@@ -313,7 +313,8 @@ def late_hold(event: UsageEvent, **changes: Any) -> LateHold:
     return LateHold(**fields | changes)
 
 
-def transaction(project_id: str, version: int, **changes: Any) -> Transaction:
+def transaction(project_id: str, version: int, *movements: tuple[str, int], **changes: Any) -> Transaction:
+    """With entries of the *movements*: account and amount, debit positive. They should come to zero."""
     transaction_id = new_id("txn")
     fields: dict[str, Any] = {
         "project_id": project_id,
@@ -335,47 +336,39 @@ def transaction(project_id: str, version: int, **changes: Any) -> Transaction:
         "request_id": None,
         "effective_at": NOW,
         "recorded_at": NOW,
-        "body": "{}",
     }
-    return Transaction(**fields | changes)
-
-
-def entries(booked: Transaction, *movements: tuple[str, int]) -> list[Entry]:
-    """Entries of *booked*: account and amount, debit positive. They should come to zero."""
+    fields |= changes
     assert sum(micros for _, micros in movements) == 0
-    return [
+    entries = tuple(
         Entry(
-            project_id=booked.project_id,
-            version=booked.version,
+            project_id=project_id,
+            version=version,
             number=number,
-            transaction_id=booked.id,
+            transaction_id=fields["id"],
             account=account,
             debit_micros=max(micros, 0),
             credit_micros=max(-micros, 0),
             balance_after_micros=micros,
         )
         for number, (account, micros) in enumerate(movements, start=1)
-    ]
+    )
+    return Transaction(**fields, entries=entries)
 
 
-def book(
-    storage: Storage, project_id: str, *movements: tuple[str, int], **changes: Any
-) -> tuple[Transaction, list[Entry]]:
+def book(storage: Storage, project_id: str, *movements: tuple[str, int], **changes: Any) -> Transaction:
     """Commit the project's next transaction, with entries of the *movements* (by default a credit)."""
     with storage.work() as work:
         return book_in(work, project_id, *movements, **changes)
 
 
-def book_in(
-    work: UnitOfWork, project_id: str, *movements: tuple[str, int], **changes: Any
-) -> tuple[Transaction, list[Entry]]:
+def book_in(work: UnitOfWork, project_id: str, *movements: tuple[str, int], **changes: Any) -> Transaction:
     """Like `book`, in an open unit."""
     head = work.ledger.lock_heads([project_id])[project_id]
-    booked = transaction(project_id, head.version + 1, **changes)
-    posted = entries(booked, *(movements or (("promotions", 100_000_000), ("wallet:gr_1", -100_000_000))))
-    work.ledger.append([booked], posted)
+    movements = movements or (("promotions", 100_000_000), ("wallet:gr_1", -100_000_000))
+    booked = transaction(project_id, head.version + 1, *movements, **changes)
+    work.ledger.append([booked])
     work.ledger.write_heads([Head(project_id, version=booked.version)])
-    return booked, posted
+    return booked
 
 
 def grant(booked: Transaction, **changes: Any) -> Grant:

@@ -37,7 +37,7 @@ class Wallets(Promises):
         By id and among all of its project.
         """
         project_id = tenant(storage)
-        booked, _ = book(storage, project_id)
+        booked = book(storage, project_id)
         grant = samples.grant(
             booked,
             kind=kind,
@@ -59,7 +59,7 @@ class Wallets(Promises):
         Ascending, in whatever order they were added.
         """
         project_id = tenant(storage)
-        booked, _ = book(storage, project_id)
+        booked = book(storage, project_id)
         grants = [samples.grant(booked) for _ in range(4)]
 
         with storage.work() as work:
@@ -74,7 +74,7 @@ class Wallets(Promises):
         Adding another of the same id fails the unit.
         """
         project_id = tenant(storage)
-        booked, _ = book(storage, project_id)
+        booked = book(storage, project_id)
         grant = samples.grant(booked)
         write(storage, lambda work: work.wallets.add_grants([grant]))
 
@@ -91,7 +91,7 @@ class Wallets(Promises):
         Expired or not; what remains is what their account holds, and the emptied are left out.
         """
         project_id = tenant(storage)
-        booked, _ = book(storage, project_id)
+        booked = book(storage, project_id)
         full, expired, emptied, unfilled, least = (
             samples.grant(booked, expires_at=expires_at, metric_keys=("calls", "tokens"))
             for expires_at in (None, samples.START, None, None, None)
@@ -113,7 +113,7 @@ class Wallets(Promises):
         It stands on the grant's account, beside what remains.
         """
         project_id = tenant(storage)
-        booked, _ = book(storage, project_id)
+        booked = book(storage, project_id)
         grant = samples.grant(booked)
         write(storage, lambda work: work.wallets.add_grants([grant]))
 
@@ -134,7 +134,7 @@ class Wallets(Promises):
         grant_id = new_id("gra")
 
         with storage.work() as work:
-            booked, _ = samples.book_in(work, project_id)
+            booked = samples.book_in(work, project_id)
             grant = samples.grant(booked, id=grant_id)
             work.wallets.add_grants([grant])
             work.ledger.write_accounts([samples.account(project_id, grant.account, -5)])
@@ -151,7 +151,7 @@ class Wallets(Promises):
         """
         grants = []
         for _ in range(3):
-            booked, _posted = book(storage, tenant(storage))
+            booked = book(storage, tenant(storage))
             grant = samples.grant(booked)
             with storage.work() as work:
                 work.wallets.add_grants([grant])
@@ -170,7 +170,7 @@ class Wallets(Promises):
         What is given back in place of an expired grant can be traced to it.
         """
         project_id = tenant(storage)
-        booked, _ = book(storage, project_id)
+        booked = book(storage, project_id)
         old = samples.grant(booked)
         new = samples.grant(booked, succeeds=old.id)
 

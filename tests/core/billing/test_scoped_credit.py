@@ -187,9 +187,7 @@ def test_the_sweep_names_what_took_from_it_without_right():
     at.credit("5")
     charged = at.charge("5")
     with at.billing._context.storage.snapshot() as work:
-        (entry,) = [
-            each for each in work.ledger.entries_of(at.id, charged.id) if each.account.startswith("wallet:")
-        ]
+        (entry,) = [each for each in charged.entries if each.account.startswith("wallet:")]
         (grant,) = [each for each in work.wallets.grants_of(at.id) if each.transaction_id == granted.id]
         assert list(scope_faults(work, at.id)) == []
         drawn = evolve(grant, id=entry.account.removeprefix("wallet:"))

@@ -355,7 +355,7 @@ def test_an_unknown_project_is_refused_everywhere(billing):
 
 def test_the_body_of_a_replay_is_the_body_that_was_sent(billing, project_id):
     """
-    Byte for byte: it is stored, not rendered again.
+    Byte for byte: what it is made of is stored, and with which version.
     """
     charge = {"amount": "5", "description": "GPU ☃", "metadata": {"b": 1, "a": True}, "idempotency_key": "k"}
     first = billing.charges.charge(project_id, **charge).value

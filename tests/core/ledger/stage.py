@@ -10,7 +10,6 @@ from neruba_core import money
 from neruba_core.instants import Instant
 from neruba_core.ledger.model import Transaction
 from neruba_core.ledger.sweep import Sweep
-from neruba_core.storage.port import UnitOfWork
 from neruba_core.testing.builders import Rehearsal
 from neruba_core.testing.clock import NOON
 from neruba_core.wallets.holds import HoldAnswer
@@ -96,15 +95,11 @@ class Books:
 
     def draws(self, transaction: Transaction) -> list[tuple[str | None, str]]:
         """What the transaction took from which grants, in the order it took it."""
-
-        def drawn(work: UnitOfWork) -> list[tuple[str | None, str]]:
-            return [
-                (entry.account.removeprefix("wallet:"), money.text(entry.debit_micros))
-                for entry in work.ledger.entries_of(self.project.id, transaction.id)
-                if entry.account.startswith("wallet:")
-            ]
-
-        return self.read(drawn)
+        return [
+            (entry.account.removeprefix("wallet:"), money.text(entry.debit_micros))
+            for entry in transaction.entries
+            if entry.account.startswith("wallet:")
+        ]
 
     @property
     def wallet(self) -> WalletView:

@@ -76,7 +76,6 @@ def booked(decision: Decision, at: Instant = NOON) -> Transaction:
         request_id=None,
         effective_at=at,
         recorded_at=at,
-        body="",
     )
 
 

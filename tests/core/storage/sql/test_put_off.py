@@ -44,8 +44,7 @@ def append(work: Any, project_id: str, version: int = 1) -> None:
     """
     Book a transaction, without waiting for it.
     """
-    booked = samples.transaction(project_id, version)
-    work.ledger.append([booked], samples.entries(booked, ("promotions", 7), ("wallet:grt_1", -7)))
+    work.ledger.append([samples.transaction(project_id, version, ("promotions", 7), ("wallet:grt_1", -7))])
     assert work._statements._postponed
 
 
@@ -122,7 +121,7 @@ def test_in_a_savepoint_nothing_waits(storage, project_id):
 
     def repeat(work: UnitOfWork) -> None:
         with pytest.raises(exc.IntegrityError), work.savepoint():
-            work.ledger.append([samples.transaction(project_id, 1)], [])
+            work.ledger.append([samples.transaction(project_id, 1)])
         append(work, project_id, version=2)
 
     write(storage, repeat)
@@ -138,7 +137,7 @@ def test_in_a_hosts_transaction_nothing_waits(storage, project_id, postgres_url)
 
     with host.begin() as connection:
         with pytest.raises(exc.IntegrityError), storage.join(connection) as work:
-            work.ledger.append([samples.transaction(project_id, 1)], [])
+            work.ledger.append([samples.transaction(project_id, 1)])
     host.dispose()
 
 
