@@ -43,29 +43,31 @@ class Bulk:
         that wants to go on waits for them. Rows that share a statement wait once. Their number is a power
         of two, so that there are few statements to prepare.
         """
-        shared: tuple[Any, ...] = ()
         once: tuple[bool, ...] = ()
+        shared: list[Any] = []
         if len(rows) >= MOST_ROWS:
-            once, shared, rows = _told_once(rows)
+            once, shared, own = _told_once(rows)
+        else:
+            own = list(chain.from_iterable(rows))
+        width = len(self.columns) - len(shared)
         start, size = 0, MOST_ROWS
         while start < len(rows):
             while size > len(rows) - start:
                 size //= 2
+            end = start + size
             yield (
                 _for_rows(self.sqlite, self.values, size, once),
-                tuple(chain(shared, chain.from_iterable(rows[start : start + size]))),
+                tuple(shared + own[start * width : end * width]),
             )
-            start += size
+            start = end
 
     def arrays(self, rows: Sequence[tuple[Any, ...]]) -> tuple[Packed, ...]:
         """The rows as the parameters that PostgreSQL gets."""
         return tuple(map(pack, self.kinds, zip(*rows, strict=True)))
 
 
-def _told_once(
-    rows: Sequence[tuple[Any, ...]],
-) -> tuple[tuple[bool, ...], tuple[Any, ...], Sequence[tuple[Any, ...]]]:
-    """Which columns say one thing only, what these say, and the rest of each row.
+def _told_once(rows: Sequence[tuple[Any, ...]]) -> tuple[tuple[bool, ...], list[Any], list[Any]]:
+    """Which columns say one thing only, what these say, and the rest, row after row.
 
     Project, actor, type, time, all that is NULL: a parameter less for each of the rows is a quarter of what
     SQLite does for them. A smaller number of rows is left as it is, or statements would be as many as
@@ -73,10 +75,12 @@ def _told_once(
     """
     columns = list(zip(*rows, strict=True))
     once = tuple([column.count(column[0]) == len(rows) for column in columns])
-    if all(once):
-        return (), (), rows
-    shared = tuple([column[0] for column, one in zip(columns, once, strict=True) if one])
-    return once, shared, list(zip(*[c for c, one in zip(columns, once, strict=True) if not one], strict=True))
+    shared = [column[0] for column, one in zip(columns, once, strict=True) if one]
+    others = [column for column, one in zip(columns, once, strict=True) if not one]
+    own = [None] * (len(others) * len(rows))
+    for place, column in enumerate(others):
+        own[place :: len(others)] = column
+    return once, shared, own
 
 
 @lru_cache(512)
@@ -104,7 +108,8 @@ def insert(table: Table, *, ending: str = "") -> Bulk:
     return Bulk(
         names,
         _kinds(columns),
-        f"{into} SELECT * FROM unnest({_arrays(columns)}) {ending}".strip(),
+        # Not FROM unnest(…): PostgreSQL would put each column into a store of its own first.
+        f"{into} SELECT {', '.join(f'unnest({array})' for array in _arrays(columns))} {ending}".strip(),
         f"{into} VALUES {values} {ending}".strip(),
         values,
     )
@@ -136,7 +141,7 @@ def update(table: Table, *changed: str) -> Bulk:
     same = " AND ".join(f"t.{name} = v.{name}" for name in key)
     bound = ", ".join(f"{name} = ?{place}" for place, name in enumerate(changed, 1))
     found = " AND ".join(f"{name} = ?{place}" for place, name in enumerate(key, len(changed) + 1))
-    given = f"unnest({_arrays(columns)}) v({', '.join(names)})"
+    given = f"unnest({', '.join(_arrays(columns))}) v({', '.join(names)})"
     return Bulk(
         names,
         _kinds(columns),
@@ -149,5 +154,5 @@ def _kinds(columns: Sequence[Column[object]]) -> tuple[str, ...]:
     return tuple(_KINDS.get(type(column.type), "text") for column in columns)
 
 
-def _arrays(columns: Sequence[Column[object]]) -> str:
-    return ", ".join(f"%b::{kind}[]" for kind in _kinds(columns))
+def _arrays(columns: Sequence[Column[object]]) -> list[str]:
+    return [f"%b::{kind}[]" for kind in _kinds(columns)]
