@@ -42,8 +42,8 @@ class LedgerStore(Protocol):
         """Insert or overwrite the balances of accounts whose head is locked."""
 
     def append(self, transactions: Sequence[Transaction]) -> None:
-        """Insert them with their entries, in bulk. A version or key that is taken fails the unit: it cannot
-        happen under the head."""
+        """Insert them with their entries, in bulk; a unit of many does so several times. A version or key
+        that is taken fails the unit, at its end at the latest: it cannot happen under the head."""
 
     def transactions_by_keys(
         self, project_id: str, operation: str, keys: Iterable[str]

@@ -28,6 +28,9 @@ from neruba_core.wallets.model import Grant, HoldState
 from neruba_core.wallets.store import HasWallets
 from neruba_core.wallets.view import render_low, viewed
 
+PART = 128
+"""So many transactions are written before more are booked."""
+
 _TOLD = {
     TransactionType.CHARGE: MessageType.CHARGE_CREATED,
     TransactionType.CREDIT: MessageType.CREDIT_GRANTED,
@@ -78,12 +81,13 @@ def open_books(
 
 @define
 class Booking:
-    """What one unit of work books, written at its end."""
+    """What one unit of work books, written at its end; transactions in parts, if they are many."""
 
     at: Instant
     telling: Telling = field(factory=Telling)
     transactions: list[Transaction] = field(factory=list)
     grants: list[Grant] = field(factory=list)
+    appended: int = field(default=0, init=False)
 
     def book(self, book: Book, decision: Decision, cause: Cause) -> Transaction:
         """Take *decision* into *book* and keep its rows; raises ``AmountOverflow`` with nothing changed."""
@@ -119,14 +123,24 @@ class Booking:
         if wanted is not (looked_at is not None):
             book.look_to_top_up(self.at if wanted else None)
 
+    def write_part(self, work: BookingWork) -> None:
+        """Write the transactions booked so far once they are many: a store may be busy with them while
+        there is more to decide. Call it before that; nothing reads them before ``write``."""
+        if len(self.transactions) - self.appended >= PART:
+            self._append(work)
+
+    def _append(self, work: BookingWork) -> None:
+        work.ledger.append(self.transactions[self.appended :])
+        self.appended = len(self.transactions)
+
     def write(self, work: BookingWork, books: Sequence[Book]) -> None:
         """Write everything that was booked, and the accounts, holds and heads of the *books* that it, or
         anything else that was done, has changed."""
         changed = [book for book in books if book.written]
         if not changed:
             return
-        if self.transactions:
-            work.ledger.append(self.transactions)
+        if len(self.transactions) > self.appended:
+            self._append(work)
         if self.grants:
             work.wallets.add_grants(self.grants)
         accounts = [account for book in changed for account in book.changed_accounts()]

@@ -3,7 +3,8 @@
 Many commands may share a unit of work. All heads are locked in project order; whoever holds a head
 sees everything that was ever booked under it, so keys can be looked up rather than raced for. Then
 the orders are decided one after the other against books in memory, each seeing what the one before
-it did, and what they came to is written in bulk. The outcome of each is a value; none unwinds another.
+it did, and what they came to is written in bulk, transactions as soon as they are many. The outcome
+of each is a value; none unwinds another.
 """
 
 from __future__ import annotations
@@ -100,6 +101,7 @@ def settle(
             in_progress = KeyInProgress(order.idempotency_key)
             outcomes.append(settlement.replay(order, name) or settlement.refuse(order, in_progress))
         else:
+            booking.write_part(work)
             outcomes.append(settlement.settle(order, name))
     settlement.write(work)
     if telling is None:

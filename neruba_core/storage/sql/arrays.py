@@ -84,6 +84,9 @@ _KINDS: dict[str, tuple[type[Packed], Element, int, int]] = {
 }
 
 
+_NUMBERS = {made: array for made, _, _, array in _KINDS.values()}
+
+
 def pack(kind: str, values: Sequence[Any]) -> Packed:
     """The *values* as an array of *kind*."""
     made, element, number, _ = _KINDS[kind]
@@ -115,6 +118,11 @@ def _all(kind: str, values: Sequence[Any]) -> Iterable[bytes]:
             return map(_bool, values)
     told: Sequence[bytes] = list(map(str.encode, values)) if kind == "text" else values
     return chain.from_iterable(zip(map(_LENGTH.pack, map(len, told)), told, strict=True))
+
+
+def number_of(packed: Packed) -> int:
+    """The number of its type in pg_type."""
+    return _NUMBERS[type(packed)]
 
 
 def teach(connection: Connection) -> None:

@@ -181,9 +181,8 @@ class SqlJournal(SqlStore):
 
     def append(self, transactions: Sequence[Transaction]) -> None:
         made = [_transaction_row(transaction) for transaction in transactions]
-        self._statements.write_later(_ADD_TRANSACTIONS, made)
         posted = [_entry_row(entry) for transaction in transactions for entry in transaction.entries]
-        self._statements.write_later(_ADD_ENTRIES, posted)
+        self._statements.write_ahead((_ADD_TRANSACTIONS, made), (_ADD_ENTRIES, posted))
 
     # --- transactions -------------------------------------------------------------------------
 

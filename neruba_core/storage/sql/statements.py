@@ -23,10 +23,14 @@ from sqlalchemy import (
 from sqlalchemy.sql.elements import SQLCoreOperations
 
 from neruba_core.errors import CursorInvalid
+from neruba_core.storage.sql import ahead
 from neruba_core.storage.sql.arrays import teach
 from neruba_core.storage.sql.bulk import Bulk
 from neruba_core.storage.sql.failures import UnitOver, in_our_words
 from neruba_core.storage.sql.queries import Query
+
+MANY_ROWS = 128
+"""To begin with so many at once is worth a round trip."""
 
 
 @define(eq=False)
@@ -39,6 +43,7 @@ class Statements:
     _over: str | None = field(default=None, init=False)
     _postponed: list[tuple[str, Any]] = field(factory=list, init=False)
     _depth: int = field(default=0, init=False)
+    _sent: bool = field(default=False, init=False)
 
     def __attrs_post_init__(self) -> None:
         if self.postgresql:
@@ -48,6 +53,8 @@ class Statements:
 
     def __enter__(self) -> None:
         self.need_whole()
+        if self._sent:
+            self._receive()
         if self._postponed:
             for text, parameters in self.postponed():
                 with self:
@@ -69,9 +76,23 @@ class Statements:
         if self._over is not None:
             raise UnitOver(self._over)
 
+    def finish(self) -> None:
+        """Refuse to go on to the commit of a unit in which anything failed, what was sent ahead too."""
+        self.need_whole()
+        if self._sent:
+            self._receive()
+
     def end(self) -> None:
         """Refuse all that comes now: stores that outlive their unit would write into the next one."""
         self._over = "this unit of work has ended"
+
+    def _receive(self) -> None:
+        self._sent = False
+        try:
+            ahead.receive(self.connection)
+        except BaseException as error:
+            self.__exit__(type(error), error, None)
+            raise
 
     # --- running ------------------------------------------------------------------------------
 
@@ -126,6 +147,21 @@ class Statements:
             return
         self.need_whole()
         self._postponed.append((bulk.postgresql, bulk.arrays(rows)))
+
+    def write_ahead(self, *parts: tuple[Bulk, Sequence[tuple[Any, ...]]]) -> None:
+        """Write the rows of each part like ``write_later``, in their order.
+
+        Where each has many, PostgreSQL begins with them now, while we go on: they are one statement, which
+        is waited for when anything else is to be done. Rows may refer to those of the parts before theirs.
+        """
+        if not self._postpones or self._depth or min(len(rows) for _, rows in parts) < MANY_ROWS:
+            for bulk, rows in parts:
+                self.write_later(bulk, rows)
+            return
+        packed = [(bulk, bulk.arrays(rows)) for bulk, rows in parts]
+        with self:
+            self._sent = True
+            ahead.send(self.connection, packed)
 
     def postponed(self) -> list[tuple[str, Any]]:
         """Take the statements, with their parameters, that are to be run now."""

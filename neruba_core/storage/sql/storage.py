@@ -17,6 +17,7 @@ from sqlalchemy import URL, Connection, Engine, exc
 from neruba_core.errors import StorageUnavailable
 from neruba_core.storage.sql import engine as engines
 from neruba_core.storage.sql import migrations
+from neruba_core.storage.sql.ahead import await_end
 from neruba_core.storage.sql.engine import Limits
 from neruba_core.storage.sql.failures import FateUnknown, in_our_words
 from neruba_core.storage.sql.join import joined
@@ -66,7 +67,7 @@ class SqlStorage:
             statements = Statements(connection, self._postgresql, self._postgresql)
             try:
                 yield SqlWork(statements)
-                statements.need_whole()
+                statements.finish()
             except BaseException:
                 self._roll_back(connection)
                 raise
@@ -196,10 +197,15 @@ class SqlStorage:
             # SQLite may have rolled back by itself, and a lost connection has for certain.
             if connection.invalidated:
                 return
+            if self._postgresql:
+                await_end(connection)
             if self._postgresql or connection.connection.driver_connection.in_transaction:  # type: ignore[union-attr]
                 connection.exec_driver_sql("ROLLBACK")
         except exc.SQLAlchemyError:
             self._discard(connection)
+        except BaseException:
+            self._discard(connection)
+            raise
 
     def _end_snapshot(self, connection: Connection) -> None:
         try:
