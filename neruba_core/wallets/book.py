@@ -17,7 +17,7 @@ from attrs import define, evolve, field
 from neruba_core.brief import brief
 from neruba_core.instants import Instant
 from neruba_core.ledger.chart import OVERDRAFT, WALLET, Chart
-from neruba_core.ledger.model import Account, Head, Posting, Transaction, TransactionType
+from neruba_core.ledger.model import Account, Entry, Head, Posting, Transaction, TransactionType
 from neruba_core.money import within_total
 from neruba_core.tenancy.model import Project
 from neruba_core.texts import Properties
@@ -219,22 +219,23 @@ class Book:
             self._keep(lot, Lot(lot.grant, lot.remaining_micros, lot.held_micros + sign * draw.micros))
             self.changed.add(lot.grant.account)
 
-    def post(self, decision: Decision) -> tuple[int, ...]:
-        """Take the decision in; return the balance of each posting's account after it.
+    def post(self, decision: Decision) -> tuple[Entry, ...]:
+        """Take the decision in; return its entries.
 
         Raises ``AmountOverflow``, with the book unchanged, where a balance would leave 64 bits.
         """
         accounts, head = self.accounts, self.head
+        project_id, version, transaction_id = head.project_id, head.version + 1, decision.transaction_id
         moved: dict[str, int] = {}
-        after: list[int] = []
+        entries: list[Entry] = []
         drawn: list[str] = []
         balance = head.balance_micros
-        for posting in decision.postings:
-            name = posting.account
-            change = posting.debit_micros - posting.credit_micros
+        for number, posting in enumerate(decision.postings):
+            name, debit, credit = posting.account, posting.debit_micros, posting.credit_micros
+            change = debit - credit
             before = moved[name] if name in moved else accounts.get(name, 0)
             moved[name] = micros = within_total(before + change)
-            after.append(micros)
+            entries.append(Entry(project_id, version, number, transaction_id, name, debit, credit, micros))
             if name.startswith(_WALLET_PREFIX):
                 drawn.append(name)
                 balance -= change
@@ -245,8 +246,8 @@ class Book:
             self.close(decision.closes)
             head = self.head
         self.head = Head(
-            head.project_id,
-            head.version + 1,
+            project_id,
+            version,
             balance,
             moved.get(OVERDRAFT, head.overdraft_micros),
             head.held_micros,
@@ -266,7 +267,7 @@ class Book:
         if decision.reverses is not None:
             self._mark_reversed(decision, decision.reverses)
         self.written = True
-        return tuple(after)
+        return tuple(entries)
 
     def _leave(self, decision: Decision, grant_id: str, remaining_micros: int) -> None:
         lot = self.lots.get(grant_id)

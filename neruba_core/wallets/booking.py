@@ -91,8 +91,8 @@ class Booking:
 
     def book(self, book: Book, decision: Decision, cause: Cause) -> Transaction:
         """Take *decision* into *book* and keep its rows; raises ``AmountOverflow`` with nothing changed."""
-        balances = book.post(decision)
-        transaction = self._transaction(book, decision, cause, balances)
+        entries = book.post(decision)
+        transaction = self._transaction(book, decision, cause, entries)
         self.transactions.append(transaction)
         self.grants += decision.grants
         self.watch(book)
@@ -175,16 +175,16 @@ class Booking:
                     self.telling.tell(book.project, MessageType.HOLD_EXPIRED, body)
 
     def _transaction(
-        self, book: Book, decision: Decision, cause: Cause, balances: Sequence[int]
+        self, book: Book, decision: Decision, cause: Cause, entries: tuple[Entry, ...]
     ) -> Transaction:
-        at, project_id, version = self.at, book.project.id, book.head.version
+        at = self.at
         grant_id = decision.expires
         if decision.grants and decision.reverses is None:
             grant_id = decision.grants[0].id
         # By place, as a row is read: naming twenty arguments takes longer than making it of them.
         return Transaction(
-            project_id,
-            version,
+            book.project.id,
+            book.head.version,
             decision.transaction_id,
             decision.type,
             cause.operation,
@@ -202,24 +202,5 @@ class Booking:
             cause.origin.request_id,
             at if decision.effective_at is None else decision.effective_at,
             at,
-            _entries(project_id, version, decision, balances),
+            entries,
         )
-
-
-def _entries(project_id: str, version: int, decision: Decision, balances: Sequence[int]) -> tuple[Entry, ...]:
-    transaction_id = decision.transaction_id
-    return tuple(
-        [
-            Entry(
-                project_id,
-                version,
-                number,
-                transaction_id,
-                posting.account,
-                posting.debit_micros,
-                posting.credit_micros,
-                balance,
-            )
-            for number, (posting, balance) in enumerate(zip(decision.postings, balances, strict=True))
-        ]
-    )

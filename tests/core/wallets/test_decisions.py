@@ -162,13 +162,21 @@ def test_the_head_follows_the_accounts(book, amount):
     assert isinstance(decision, Decision)
     version = book.head.version
 
-    balances = book.post(decision)
+    entries = book.post(decision)
 
     wallet = -sum(value for name, value in book.accounts.items() if name.startswith("wallet:"))
     assert book.head.version == version + 1
     assert book.head.balance_micros == wallet - book.overdraft_micros
     assert book.head.overdraft_micros == book.overdraft_micros
-    assert [book.accounts[posting.account] for posting in decision.postings] == list(balances)
+    assert [(entry.account, entry.debit_micros, entry.credit_micros) for entry in entries] == [
+        (posting.account, posting.debit_micros, posting.credit_micros) for posting in decision.postings
+    ]
+    assert [(entry.version, entry.number) for entry in entries] == [
+        (version + 1, number) for number in range(len(entries))
+    ]
+    assert [entry.balance_after_micros for entry in entries] == [
+        book.accounts[entry.account] for entry in entries
+    ]
 
 
 @given(books(most_overdraft=0), micros)
