@@ -8,10 +8,11 @@ under two keys.
 
 from __future__ import annotations
 
-from attrs import field, frozen
+from attrs import field
 
 from neruba_core import money, texts
 from neruba_core.audit.model import Origin
+from neruba_core.brief import brief
 from neruba_core.errors import ChargeConflict, NerubaError
 from neruba_core.idempotency.fingerprint import canonical, quoted
 from neruba_core.ids import Ids
@@ -27,7 +28,7 @@ OPERATION = "charge"
 PATH = "/ingest/charge"
 
 
-@frozen
+@brief
 class NewCharge:
     """A charge as it was sent; ``None`` means that the field was left out."""
 
@@ -60,14 +61,14 @@ class NewCharge:
 def charge_order(project_id: str, new: NewCharge, origin: Origin) -> Order[Transaction]:
     """The order that settles *new* against the project's wallet."""
     return Order(
-        project_id=project_id,
-        operation=OPERATION,
-        path=PATH,
-        new=new,
-        body=_body,
-        idempotency_key=new.idempotency_key,
-        origin=origin,
-        decide=_decide,
+        project_id,
+        OPERATION,
+        PATH,
+        new,
+        _body,
+        new.idempotency_key,
+        origin,
+        _decide,
         sent_event_id=new.event_id,
         event_id=new.event_id or new.idempotency_key,
         counted=True,

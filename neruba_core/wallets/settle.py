@@ -238,7 +238,16 @@ class _Settlement:
 
     def settle(self, order: Order[Any], name: _Name) -> Written[Any]:
         """Key first, then event id, then the decision."""
-        return self.replay(order, name) or self._judge(order, name, order.fingerprint())
+        replayed = self.replay(order, name)
+        if replayed is not None:
+            return replayed
+        digest = order.fingerprint()
+        event = _of_event(order, name)
+        if event is not None:
+            original = self.by_event.get(event)
+            if original is not None:
+                return self._met_event(order, event[2], original)
+        return self._decide(order, name, event, digest)
 
     def replay(self, order: Order[Any], name: _Name) -> Written[Any] | None:
         """The answer that the order's key has been given, if any, or what conflicts with it."""
@@ -257,13 +266,6 @@ class _Settlement:
             return self._conflict(order, KeyReused(order.idempotency_key), None)
         self._count(order, Outcome.REPLAYED)
         return Rejected(_stored_refusal(refused), refused.request_id, replayed=True)
-
-    def _judge(self, order: Order[Any], name: _Name, digest: bytes) -> Written[Any]:
-        if order.event_id is not None:
-            original = self.by_event.get(_of_event(order, name))
-            if original is not None:
-                return self._met_event(order, order.event_id, original)
-        return self._decide(order, name, digest)
 
     def refuse(self, order: Order[Any], error: NerubaError) -> Rejected:
         """Record a refusal; nothing else changes. What is about nothing is no attempt."""
@@ -287,7 +289,7 @@ class _Settlement:
         assert order.conflict is not None, "an order with an event id names its conflict"
         return self._conflict(order, order.conflict(event_id), effect)
 
-    def _decide(self, order: Order[Any], name: _Name, digest: bytes) -> Written[Any]:
+    def _decide(self, order: Order[Any], name: _Name, event: _Name | None, digest: bytes) -> Written[Any]:
         book = self.books[order.project_id]
         if book.project.archived_at is not None:
             return self.refuse(order, ProjectArchived(order.project_id))
@@ -301,8 +303,8 @@ class _Settlement:
         except AmountOverflow as error:
             return self.refuse(order, error)
         self.by_key[name] = known = (digest, effect)
-        if order.event_id is not None:
-            self.by_event[_of_event(order, name)] = known
+        if event is not None:
+            self.by_event[event] = known
         self._count(order, Outcome.ACCEPTED)
         return Accepted(effect)
 
@@ -386,10 +388,11 @@ class _Settlement:
         )
 
 
-def _of_event(order: Order[Any], name: _Name) -> _Name:
-    """The name of the order's event, most often the order's own."""
+def _of_event(order: Order[Any], name: _Name) -> _Name | None:
+    """The name of the order's event, if it has one: most often the order's own."""
     event_id = order.event_id
-    assert event_id is not None, "asked of an order with an event"
+    if event_id is None:
+        return None
     return name if event_id == order.idempotency_key else (order.project_id, order.operation, event_id)
 
 
