@@ -438,6 +438,20 @@ class Ledger(Promises):
 
         assert state(storage, project_id) == before
 
+    def test_entries_of_a_place_that_is_taken_fail_the_unit(self, storage: Storage) -> None:
+        """
+        No line can be slipped under a transaction's number later.
+        """
+        project_id = tenant(storage)
+        posted = book(storage, project_id).entries
+        before = state(storage, project_id)
+        slipped = tuple(evolve(entry, account="adjustments") for entry in posted)
+
+        with pytest.raises(ANY_FAILURE):
+            append(storage, evolve(samples.transaction(project_id, 2), entries=slipped))
+
+        assert state(storage, project_id) == before
+
     def test_hundreds_of_transactions_are_booked_at_once(self, storage: Storage) -> None:
         """
         Of several projects, in one call, with all their entries.
