@@ -13,16 +13,18 @@ from typing import Any
 import psycopg
 import pytest
 from psycopg.pq import TransactionStatus
-from sqlalchemy import create_engine, exc, text
+from sqlalchemy import create_engine, exc
 
+from neruba_core import Accepted, Neruba, NewCharge
 from neruba_core.errors import StorageBusy, StorageUnavailable
 from neruba_core.storage.port import UnitOfWork
-from neruba_core.storage.sql import Limits, SqlStorage
+from neruba_core.storage.sql import Limits, SqlStorage, ahead
 from neruba_core.storage.sql.engine import normalised
 from neruba_core.storage.sql.failures import FateUnknown, UnitOver
 from neruba_core.storage.sql.statements import MANY_ROWS as MANY
 from neruba_core.testing.contract import samples
 from neruba_core.testing.contract.units import state, write
+from tests.core.storage.sql.sessions import end_session, session
 
 pytestmark = pytest.mark.postgres
 
@@ -70,11 +72,6 @@ def send(work: Any, project_id: str, **changes: Any) -> None:
     assert on_its_way(work)
 
 
-def session(work: Any) -> int:
-    [(pid,)] = work._statements.driver_rows("SELECT pg_backend_pid()")
-    return int(pid)
-
-
 @contextmanager
 def entries_locked(storage: SqlStorage) -> Iterator[None]:
     """
@@ -120,6 +117,29 @@ def test_what_was_put_off_before_comes_before(storage, project_id):
 
     with pytest.raises(UnitOver):
         write(storage, repeat)
+
+
+def test_charges_are_sent_while_more_are_decided(storage, project_id, monkeypatch):
+    """
+    In as many parts as they fill; the rest goes with the commit.
+    """
+    sent, as_ever = [], ahead.send
+
+    def note(connection: Any, parts: Any) -> None:
+        sent.append(parts)
+        as_ever(connection, parts)
+
+    neruba = Neruba(storage)
+    acme = neruba.projects.create(name="Acme").id
+    neruba.wallets.credit(acme, amount="1000", description="x", idempotency_key="c")
+    monkeypatch.setattr(ahead, "send", note)
+    charges = [NewCharge(1, "x", f"h{number}") for number in range(2 * MANY + 1)]
+
+    outcomes = neruba.charges.charge_many(acme, charges)
+
+    assert {type(outcome) for outcome in outcomes} == {Accepted}
+    assert len(sent) == 2
+    assert neruba.ledger.sweep(acme).faults == ()
 
 
 def test_fewer_go_with_the_commit(storage, project_id):
@@ -305,16 +325,6 @@ def test_a_connection_that_is_lost_before_takes_nothing(storage, project_id):
         write(storage, lose)
 
     write(storage, lambda work: append(work, project_id))
-
-
-def end_session(storage: SqlStorage, pid: int) -> None:
-    """
-    End the server's side of a connection.
-    """
-    other = create_engine(storage.engine.url)
-    with other.connect() as connection:
-        connection.execute(text("SELECT pg_terminate_backend(:pid, 5000)"), {"pid": pid})
-    other.dispose()
 
 
 @pytest.mark.parametrize(

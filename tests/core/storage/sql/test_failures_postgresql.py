@@ -17,6 +17,7 @@ from neruba_core.storage.sql.failures import FateUnknown, UnitOver
 from neruba_core.testing.contract import samples
 from neruba_core.testing.contract.units import Rival, answer, read, start, state, write
 from neruba_core.testing.postgres import PostgresServer
+from tests.core.storage.sql.sessions import end_session, session
 
 pytestmark = pytest.mark.postgres
 
@@ -176,7 +177,7 @@ def test_a_connection_lost_in_a_unit_ends_the_unit(storage):
 
     def lose(work: Any) -> None:
         work.usage.insert([samples.usage_event(project_id)])
-        end_session(storage, work)
+        end_session(storage, session(work))
         work.usage.insert([samples.usage_event(project_id)])
 
     with pytest.raises(StorageUnavailable):
@@ -191,14 +192,7 @@ def test_a_connection_lost_at_the_commit_leaves_its_fate_open(storage):
     """
 
     with pytest.raises(FateUnknown, match="may or may not have committed"):
-        write(storage, lambda work: end_session(storage, work))
-
-
-def end_session(storage: SqlStorage, work: Any) -> None:
-    """End the server's side of the unit's connection."""
-    [(pid,)] = work._statements.driver_rows("SELECT pg_backend_pid()")
-    with storage.engine.connect() as connection:
-        connection.execute(text("SELECT pg_terminate_backend(:pid, 5000)"), {"pid": pid})
+        write(storage, lambda work: end_session(storage, session(work)))
 
 
 def test_locking_a_project_does_not_stop_its_usage(storage):

@@ -8,7 +8,7 @@ from typing import Any
 
 import psycopg
 import pytest
-from sqlalchemy import create_engine, exc, text
+from sqlalchemy import create_engine, exc
 
 from neruba_core import Accepted, Neruba
 from neruba_core.errors import StorageBusy, StorageConflict, StorageUnavailable
@@ -19,6 +19,7 @@ from neruba_core.storage.sql.engine import normalised
 from neruba_core.storage.sql.failures import FateUnknown, UnitOver
 from neruba_core.testing.contract import samples
 from neruba_core.testing.contract.units import start, state, write
+from tests.core.storage.sql.sessions import end_session
 
 pytestmark = pytest.mark.postgres
 
@@ -183,14 +184,6 @@ def test_a_connection_that_is_lost_meanwhile_ends_the_unit(storage, project_id, 
     assert isinstance(refused.value, FateUnknown) is not asking
     assert state(storage, project_id) == before
     write(storage, lambda work: append(work, project_id, version=2))
-
-
-def end_session(storage: SqlStorage, pid: int) -> None:
-    """
-    End the server's side of a connection.
-    """
-    with storage.engine.connect() as connection:
-        connection.execute(text("SELECT pg_terminate_backend(:pid, 5000)"), {"pid": pid})
 
 
 def test_a_failure_in_a_commit_leaves_no_trace_on_its_connection(postgres_url):
