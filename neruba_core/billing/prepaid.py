@@ -40,7 +40,7 @@ from neruba_core.usage.model import UsageEvent, Wanted
 from neruba_core.usage.store import HasUsage
 from neruba_core.wallets.book import Book, Decision
 from neruba_core.wallets.booking import Booking, BookingWork, Cause, open_books
-from neruba_core.wallets.model import Grant, Lot
+from neruba_core.wallets.model import Grant
 from neruba_core.wallets.spend import Claim, hand_back, spend
 
 DRAW = "usage.draw"
@@ -250,8 +250,8 @@ class Draws:
             )
         claims = list(self._claims(book, event.metric_key, -due))
         for claim in claims:
-            # A grant that was emptied is not in the book, and is wanted there again.
-            book.lots.setdefault(claim.grant.id, Lot(claim.grant, 0))
+            # A grant that was emptied is not in the book.
+            book.want(claim.grant)
         return hand_back(
             book,
             -due,

@@ -303,14 +303,14 @@ class _Runs:
             return due_back(net, open_micros=open_micros, currency=currency)
         return due(
             net,
-            credit_micros=sum(take.micros for take in credit_for(book, statement.lines, self.at)),
+            credit_micros=sum(micros for _, micros in credit_for(book, statement.lines, self.at)),
             overdraft_micros=book.overdraft_micros,
             currency=currency,
         )
 
     def _issue(self, book: Book, invoice: Invoice, settled: Due) -> Invoice:
         """Number the document and book what it comes to."""
-        project_id, version = book.project.id, book.head.version
+        project_id, version = book.project.id, book.version
         self.numbers[project_id] = number = self.numbers[project_id] + 1
         is_note = invoice.kind is InvoiceKind.CREDIT_NOTE
         decision = finalization(

@@ -24,7 +24,7 @@ from neruba_core.money import PLACES
 from neruba_core.wallets.book import Book, Decision
 from neruba_core.wallets.credit import DEFAULT_PRIORITY
 from neruba_core.wallets.model import Grant, GrantKind, scoped_micros
-from neruba_core.wallets.spending import Take, spending_order, takes
+from neruba_core.wallets.spending import Take, takes
 
 
 @frozen
@@ -53,8 +53,8 @@ def credit_for(book: Book, lines: Sequence[Line], at: Instant) -> tuple[Take, ..
     net = max(net_of(lines), 0)
     untaxed = max(net_of(line for line in lines if line.kind is not LineKind.TAX), 0)
     scoped = tuple(_scoped_takes(book, lines, min(net, untaxed), at))
-    rest = min(net - sum(take.micros for take in scoped), spendable_micros(book, at))
-    return scoped + tuple(takes(book.lots.values(), rest, at=at))
+    rest = min(net - sum(micros for _, micros in scoped), spendable_micros(book, at))
+    return scoped + tuple(takes(book.in_spending_order(), rest, at=at))
 
 
 def _scoped_takes(book: Book, lines: Iterable[Line], most: int, at: Instant) -> Iterator[Take]:
@@ -64,7 +64,7 @@ def _scoped_takes(book: Book, lines: Iterable[Line], most: int, at: Instant) -> 
         if line.metric_key is not None:
             micros = line.amount_micros - line.already_drawn_micros
             uncovered[line.metric_key] = uncovered.get(line.metric_key, 0) + micros
-    for lot in sorted(book.lots.values(), key=spending_order):
+    for lot in book.in_spending_order():
         taken, left = 0, 0 if lot.expired(at) else min(lot.free_micros, most)
         for key in lot.grant.metric_keys:
             share = min(max(uncovered.get(key, 0), 0), left)
@@ -72,7 +72,7 @@ def _scoped_takes(book: Book, lines: Iterable[Line], most: int, at: Instant) -> 
                 uncovered[key] -= share
                 taken, left, most = taken + share, left - share, most - share
         if taken:
-            yield Take(lot, taken)
+            yield lot, taken
 
 
 def due(net_micros: int, *, credit_micros: int, overdraft_micros: int, currency: str) -> Due:
@@ -103,7 +103,7 @@ def spendable_micros(book: Book, at: Instant) -> int:
     """What finalization may take from the wallet for lines of any kind: the credit that counts, but for what
     pays for some metrics only, less what is held."""
     counted = book.balance_micros(at) + book.overdraft_micros - scoped_micros(book.lots.values(), at)
-    return max(counted - book.head.held_micros, 0)
+    return max(counted - book.held_micros, 0)
 
 
 def finalization(
@@ -127,8 +127,8 @@ def finalization(
     def move(account: str, micros: int) -> None:
         moves[account] = moves.get(account, 0) + micros
 
-    for take in credit_for(book, lines, at):
-        move(take.lot.grant.account, take.micros)
+    for lot, micros in credit_for(book, lines, at):
+        move(lot.grant.account, micros)
     move(chart.receivable, settled.amount_due_micros)
     move(OVERDRAFT, -settled.overdraft_billed_micros)
     opened = _opened(book, settled.credit_granted_micros, digits, grants, at)

@@ -15,7 +15,6 @@ from neruba_core.payments.model import Correction, CorrectionKind, Dispute, Paym
 from neruba_core.wallets.book import Book, Decision
 from neruba_core.wallets.credit import DEFAULT_PRIORITY
 from neruba_core.wallets.model import Grant, GrantKind
-from neruba_core.wallets.spending import spending_order
 
 
 @frozen
@@ -314,7 +313,7 @@ def _granting(
 def _taken(book: Book, grant_id: str | None, micros: int, at: Instant) -> Iterator[Posting]:
     """Take *micros* from the grant, then from others that pay for anything, in spending order, then from the
     overdraft, even beyond the limit; never what is held."""
-    for lot in sorted(book.lots.values(), key=lambda lot: (lot.grant.id != grant_id, spending_order(lot))):
+    for lot in sorted(book.in_spending_order(), key=lambda lot: lot.grant.id != grant_id):
         share = min(lot.free_micros, micros)
         if share > 0 and (lot.grant.id == grant_id or (lot.grant.pays_for(None) and not lot.expired(at))):
             yield debit(lot.grant.account, share)

@@ -123,7 +123,13 @@ def a_book(
     return Book(
         project=a_project(credit_limit_micros=credit_limit_micros),
         chart=chart,
-        head=Head(PROJECT_ID, version=1, balance_micros=total, overdraft_micros=overdraft_micros),
+        head=Head(
+            PROJECT_ID,
+            version=1,
+            balance_micros=total,
+            overdraft_micros=overdraft_micros,
+            receivable_micros=balances.get(chart.receivable, 0),
+        ),
         accounts=balances,
         lots=held,
     )

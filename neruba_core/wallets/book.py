@@ -10,9 +10,9 @@ command is refused, all stays as it was, and whoever looks next finds them over 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
-from attrs import define, evolve, field
+from attrs import define, field
 
 from neruba_core.brief import brief
 from neruba_core.instants import Instant
@@ -22,6 +22,7 @@ from neruba_core.money import within_total
 from neruba_core.tenancy.model import Project
 from neruba_core.texts import Properties
 from neruba_core.wallets.model import Grant, Hold, Lot, expires_to, scoped_micros
+from neruba_core.wallets.spending import spending_order
 
 _WALLET_PREFIX = f"{WALLET}:"
 
@@ -82,26 +83,27 @@ class _Sums:
     """What all lots come to at one moment, kept as they change: a unit asks for it with every command."""
 
     at: Instant
-    counted_micros: int
-    scoped_micros: int
+    counted_micros: int = 0
+    scoped_micros: int = 0
 
-    def put(self, before: Lot | None, lot: Lot) -> None:
-        """Count *lot* as it is now, instead of as it was *before*."""
+    def shift(self, lot: Lot, remaining_micros: int, held_micros: int) -> None:
+        """Count so much more of *lot*, or less, that remains in it and that is held of it."""
         if lot.expired(self.at):
-            self.counted_micros += lot.held_micros - (before.held_micros if before else 0)
+            self.counted_micros += held_micros
             return
-        self.counted_micros += lot.remaining_micros - (before.remaining_micros if before else 0)
+        self.counted_micros += remaining_micros
         if lot.grant.metric_keys:
-            self.scoped_micros += lot.free_micros - (before.free_micros if before else 0)
+            self.scoped_micros += remaining_micros - held_micros
 
 
 @define
 class Book:
-    """See the module. *accounts* are debit positive; *lots* holds every grant with something in it."""
+    """See the module. *accounts* are debit positive; *lots* holds every grant with something in it. What else
+    the head says is in fields of the same names, *total_micros* being its balance."""
 
     project: Project
     chart: Chart
-    head: Head
+    _opened: Head = field(alias="head")
     accounts: dict[str, int]
     lots: dict[str, Lot]
     originals: dict[str, Original] = field(factory=dict)
@@ -111,7 +113,44 @@ class Book:
     closed: list[Hold] = field(factory=list)
     written: bool = False
     """Whether anything was done that is to be written."""
+    version: int = field(init=False)
+    total_micros: int = field(init=False)
+    held_micros: int = field(init=False)
+    due_at: Instant | None = field(init=False)
+    low: bool = field(init=False)
+    top_up_at: Instant | None = field(init=False)
     _sums: _Sums | None = field(default=None, init=False)
+    _in_order: bool = field(default=False, init=False)
+
+    def __attrs_post_init__(self) -> None:
+        head = self._opened
+        self.version, self.total_micros = head.version, head.balance_micros
+        self.held_micros, self.due_at = head.held_micros, head.due_at
+        self.low, self.top_up_at = head.low, head.top_up_at
+
+    @property
+    def head(self) -> Head:
+        """The project's head as it is now."""
+        accounts, changed, opened = self.accounts, self.changed, self._opened
+        receivable = self.chart.receivable
+        return Head(
+            opened.project_id,
+            self.version,
+            self.total_micros,
+            accounts[OVERDRAFT] if OVERDRAFT in changed else opened.overdraft_micros,
+            self.held_micros,
+            accounts[receivable] if receivable in changed else opened.receivable_micros,
+            self.due_at,
+            self.low,
+            self.top_up_at,
+        )
+
+    def in_spending_order(self) -> Iterable[Lot]:
+        """The lots, those first that are spent first."""
+        if not self._in_order:
+            self.lots = {lot.grant.id: lot for lot in sorted(self.lots.values(), key=spending_order)}
+            self._in_order = True
+        return self.lots.values()
 
     @property
     def overdraft_micros(self) -> int:
@@ -126,7 +165,7 @@ class Book:
         """What a charge may come to at most: the balance, but for credit that pays for some metrics only,
         less holds, plus the credit limit."""
         sums = self._summed(at)
-        reserved = sums.scoped_micros + self.head.held_micros
+        reserved = sums.scoped_micros + self.held_micros
         balance = sums.counted_micros - self.accounts.get(OVERDRAFT, 0)
         return balance - reserved + self.project.credit_limit_micros
 
@@ -139,17 +178,22 @@ class Book:
 
     def _summed(self, at: Instant) -> _Sums:
         sums = self._sums
-        if sums is None or sums.at != at:
-            sums = self._sums = _Sums(at, 0, 0)
+        if sums is None or (sums.at is not at and sums.at != at):
+            sums = self._sums = _Sums(at)
             for lot in self.lots.values():
-                sums.put(None, lot)
+                sums.shift(lot, lot.remaining_micros, lot.held_micros)
         return sums
 
-    def _keep(self, before: Lot | None, lot: Lot) -> None:
-        """Have *lot* as it is now, instead of as it was *before*."""
-        if self._sums is not None:
-            self._sums.put(before, lot)
+    def want(self, grant: Grant) -> None:
+        """Have the grant in the book, with nothing in it if it is not there: it is to be given back to."""
+        if grant.id not in self.lots:
+            self._open(Lot(grant, 0))
+
+    def _open(self, lot: Lot) -> None:
         self.lots[lot.grant.id] = lot
+        self._in_order = False
+        if self._sums is not None:
+            self._sums.shift(lot, lot.remaining_micros, lot.held_micros)
 
     def changed_accounts(self) -> list[Account]:
         """The accounts that have changed, by name."""
@@ -168,7 +212,7 @@ class Book:
 
     def reserve(self, hold: Hold) -> None:
         """Hold what *hold* draws, and the rest of it against the credit limit. Raises ``AmountOverflow``."""
-        self.head = evolve(self.head, held_micros=within_total(self.head.held_micros + hold.amount_micros))
+        self.held_micros = within_total(self.held_micros + hold.amount_micros)
         self._shift_holds(hold, 1)
         self.holds[hold.id] = hold
         self.reserved.append(hold)
@@ -182,7 +226,7 @@ class Book:
 
     def lapse(self, hold: Hold) -> None:
         """Hold no more what the hold held whose time is over; that is written with whatever else is."""
-        self.head = evolve(self.head, held_micros=self.head.held_micros - hold.amount_micros)
+        self.held_micros -= hold.amount_micros
         self._shift_holds(hold, -1)
         self.holds[hold.id] = hold
         self.closed.append(hold)
@@ -194,29 +238,31 @@ class Book:
 
     def fall_due(self, moment: Instant) -> None:
         """Have the project looked at by *moment* at the latest."""
-        if self.head.due_at is None or moment < self.head.due_at:
-            self.head = evolve(self.head, due_at=moment)
+        if self.due_at is None or moment < self.due_at:
+            self.due_at = moment
 
     def due_again(self, moment: Instant | None) -> None:
         """Have the project looked at next at *moment*, all that was due before being done."""
-        if self.head.due_at != moment:
-            self.head = evolve(self.head, due_at=moment)
+        if self.due_at != moment:
+            self.due_at = moment
             self.written = True
 
     def mark_low(self, low: bool) -> None:
         """Remember that listeners know that there is little available, or that there is enough again."""
-        self.head = evolve(self.head, low=low)
+        self.low = low
         self.written = True
 
     def look_to_top_up(self, moment: Instant | None) -> None:
         """Have it looked at *moment* whether to top up, or no more."""
-        self.head = evolve(self.head, top_up_at=moment)
+        self.top_up_at = moment
         self.written = True
 
     def _shift_holds(self, hold: Hold, sign: int) -> None:
         for draw in hold.draws:
-            lot = self.lots[draw.grant_id]
-            self._keep(lot, Lot(lot.grant, lot.remaining_micros, lot.held_micros + sign * draw.micros))
+            lot, micros = self.lots[draw.grant_id], sign * draw.micros
+            if self._sums is not None:
+                self._sums.shift(lot, 0, micros)
+            self.lots[draw.grant_id] = Lot(lot.grant, lot.remaining_micros, lot.held_micros + micros)
             self.changed.add(lot.grant.account)
 
     def post(self, decision: Decision) -> tuple[Entry, ...]:
@@ -224,12 +270,12 @@ class Book:
 
         Raises ``AmountOverflow``, with the book unchanged, where a balance would leave 64 bits.
         """
-        accounts, head = self.accounts, self.head
-        project_id, version, transaction_id = head.project_id, head.version + 1, decision.transaction_id
+        accounts = self.accounts
+        project_id, version, transaction_id = self.project.id, self.version + 1, decision.transaction_id
         moved: dict[str, int] = {}
         entries: list[Entry] = []
         drawn: list[str] = []
-        balance = head.balance_micros
+        total = self.total_micros
         for number, posting in enumerate(decision.postings):
             name, debit, credit = posting.account, posting.debit_micros, posting.credit_micros
             change = debit - credit
@@ -238,24 +284,13 @@ class Book:
             entries.append(Entry(project_id, version, number, transaction_id, name, debit, credit, micros))
             if name.startswith(_WALLET_PREFIX):
                 drawn.append(name)
-                balance -= change
+                total -= change
             elif name == OVERDRAFT:
-                balance -= change
-        balance = within_total(balance)
+                total -= change
+        self.total_micros = within_total(total)
+        self.version = version
         if decision.closes is not None:
             self.close(decision.closes)
-            head = self.head
-        self.head = Head(
-            project_id,
-            version,
-            balance,
-            moved.get(OVERDRAFT, head.overdraft_micros),
-            head.held_micros,
-            moved.get(self.chart.receivable, head.receivable_micros),
-            head.due_at,
-            head.low,
-            head.top_up_at,
-        )
         for grant in decision.grants:
             if grant.expires_at is not None:
                 self.fall_due(grant.expires_at)
@@ -272,9 +307,11 @@ class Book:
     def _leave(self, decision: Decision, grant_id: str, remaining_micros: int) -> None:
         lot = self.lots.get(grant_id)
         if lot is None:
-            self._keep(None, Lot(self._grant(decision, grant_id), remaining_micros))
-        else:
-            self._keep(lot, Lot(lot.grant, remaining_micros, lot.held_micros))
+            self._open(Lot(self._grant(decision, grant_id), remaining_micros))
+            return
+        if self._sums is not None:
+            self._sums.shift(lot, remaining_micros - lot.remaining_micros, 0)
+        self.lots[grant_id] = Lot(lot.grant, remaining_micros, lot.held_micros)
 
     def _grant(self, decision: Decision, grant_id: str) -> Grant:
         """A grant with nothing in it so far: it is opened now, or is given back to."""

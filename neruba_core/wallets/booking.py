@@ -101,24 +101,22 @@ class Booking:
     def watch(self, book: Book) -> None:
         """See whether what has just moved made too little of what is available, or enough again: listeners
         are told once each time that it becomes too little."""
-        project, head = book.project, book.head
-        if project.top_up is not None or head.top_up_at is not None:
+        project = book.project
+        if project.top_up is not None or book.top_up_at is not None:
             self._watch_for_top_up(book)
         threshold = project.low_balance_micros
-        if threshold is None and not head.low:
+        if threshold is None and not book.low:
             return
         low = threshold is not None and book.available_micros(self.at) < threshold
-        if low == book.head.low:
+        if low == book.low:
             return
         book.mark_low(low)
         if low:
-            view = viewed(
-                book.project, book.lots.values(), book.overdraft_micros, book.head.held_micros, self.at
-            )
+            view = viewed(book.project, book.lots.values(), book.overdraft_micros, book.held_micros, self.at)
             self.telling.tell(book.project, MessageType.WALLET_LOW, lambda: render_low(view, threshold))
 
     def _watch_for_top_up(self, book: Book) -> None:
-        top_up, looked_at = book.project.top_up, book.head.top_up_at
+        top_up, looked_at = book.project.top_up, book.top_up_at
         wanted = top_up is not None and book.available_micros(self.at) < top_up.threshold_micros
         if wanted is not (looked_at is not None):
             book.look_to_top_up(self.at if wanted else None)
@@ -184,7 +182,7 @@ class Booking:
         # By place, as a row is read: naming twenty arguments takes longer than making it of them.
         return Transaction(
             book.project.id,
-            book.head.version,
+            book.version,
             decision.transaction_id,
             decision.type,
             cause.operation,

@@ -24,7 +24,6 @@ from neruba_core.ledger.posting import balanced, credit, debit
 from neruba_core.money import Amount
 from neruba_core.wallets.book import Book, Decision, Original
 from neruba_core.wallets.model import Grant, GrantKind, expires_to
-from neruba_core.wallets.spending import spending_order
 
 DEFAULT_KIND = GrantKind.PROMOTIONAL
 DEFAULT_PRIORITY = 50
@@ -161,7 +160,7 @@ def _own(book: Book, grant_id: str) -> Iterator[tuple[str, int]]:
 
 
 def _others(book: Book, grant_id: str, at: Instant) -> Iterator[tuple[str, int]]:
-    for lot in sorted(book.lots.values(), key=spending_order):
+    for lot in book.in_spending_order():
         if lot.grant.id != grant_id and lot.grant.pays_for(None) and not lot.expired(at):
             yield lot.grant.account, lot.free_micros
 

@@ -128,7 +128,7 @@ def next_due(work: BookingWork, book: Book, at: Instant) -> Instant | None:
         for lot in book.lots.values()
         if lot.remaining_micros and lot.grant.expires_at is not None and not lot.expired(at)
     ]
-    if book.head.held_micros:
+    if book.held_micros:
         moments += [
             hold.expires_at for hold in work.wallets.open_holds(book.project.id) if hold.id not in closed
         ]

@@ -141,8 +141,8 @@ def decide_hold(
         event_id=new.event_id or new.idempotency_key,
         idempotency_key=new.idempotency_key,
         draws=tuple(
-            Draw(take.lot.grant.id, take.micros)
-            for take in takes(book.lots.values(), new.amount_micros, at=at)
+            Draw(lot.grant.id, micros)
+            for lot, micros in takes(book.in_spending_order(), new.amount_micros, at=at)
         ),
         expires_at=expires_at,
         created_at=at,
@@ -168,10 +168,10 @@ def decide_capture(
         if share:
             drawn[f"{WALLET}:{draw.grant_id}"] = share
             missing -= share
-    for take in takes(book.lots.values(), missing, at=at):
-        account = take.lot.grant.account
-        drawn[account] = drawn.get(account, 0) + take.micros
-        missing -= take.micros
+    for lot, taken in takes(book.in_spending_order(), missing, at=at):
+        account = lot.grant.account
+        drawn[account] = drawn.get(account, 0) + taken
+        missing -= taken
     postings = [debit(account, share) for account, share in drawn.items()]
     if missing:
         postings.append(debit(OVERDRAFT, missing))

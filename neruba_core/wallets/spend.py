@@ -53,9 +53,10 @@ def spend(
     missing = micros
     # Within the limit, credit for anything pays no more than is available of it, whatever comes first.
     cap = None if beyond_limit else max(common, 0)
-    for take in takes(book.lots.values(), micros, at=at, metric_key=metric_key, common_micros=cap):
-        postings.append(debit(take.lot.grant.account, take.micros))
-        missing -= take.micros
+    lots = book.in_spending_order()
+    for lot, taken in takes(lots, micros, at=at, metric_key=metric_key, common_micros=cap):
+        postings.append(debit(lot.grant.account, taken))
+        missing -= taken
     if missing:
         postings.append(debit(OVERDRAFT, missing))
     postings.append(credit(towards, micros))

@@ -9,18 +9,13 @@ always draw the same amounts. A grant that may not be spent on something is pass
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from typing import TypeAlias
 
-from neruba_core.brief import brief
 from neruba_core.instants import Instant
 from neruba_core.wallets.model import Lot, Rank
 
-
-@brief
-class Take:
-    """*micros* > 0 to be taken from *lot*."""
-
-    lot: Lot
-    micros: int
+Take: TypeAlias = tuple[Lot, int]
+"""A lot, and how much is to be taken from it: more than nothing."""
 
 
 def spending_order(lot: Lot) -> Rank:
@@ -37,8 +32,9 @@ def takes(
     common_micros: int | None = None,
 ) -> Iterator[Take]:
     """Yield what covers *due_micros* of the metric, or of no metric, or as much of it as unexpired credit
-    allows that is not held. At most *common_micros* of it, if given, is credit that pays for anything."""
-    for lot in sorted(lots, key=spending_order):
+    allows that is not held. At most *common_micros* of it, if given, is credit that pays for anything. The
+    *lots* come in spending order."""
+    for lot in lots:
         if due_micros == 0:
             return
         if lot.expired(at) or not lot.grant.pays_for(metric_key):
@@ -48,5 +44,5 @@ def takes(
             micros = min(micros, common_micros)
             common_micros -= micros
         if micros:
-            yield Take(lot, micros)
+            yield lot, micros
         due_micros -= micros
