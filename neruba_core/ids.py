@@ -90,7 +90,8 @@ class Ahead(Ids):
             return self._source.new(prefix)
         if not self._ready:
             self._ready = self._source.many(prefix, self._wanted)[::-1]
-        self._wanted -= self._wanted > 1
+            # What is needed beyond them comes one by one.
+            self._wanted = 1
         return self._ready.pop()
 
     def many(self, prefix: str, count: int) -> list[str]:

@@ -21,7 +21,7 @@ from neruba_core.ledger.model import Transaction, TransactionType
 from neruba_core.money import Amount
 from neruba_core.texts import Properties
 from neruba_core.wallets.book import Book, Decision
-from neruba_core.wallets.orders import Order
+from neruba_core.wallets.orders import Kind, Order
 from neruba_core.wallets.spend import spend
 
 OPERATION = "charge"
@@ -60,21 +60,8 @@ class NewCharge:
 
 def charge_order(project_id: str, new: NewCharge, origin: Origin) -> Order[Transaction]:
     """The order that settles *new* against the project's wallet."""
-    return Order(
-        project_id,
-        OPERATION,
-        PATH,
-        new,
-        _body,
-        new.idempotency_key,
-        origin,
-        _decide,
-        sent_event_id=new.event_id,
-        event_id=new.event_id or new.idempotency_key,
-        counted=True,
-        keeps_refusal=True,
-        conflict=ChargeConflict,
-    )
+    key = new.idempotency_key
+    return Order(_CHARGES, project_id, PATH, new, key, origin, new.event_id, new.event_id or key)
 
 
 def _decide(new: NewCharge, book: Book, at: Instant, ids: Ids) -> Decision | NerubaError:
@@ -96,3 +83,8 @@ def _body(new: NewCharge, event_id: str | None) -> str:
     metadata = "" if new.metadata is None else f',"metadata":{canonical(new.metadata)}'
     amount, description = money.text(new.amount_micros), quoted(new.description)
     return f'{{"amount":"{amount}","description":{description}{event}{metadata}}}'
+
+
+_CHARGES: Kind[Transaction] = Kind(
+    OPERATION, _body, _decide, counted=True, keeps_refusal=True, conflict=ChargeConflict
+)

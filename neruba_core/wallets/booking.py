@@ -17,7 +17,7 @@ from neruba_core.brief import brief
 from neruba_core.idempotency.fingerprint import VERSION
 from neruba_core.instants import Instant
 from neruba_core.ledger.chart import Chart
-from neruba_core.ledger.model import Entry, Head, Transaction, TransactionType
+from neruba_core.ledger.model import Head, Transaction, TransactionType
 from neruba_core.ledger.store import HasLedger
 from neruba_core.outbox.emit import Telling
 from neruba_core.outbox.model import MessageType
@@ -92,9 +92,34 @@ class Booking:
     def book(self, book: Book, decision: Decision, cause: Cause) -> Transaction:
         """Take *decision* into *book* and keep its rows; raises ``AmountOverflow`` with nothing changed."""
         entries = book.post(decision)
-        transaction = self._transaction(book, decision, cause, entries)
+        grants, grant_id, at = decision.grants, decision.expires, self.at
+        if grants and decision.reverses is None:
+            grant_id = grants[0].id
+        # By place, as a row is read: naming twenty arguments takes longer than making it of them.
+        transaction = Transaction(
+            book.project.id,
+            book.version,
+            decision.transaction_id,
+            decision.type,
+            cause.operation,
+            decision.amount_micros,
+            book.balance_micros(at),
+            decision.description,
+            cause.event_id,
+            decision.metadata,
+            grant_id,
+            decision.reverses,
+            cause.idempotency_key,
+            cause.fingerprint,
+            VERSION,
+            cause.origin.actor,
+            cause.origin.request_id,
+            decision.effective_at or at,
+            at,
+            entries,
+        )
         self.transactions.append(transaction)
-        self.grants += decision.grants
+        self.grants += grants
         self.watch(book)
         return transaction
 
@@ -171,34 +196,3 @@ class Booking:
                     available = book.available_micros(self.at)
                     body = holds.render(hold, available_micros=available, at=self.at)
                     self.telling.tell(book.project, MessageType.HOLD_EXPIRED, body)
-
-    def _transaction(
-        self, book: Book, decision: Decision, cause: Cause, entries: tuple[Entry, ...]
-    ) -> Transaction:
-        at = self.at
-        grant_id = decision.expires
-        if decision.grants and decision.reverses is None:
-            grant_id = decision.grants[0].id
-        # By place, as a row is read: naming twenty arguments takes longer than making it of them.
-        return Transaction(
-            book.project.id,
-            book.version,
-            decision.transaction_id,
-            decision.type,
-            cause.operation,
-            decision.amount_micros,
-            book.balance_micros(at),
-            decision.description,
-            cause.event_id,
-            decision.metadata,
-            grant_id,
-            decision.reverses,
-            cause.idempotency_key,
-            cause.fingerprint,
-            VERSION,
-            cause.origin.actor,
-            cause.origin.request_id,
-            at if decision.effective_at is None else decision.effective_at,
-            at,
-            entries,
-        )

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Any, Generic, TypeAlias, TypeVar
 
 from attrs import frozen
@@ -49,44 +50,53 @@ CAPTURE = "capture"
 RELEASE = "release"
 
 
-@brief
-class Order(Generic[R]):
-    """One command about one project's money.
+@frozen
+class Kind(Generic[R]):
+    """What the orders of one *operation* have in common.
 
-    *body* writes the canonical body of *new*, the request, with the given event id, and *decide* decides
-    about it; both are given *new* rather than made for it, since orders come by the hundred. *event_id* is
-    the event's identity, *sent_event_id* what of it the request carried. *counted* tells an ingest attempt,
-    whose outcome is counted. *keeps_refusal* tells that a 402 is stored for the key, so that a late duplicate
-    cannot suddenly succeed. *conflict* makes the error for an event id that is taken by other content.
-    *of_hold* tells that what it answers is a hold (*hold_id*, or a new one), and is kept with its key; ``R``
-    is what is answered.
+    *body* writes the canonical body of an order's request with the given event id, and *decide* decides about
+    the request. *counted* tells an ingest attempt, whose outcome is counted. *keeps_refusal* tells that a 402
+    is stored for the key, so that a late duplicate cannot suddenly succeed. *conflict* makes the error for an
+    event id that is taken by other content. *of_hold* tells that what is answered is a hold, and is kept with
+    its key; ``R`` is what is answered.
     """
 
-    project_id: str
     operation: str
-    path: str
-    new: Any
     body: Callable[[Any, str | None], str]
-    idempotency_key: str
-    origin: Origin
     decide: Decide
-    sent_event_id: str | None = None
-    event_id: str | None = None
-    original_id: str | None = None
     counted: bool = False
     keeps_refusal: bool = False
     conflict: Callable[[str], NerubaError] | None = None
     of_hold: bool = False
+
+
+@brief
+class Order(Generic[R]):
+    """One command about one project's money: *new* is the request, *path* where it is sent.
+
+    *event_id* is the event's identity, *sent_event_id* what of it the request carried. It is about the hold
+    *hold_id* or the transaction *original_id*, if it is about one.
+    """
+
+    kind: Kind[R]
+    project_id: str
+    path: str
+    new: Any
+    idempotency_key: str
+    origin: Origin
+    sent_event_id: str | None = None
+    event_id: str | None = None
+    original_id: str | None = None
     hold_id: str | None = None
 
     @property
     def name(self) -> tuple[str, str, str]:
         """What it is unique by: project, operation and idempotency key."""
-        return (self.project_id, self.operation, self.idempotency_key)
+        return (self.project_id, self.kind.operation, self.idempotency_key)
 
     def content(self) -> str:
         """The canonical body of the request as it came."""
-        return self.body(self.new, self.sent_event_id)
+        return self.kind.body(self.new, self.sent_event_id)
 
     def fingerprint(self) -> bytes:
         """The fingerprint of the request as it came; see ``idempotency.fingerprint``."""
@@ -100,9 +110,15 @@ class Order(Generic[R]):
         return recorded in (self._digest(recorded_event_id), self._digest(None))
 
     def _digest(self, event_id: str | None) -> bytes:
-        body = self.body(self.new, event_id)
-        request = f'{{"body":{body},"operation":"{self.operation}","path":{quoted(self.path)}}}'
+        kind = self.kind
+        request = f'{{"body":{kind.body(self.new, event_id)}{_addressed(kind.operation, self.path)}'
         return hashlib.sha256(request.encode()).digest()
+
+
+@lru_cache(256)
+def _addressed(operation: str, path: str) -> str:
+    """What follows the body in the canonical request."""
+    return f',"operation":"{operation}","path":{quoted(path)}}}'
 
 
 @frozen
@@ -125,23 +141,42 @@ class NewDebit:
 
 def credit_order(project_id: str, new: NewCredit, origin: Origin) -> Order[Transaction]:
     """Grant credit."""
+    path = f"/projects/{project_id}/transactions/credit"
+    return Order(_CREDITS, project_id, path, new, new.idempotency_key, origin)
+
+
+def debit_order(project_id: str, new: NewDebit, origin: Origin) -> Order[Transaction]:
+    """Take credit away as a manual adjustment; within the credit limit, like a charge."""
+    path = f"/projects/{project_id}/transactions/debit"
+    return Order(_DEBITS, project_id, path, new, new.idempotency_key, origin)
+
+
+def reversal_order(project_id: str, new: NewReversal, origin: Origin) -> Order[Transaction]:
+    """Reverse a transaction, in part or whole."""
+    path = f"/projects/{project_id}/transactions/{new.transaction_id}/reverse"
     return Order(
-        project_id=project_id,
-        operation=CREDIT,
-        path=f"/projects/{project_id}/transactions/credit",
-        new=new,
-        body=lambda new, _: body_text(
-            amount=money.text(new.amount_micros),
-            description=new.description,
-            kind=None if new.kind is None else new.kind.value,
-            priority=new.priority,
-            expiresAt=None if new.expires_at is None else instants.text(new.expires_at),
-            metricKeys=new.metric_keys,
-        ),
-        idempotency_key=new.idempotency_key,
-        origin=origin,
-        decide=lambda new, book, at, ids: decide_credit(book, new, at=at, ids=ids),
+        _REVERSALS, project_id, path, new, new.idempotency_key, origin, original_id=new.transaction_id
     )
+
+
+def hold_order(project_id: str, new: NewHold, origin: Origin) -> Order[HoldAnswer]:
+    """Hold credit."""
+    event_id = new.event_id or new.idempotency_key
+    return Order(
+        _HOLDS, project_id, "/ingest/holds", new, new.idempotency_key, origin, new.event_id, event_id
+    )
+
+
+def capture_order(project_id: str, new: NewCapture, origin: Origin) -> Order[HoldAnswer]:
+    """Charge what a hold holds, in part or whole, and close it."""
+    path = f"/ingest/holds/{new.hold_id}/capture"
+    return Order(_CAPTURES, project_id, path, new, new.idempotency_key, origin, hold_id=new.hold_id)
+
+
+def release_order(project_id: str, new: NewRelease, origin: Origin) -> Order[HoldAnswer]:
+    """Free what a hold holds, and close it."""
+    path = f"/ingest/holds/{new.hold_id}/release"
+    return Order(_RELEASES, project_id, path, new, new.idempotency_key, origin, hold_id=new.hold_id)
 
 
 def _decide_debit(new: NewDebit, book: Book, at: Instant, ids: Ids) -> Decision | NerubaError:
@@ -156,95 +191,64 @@ def _decide_debit(new: NewDebit, book: Book, at: Instant, ids: Ids) -> Decision 
     )
 
 
-def debit_order(project_id: str, new: NewDebit, origin: Origin) -> Order[Transaction]:
-    """Take credit away as a manual adjustment; within the credit limit, like a charge."""
-    return Order(
-        project_id=project_id,
-        operation=DEBIT,
-        path=f"/projects/{project_id}/transactions/debit",
-        new=new,
-        body=lambda new, _: body_text(amount=money.text(new.amount_micros), description=new.description),
-        idempotency_key=new.idempotency_key,
-        origin=origin,
-        decide=_decide_debit,
-        keeps_refusal=True,
-    )
+_CREDITS: Kind[Transaction] = Kind(
+    CREDIT,
+    body=lambda new, _: body_text(
+        amount=money.text(new.amount_micros),
+        description=new.description,
+        kind=None if new.kind is None else new.kind.value,
+        priority=new.priority,
+        expiresAt=None if new.expires_at is None else instants.text(new.expires_at),
+        metricKeys=new.metric_keys,
+    ),
+    decide=lambda new, book, at, ids: decide_credit(book, new, at=at, ids=ids),
+)
 
+_DEBITS: Kind[Transaction] = Kind(
+    DEBIT,
+    body=lambda new, _: body_text(amount=money.text(new.amount_micros), description=new.description),
+    decide=_decide_debit,
+    keeps_refusal=True,
+)
 
-def reversal_order(project_id: str, new: NewReversal, origin: Origin) -> Order[Transaction]:
-    """Reverse a transaction, in part or whole."""
-    return Order(
-        project_id=project_id,
-        operation=REVERSE,
-        path=f"/projects/{project_id}/transactions/{new.transaction_id}/reverse",
-        new=new,
-        body=lambda new, _: body_text(
-            amount=None if new.amount_micros is None else money.text(new.amount_micros),
-            reason=new.reason,
-        ),
-        idempotency_key=new.idempotency_key,
-        origin=origin,
-        decide=lambda new, book, at, ids: decide_reversal(book, new, at=at, ids=ids),
-        original_id=new.transaction_id,
-    )
+_REVERSALS: Kind[Transaction] = Kind(
+    REVERSE,
+    body=lambda new, _: body_text(
+        amount=None if new.amount_micros is None else money.text(new.amount_micros),
+        reason=new.reason,
+    ),
+    decide=lambda new, book, at, ids: decide_reversal(book, new, at=at, ids=ids),
+)
 
+_HOLDS: Kind[HoldAnswer] = Kind(
+    HOLD,
+    body=lambda new, event_id: body_text(
+        amount=money.text(new.amount_micros),
+        description=new.description,
+        eventId=event_id,
+        expiresAt=None if new.expires_at is None else instants.text(new.expires_at),
+    ),
+    decide=lambda new, book, at, ids: decide_hold(book, new, at=at, ids=ids),
+    counted=True,
+    keeps_refusal=True,
+    conflict=HoldConflict,
+    of_hold=True,
+)
 
-def hold_order(project_id: str, new: NewHold, origin: Origin) -> Order[HoldAnswer]:
-    """Hold credit."""
-    return Order(
-        project_id=project_id,
-        operation=HOLD,
-        path="/ingest/holds",
-        new=new,
-        body=lambda new, event_id: body_text(
-            amount=money.text(new.amount_micros),
-            description=new.description,
-            eventId=event_id,
-            expiresAt=None if new.expires_at is None else instants.text(new.expires_at),
-        ),
-        idempotency_key=new.idempotency_key,
-        origin=origin,
-        decide=lambda new, book, at, ids: decide_hold(book, new, at=at, ids=ids),
-        sent_event_id=new.event_id,
-        event_id=new.event_id or new.idempotency_key,
-        counted=True,
-        keeps_refusal=True,
-        conflict=HoldConflict,
-        of_hold=True,
-    )
+_CAPTURES: Kind[HoldAnswer] = Kind(
+    CAPTURE,
+    body=lambda new, _: body_text(
+        amount=None if new.amount_micros is None else money.text(new.amount_micros)
+    ),
+    decide=lambda new, book, at, ids: decide_capture(book, new, at=at, ids=ids),
+    counted=True,
+    of_hold=True,
+)
 
-
-def capture_order(project_id: str, new: NewCapture, origin: Origin) -> Order[HoldAnswer]:
-    """Charge what a hold holds, in part or whole, and close it."""
-    return Order(
-        project_id=project_id,
-        operation=CAPTURE,
-        path=f"/ingest/holds/{new.hold_id}/capture",
-        new=new,
-        body=lambda new, _: body_text(
-            amount=None if new.amount_micros is None else money.text(new.amount_micros)
-        ),
-        idempotency_key=new.idempotency_key,
-        origin=origin,
-        decide=lambda new, book, at, ids: decide_capture(book, new, at=at, ids=ids),
-        counted=True,
-        of_hold=True,
-        hold_id=new.hold_id,
-    )
-
-
-def release_order(project_id: str, new: NewRelease, origin: Origin) -> Order[HoldAnswer]:
-    """Free what a hold holds, and close it."""
-    return Order(
-        project_id=project_id,
-        operation=RELEASE,
-        path=f"/ingest/holds/{new.hold_id}/release",
-        new=new,
-        body=lambda new, _: body_text(),
-        idempotency_key=new.idempotency_key,
-        origin=origin,
-        decide=lambda new, book, at, ids: decide_release(book, new, at=at),
-        counted=True,
-        of_hold=True,
-        hold_id=new.hold_id,
-    )
+_RELEASES: Kind[HoldAnswer] = Kind(
+    RELEASE,
+    body=lambda new, _: body_text(),
+    decide=lambda new, book, at, ids: decide_release(book, new, at=at),
+    counted=True,
+    of_hold=True,
+)

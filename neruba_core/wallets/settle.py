@@ -42,7 +42,7 @@ from neruba_core.outbox.emit import Telling
 from neruba_core.outbox.store import HasOutbox
 from neruba_core.tenancy.store import HasTenancy
 from neruba_core.wallets.book import Book, Decision, Original
-from neruba_core.wallets.booking import Booking, Cause, open_books
+from neruba_core.wallets.booking import PART, Booking, Cause, open_books
 from neruba_core.wallets.expire import postings_of
 from neruba_core.wallets.holds import HoldAnswer, render
 from neruba_core.wallets.model import Grant, Hold, HoldState, expires_to
@@ -93,7 +93,9 @@ def settle(
     ids = Ahead(ids, "txn", len(orders))
     settlement = _open(work, open_books(work, projects, heads, chart, at=at), known, at, ids, booking)
     outcomes: list[Written[R]] = []
-    for order, name in zip(orders, names, strict=True):
+    for place, (order, name) in enumerate(zip(orders, names, strict=True)):
+        if place % PART == 0:
+            booking.write_part(work)
         if order.project_id not in projects:
             outcomes.append(Rejected(ProjectNotFound(order.project_id)))
         elif name in held:
@@ -101,7 +103,6 @@ def settle(
             in_progress = KeyInProgress(order.idempotency_key)
             outcomes.append(settlement.replay(order, name) or settlement.refuse(order, in_progress))
         else:
-            booking.write_part(work)
             outcomes.append(settlement.settle(order, name))
     settlement.write(work)
     if telling is None:
@@ -121,9 +122,9 @@ def _open(
     settlement = _Settlement(books, at, ids, booking)
     by_operation: dict[tuple[str, str], list[Order[Any]]] = {}
     for order in orders:
-        by_operation.setdefault((order.project_id, order.operation), []).append(order)
+        by_operation.setdefault((order.project_id, order.kind.operation), []).append(order)
     for (project_id, operation), group in by_operation.items():
-        if group[0].of_hold:
+        if group[0].kind.of_hold:
             settlement.read_holds(work, project_id, operation, group)
         else:
             settlement.read_transactions(work, project_id, operation, group)
@@ -202,7 +203,7 @@ class _Settlement:
         keys = {order.idempotency_key for order in orders}
         for key, booked in work.ledger.transactions_by_keys(project_id, operation, keys).items():
             self.by_key[project_id, operation, key] = (booked.fingerprint, booked)
-        if any(order.keeps_refusal for order in orders):
+        if orders[0].kind.keeps_refusal:
             for key, answer in work.idempotency.answers(project_id, operation, keys).items():
                 self.refusals[project_id, operation, key] = answer
         events = {order.event_id for order in orders if order.event_id is not None}
@@ -242,7 +243,8 @@ class _Settlement:
         if replayed is not None:
             return replayed
         digest = order.fingerprint()
-        event = _of_event(order, name)
+        # Most often the event has no name of its own.
+        event = name if order.event_id == order.idempotency_key else _of_event(order)
         if event is not None:
             original = self.by_event.get(event)
             if original is not None:
@@ -269,7 +271,7 @@ class _Settlement:
 
     def refuse(self, order: Order[Any], error: NerubaError) -> Rejected:
         """Record a refusal; nothing else changes. What is about nothing is no attempt."""
-        if order.counted and not isinstance(error, HoldNotFound):
+        if order.kind.counted and not isinstance(error, HoldNotFound):
             self.notes.explain(self._attempt(order, Outcome.REJECTED, error, None))
         return Rejected(error, order.origin.request_id)
 
@@ -283,19 +285,20 @@ class _Settlement:
     def _met_event(self, order: Order[Any], event_id: str, original: _Known) -> Written[Any]:
         recorded, effect = original
         if order.same_content(recorded, event_id):
-            if order.counted:
+            if order.kind.counted:
                 self.notes.explain(self._attempt(order, Outcome.DEDUPED, None, effect))
             return Deduplicated(effect)
-        assert order.conflict is not None, "an order with an event id names its conflict"
-        return self._conflict(order, order.conflict(event_id), effect)
+        assert order.kind.conflict is not None, "an order with an event id names its conflict"
+        return self._conflict(order, order.kind.conflict(event_id), effect)
 
     def _decide(self, order: Order[Any], name: _Name, event: _Name | None, digest: bytes) -> Written[Any]:
         book = self.books[order.project_id]
         if book.project.archived_at is not None:
             return self.refuse(order, ProjectArchived(order.project_id))
-        decision = order.decide(order.new, book, self.at, self.ids)
+        kind = order.kind
+        decision = kind.decide(order.new, book, self.at, self.ids)
         if isinstance(decision, NerubaError):
-            if order.keeps_refusal and isinstance(decision, InsufficientCredit):
+            if kind.keeps_refusal and isinstance(decision, InsufficientCredit):
                 self._keep_refusal(order, name, digest, decision)
             return self.refuse(order, decision)
         try:
@@ -305,7 +308,8 @@ class _Settlement:
         self.by_key[name] = known = (digest, effect)
         if event is not None:
             self.by_event[event] = known
-        self._count(order, Outcome.ACCEPTED)
+        if kind.counted:
+            self.notes.count(order.project_id, Outcome.ACCEPTED)
         return Accepted(effect)
 
     def _effect(
@@ -313,7 +317,7 @@ class _Settlement:
     ) -> Transaction | HoldAnswer:
         """Do what was decided. Raises ``AmountOverflow`` with nothing done."""
         if isinstance(decision, Decision):
-            cause = Cause(order.operation, order.idempotency_key, digest, order.origin, order.event_id)
+            cause = Cause(order.kind.operation, order.idempotency_key, digest, order.origin, order.event_id)
             transaction = self.booking.book(book, decision, cause)
             if decision.closes is None:
                 return transaction
@@ -340,7 +344,7 @@ class _Settlement:
     ) -> Answer:
         return Answer(
             scope_id=order.project_id,
-            operation=order.operation,
+            operation=order.kind.operation,
             idempotency_key=order.idempotency_key,
             fingerprint=digest,
             fingerprint_version=VERSION,
@@ -354,12 +358,12 @@ class _Settlement:
     def _conflict(
         self, order: Order[Any], error: NerubaError, prior: Transaction | HoldAnswer | None
     ) -> Conflict:
-        if order.counted:
+        if order.kind.counted:
             self.notes.explain(self._attempt(order, Outcome.CONFLICT, error, prior))
         return Conflict(error, prior.id if prior else None, prior.body if prior else None)
 
     def _count(self, order: Order[Any], outcome: Outcome) -> None:
-        if order.counted:
+        if order.kind.counted:
             self.notes.count(order.project_id, outcome)
 
     def _attempt(
@@ -373,7 +377,7 @@ class _Settlement:
             project_id=order.project_id,
             id=self.ids.new("att"),
             at=self.at,
-            operation=order.operation,
+            operation=order.kind.operation,
             outcome=outcome,
             code=error.code if error else None,
             message=str(error) if error else None,
@@ -388,12 +392,10 @@ class _Settlement:
         )
 
 
-def _of_event(order: Order[Any], name: _Name) -> _Name | None:
-    """The name of the order's event, if it has one: most often the order's own."""
+def _of_event(order: Order[Any]) -> _Name | None:
+    """The name of the order's event, if it has one."""
     event_id = order.event_id
-    if event_id is None:
-        return None
-    return name if event_id == order.idempotency_key else (order.project_id, order.operation, event_id)
+    return None if event_id is None else (order.project_id, order.kind.operation, event_id)
 
 
 def _stored_refusal(answer: Answer) -> InsufficientCredit:

@@ -129,7 +129,8 @@ def broken(project_id: str, error: Exception) -> Order:
     def decide(new, book, at, ids):
         raise error
 
-    return evolve(charge(project_id, "broken"), decide=decide)
+    order = charge(project_id, "broken")
+    return evolve(order, kind=evolve(order.kind, decide=decide))
 
 
 @pytest.mark.parametrize(
