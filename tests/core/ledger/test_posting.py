@@ -33,7 +33,7 @@ def test_empty_postings_are_left_out():
     """
     A grant that repays nothing leaves no trace of it.
     """
-    kept = balanced([debit("a", 5), credit("b", 5), debit("c", 0), credit("d", 0)])
+    kept = balanced([debit("c", 0), debit("a", 5), credit("d", 0), credit("b", 5), debit("e", 0)])
 
     assert kept == (Posting("a", 5, 0), Posting("b", 0, 5))
 

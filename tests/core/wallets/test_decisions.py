@@ -226,7 +226,12 @@ def test_partial_reversals_come_to_the_whole(book, amount, weights, days):
 
 def _copy(book: Book) -> Book:
     return evolve(
-        book, accounts=dict(book.accounts), lots=dict(book.lots), originals={}, changed=set(book.changed)
+        book,
+        head=book.head,
+        accounts=dict(book.accounts),
+        lots=dict(book.lots),
+        originals={},
+        changed=set(book.changed),
     )
 
 
@@ -481,6 +486,18 @@ def given_back(book: Book, of: Original, amount: int, at: Instant = NOON) -> Dec
     decision = give_back(book, of, amount, "mistake", source="revenue:charges", at=at, ids=IDS)
     book.post(decision)
     return decision
+
+
+def test_what_is_given_back_says_why_and_for_what():
+    """
+    The reason that support was given, and the transaction that is reversed.
+    """
+    book, of = two_grants_charged()
+
+    decision = given_back(book, of, 4)
+
+    assert (decision.type, decision.description) == ("reversal", "mistake")
+    assert decision.reverses == of.transaction.id
 
 
 def test_each_draw_is_given_back_once_and_the_last_first():
