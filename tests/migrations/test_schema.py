@@ -289,6 +289,48 @@ def test_a_row_cannot_be_replaced_past_the_triggers(database):
         connection.execute(text("INSERT OR REPLACE INTO neruba_answers SELECT * FROM neruba_answers"))
 
 
+@pytest.mark.parametrize("harm", ["version = version + 1", "project_id = 'prj_none'"])
+def test_an_entry_belongs_to_a_transaction_of_its_project(database, harm):
+    """
+    Whoever inserts it, and whatever else with it.
+    """
+    project_id = samples.tenant(database)
+    with database.work() as work:
+        samples.book_in(work, project_id, ("promotions", 5), ("overdraft", -5))
+    column, value = harm.split(" = ")
+    columns = "project_id, version, number, account, debit_micros, credit_micros, balance_after_micros"
+    kept = f"FROM neruba_entries WHERE project_id = '{project_id}'"
+    sound = columns.replace("number", "number + 10")
+    harmed = columns.replace("number", "number + 20").replace(column, value, 1)
+    insert = f"INSERT INTO neruba_entries ({columns}) SELECT {sound} {kept}"
+
+    with database.engine.connect() as connection:
+        with pytest.raises(exc.IntegrityError):
+            connection.execute(text(f"{insert} UNION ALL SELECT {harmed} {kept}"))
+        connection.rollback()
+        before = connection.execute(text(f"SELECT count(*) {kept}")).scalar_one()
+        connection.execute(text(insert))
+        after = connection.execute(text(f"SELECT count(*) {kept}")).scalar_one()
+        connection.rollback()
+
+    assert (before, after) == (2, 4)
+
+
+@pytest.mark.parametrize("table", ["neruba_usage_events", "neruba_transactions", "neruba_grants"])
+def test_a_row_belongs_to_a_project_that_is_there(full, table):
+    """
+    Nobody writes for a project that there is not.
+    """
+    names = [column.name for column in METADATA.tables[table].columns]
+    with full.connect() as connection:
+        there = [name for name in inspect(connection).get_columns(table) if name["name"] in names]
+        columns = ", ".join(column["name"] for column in there)
+        strayed = columns.replace("project_id", "'prj_none'", 1)
+
+        with pytest.raises(exc.IntegrityError):
+            connection.execute(text(f"INSERT INTO {table} ({columns}) SELECT {strayed} FROM {table} LIMIT 1"))
+
+
 @pytest.fixture
 def full(database: SqlStorage) -> Engine:
     """
