@@ -42,7 +42,7 @@ from neruba_core.outbox.emit import Telling
 from neruba_core.outbox.store import HasOutbox
 from neruba_core.tenancy.store import HasTenancy
 from neruba_core.wallets.book import Book, Decision, Original
-from neruba_core.wallets.booking import PART, Booking, Cause, open_books
+from neruba_core.wallets.booking import Booking, Cause, open_books
 from neruba_core.wallets.expire import postings_of
 from neruba_core.wallets.holds import HoldAnswer, render
 from neruba_core.wallets.model import Grant, Hold, HoldState, expires_to
@@ -84,7 +84,7 @@ def settle(
     what the order's own decision refuses; ``Conflict`` with ``KeyReused`` or an event conflict.
     """
     names = [order.name for order in orders]
-    held = work.idempotency.held_elsewhere(set(names))
+    held = work.idempotency.held_elsewhere(names)
     heads = work.ledger.lock_heads(sorted({name[0] for name in names if name not in held}))
     # Only now, so that nobody is judged by a credit limit from before the wait for the lock.
     projects = work.tenancy.projects({order.project_id for order in orders})
@@ -93,9 +93,7 @@ def settle(
     ids = Ahead(ids, "txn", len(orders))
     settlement = _open(work, open_books(work, projects, heads, chart, at=at), known, at, ids, booking)
     outcomes: list[Written[R]] = []
-    for place, (order, name) in enumerate(zip(orders, names, strict=True)):
-        if place % PART == 0:
-            booking.write_part(work)
+    for order, name in zip(orders, names, strict=True):
         if order.project_id not in projects:
             outcomes.append(Rejected(ProjectNotFound(order.project_id)))
         elif name in held:
@@ -103,6 +101,7 @@ def settle(
             in_progress = KeyInProgress(order.idempotency_key)
             outcomes.append(settlement.replay(order, name) or settlement.refuse(order, in_progress))
         else:
+            booking.write_part(work)
             outcomes.append(settlement.settle(order, name))
     settlement.write(work)
     if telling is None:

@@ -47,7 +47,8 @@ _BY_KEYS = Query(
 )
 
 # Locks by the hash of a key's text: two keys of one hash only cost a needless retry.
-_TRY_LOCKS = "SELECT pg_try_advisory_xact_lock(hashtextextended(key, 0)) FROM unnest(%b::text[]) AS keys(key)"
+_TRY_LOCKS = """SELECT key FROM unnest(%b::text[]) AS keys(key)
+    WHERE NOT pg_try_advisory_xact_lock(hashtextextended(key, 0))"""
 
 
 @frozen
@@ -55,13 +56,15 @@ class SqlIdempotency(SqlStore):
     """``IdempotencyStore`` within one unit."""
 
     def held_elsewhere(self, keys: Iterable[tuple[str, str, str]]) -> set[tuple[str, str, str]]:
-        # SQLite has one writer at a time.
-        wanted = sorted(set(keys)) if self._statements.postgresql else []
+        if not self._statements.postgresql:
+            # SQLite has one writer at a time.
+            return set()
+        wanted = {"\x1f".join(("neruba key", *key)): key for key in keys}
         if not wanted:
             return set()
-        texts = ["\x1f".join(("neruba key", *key)) for key in wanted]
-        taken = self._statements.driver_rows(_TRY_LOCKS, (pack("text", texts),))
-        return {key for key, row in zip(wanted, taken, strict=True) if not row[0]}
+        # In order, so that of two units with the same keys one gets all of them.
+        refused = self._statements.driver_rows(_TRY_LOCKS, (pack("text", sorted(wanted)),))
+        return {wanted[text] for (text,) in refused}
 
     def answers(self, scope_id: str, operation: str, keys: Iterable[str]) -> dict[str, Answer]:
         rows = self._statements.ask(_BY_KEYS, scope_id=scope_id, operation=operation, keys=set(keys))

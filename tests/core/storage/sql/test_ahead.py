@@ -34,8 +34,7 @@ def storage(postgres_url: str) -> Iterator[SqlStorage]:
     """
     With one connection, so that a unit has the one that the unit before it left.
     """
-    limits = Limits(lock_seconds=0.4, statement_seconds=1, idle_seconds=0.3)
-    storage = SqlStorage(postgres_url, limits=limits, pool_size=1)
+    storage = SqlStorage(postgres_url, pool_size=1)
     yield storage
     storage.close()
 
@@ -349,19 +348,21 @@ def test_what_takes_too_long_is_busy(postgres_url, limits, reason):
     storage.close()
 
 
-def test_a_unit_that_stops_behind_it_is_ended(storage, project_id):
+def test_a_unit_that_stops_behind_it_is_ended(postgres_url, storage, project_id):
     """
     Or its locks would be held until somebody finds out.
     """
     before = state(storage, project_id)
+    hasty = SqlStorage(postgres_url, limits=Limits(idle_seconds=0.3), pool_size=1)
 
     def stop(work: UnitOfWork) -> None:
         send(work, project_id)
         time.sleep(0.8)
 
     with pytest.raises(StorageUnavailable):
-        write(storage, stop)
+        write(hasty, stop)
 
+    hasty.close()
     assert state(storage, project_id) == before
     write(storage, lambda work: append(work, project_id))
 
@@ -370,7 +371,7 @@ def test_more_than_a_socket_takes_at_once(storage, project_id):
     """
     Twenty megabytes, in two parts.
     """
-    long = "é" * 40_000
+    long = "é" * (5_000_000 // MANY)
 
     def book(work: UnitOfWork) -> None:
         send(work, project_id, description=long)
