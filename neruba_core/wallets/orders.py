@@ -1,7 +1,7 @@
 """What the settlement of money needs to know about one command.
 
-An ``Order`` carries a command's identity (scope, key, fingerprint, event) and the pure decision to be
-taken under the project's lock. It is the one shape in which credits, debits, charges and reversals
+An ``Order`` carries a command's identity (scope, key, fingerprint, event), its ``Kind`` the pure decision
+to be taken under the project's lock. That is the one shape in which credits, debits, charges and reversals
 reach the ledger, and holds what is available, so idempotency and posting live in one place.
 """
 
