@@ -27,15 +27,11 @@ def balanced(postings: Iterable[Posting]) -> tuple[Posting, ...]:
     imbalance = 0
     for posting in postings:
         debit_micros, credit_micros = posting.debit_micros, posting.credit_micros
-        if debit_micros > 0 and not credit_micros:
-            imbalance += debit_micros
-        elif credit_micros > 0 and not debit_micros:
-            imbalance -= credit_micros
-        elif debit_micros or credit_micros:
+        if debit_micros < 0 or credit_micros < 0 or (debit_micros and credit_micros):
             raise AssertionError(f"a posting has one side, above zero: {posting}")
-        else:
-            continue
-        kept.append(posting)
+        if debit_micros or credit_micros:
+            imbalance += debit_micros - credit_micros
+            kept.append(posting)
     if imbalance or not kept:
         raise AssertionError(f"debits and credits differ by {imbalance} micro-units: {kept}")
     return tuple(kept)

@@ -178,7 +178,7 @@ class Book:
 
     def _summed(self, at: Instant) -> _Sums:
         sums = self._sums
-        if sums is None or (sums.at is not at and sums.at != at):
+        if sums is None or sums.at != at:
             sums = self._sums = _Sums(at)
             for lot in self.lots.values():
                 sums.shift(lot, lot.remaining_micros, lot.held_micros)

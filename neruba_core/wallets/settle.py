@@ -242,8 +242,7 @@ class _Settlement:
         if replayed is not None:
             return replayed
         digest = order.fingerprint()
-        # Most often the event has no name of its own.
-        event = name if order.event_id == order.idempotency_key else _of_event(order)
+        event = _of_event(order, name)
         if event is not None:
             original = self.by_event.get(event)
             if original is not None:
@@ -307,8 +306,7 @@ class _Settlement:
         self.by_key[name] = known = (digest, effect)
         if event is not None:
             self.by_event[event] = known
-        if kind.counted:
-            self.notes.count(order.project_id, Outcome.ACCEPTED)
+        self._count(order, Outcome.ACCEPTED)
         return Accepted(effect)
 
     def _effect(
@@ -391,10 +389,12 @@ class _Settlement:
         )
 
 
-def _of_event(order: Order[Any]) -> _Name | None:
-    """The name of the order's event, if it has one."""
+def _of_event(order: Order[Any], name: _Name) -> _Name | None:
+    """The name of the order's event, if it has one: most often the order's own."""
     event_id = order.event_id
-    return None if event_id is None else (order.project_id, order.kind.operation, event_id)
+    if event_id is None:
+        return None
+    return name if event_id == order.idempotency_key else (order.project_id, order.kind.operation, event_id)
 
 
 def _stored_refusal(answer: Answer) -> InsufficientCredit:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import chain
 from operator import attrgetter
 from typing import Any
 
@@ -172,26 +171,6 @@ _TRANSACTION_ID = (
 _SELECT_ENTRIES = select(*list(ENTRIES.c)[:3], _TRANSACTION_ID, *list(ENTRIES.c)[3:])
 
 _entry_row = attrgetter(*_ADD_ENTRIES.columns)
-_before_metadata = attrgetter(
-    "project_id",
-    "version",
-    "id",
-    "type._value_",
-    "operation",
-    "amount_micros",
-    "balance_after_micros",
-    "description",
-    "event_id",
-)
-_after_metadata = attrgetter(
-    "grant_id",
-    "reverses",
-    "idempotency_key",
-    "fingerprint",
-    "fingerprint_version",
-    "actor",
-    "request_id",
-)
 
 _LOW_BITS = 0xFFFFFFFF
 
@@ -201,11 +180,9 @@ class SqlJournal(SqlStore):
     """The part of ``LedgerStore`` that is append-only."""
 
     def append(self, transactions: Sequence[Transaction]) -> None:
-        entries = chain.from_iterable([transaction.entries for transaction in transactions])
-        self._statements.write_ahead(
-            (_ADD_TRANSACTIONS, _transaction_rows(transactions)),
-            (_ADD_ENTRIES, list(map(_entry_row, entries))),
-        )
+        made = [_transaction_row(transaction) for transaction in transactions]
+        posted = [_entry_row(entry) for transaction in transactions for entry in transaction.entries]
+        self._statements.write_ahead((_ADD_TRANSACTIONS, made), (_ADD_ENTRIES, posted))
 
     # --- transactions -------------------------------------------------------------------------
 
@@ -317,26 +294,31 @@ def _number(digits: str) -> int:
     return min(int(digits), MAX_TOTAL_MICROS)
 
 
-def _transaction_rows(transactions: Sequence[Transaction]) -> list[tuple[Any, ...]]:
-    rows = []
-    # Nearly always one moment for all of them.
-    moment, written = None, 0
-    for transaction in transactions:
-        effective_at = transaction.effective_at
-        if transaction.recorded_at is not moment:
-            moment = transaction.recorded_at
-            written = micros(moment)
-        rows.append(
-            (
-                *_before_metadata(transaction),
-                dump_properties(transaction.metadata),
-                *_after_metadata(transaction),
-                written if effective_at is moment else micros(effective_at),
-                written,
-                transaction.render_version,
-            )
-        )
-    return rows
+def _transaction_row(transaction: Transaction) -> tuple[Any, ...]:
+    effective_at, recorded_at = transaction.effective_at, transaction.recorded_at
+    recorded_micros = micros(recorded_at)
+    return (
+        transaction.project_id,
+        transaction.version,
+        transaction.id,
+        str(transaction.type),
+        transaction.operation,
+        transaction.amount_micros,
+        transaction.balance_after_micros,
+        transaction.description,
+        transaction.event_id,
+        dump_properties(transaction.metadata),
+        transaction.grant_id,
+        transaction.reverses,
+        transaction.idempotency_key,
+        transaction.fingerprint,
+        transaction.fingerprint_version,
+        transaction.actor,
+        transaction.request_id,
+        recorded_micros if effective_at is recorded_at else micros(effective_at),
+        recorded_micros,
+        transaction.render_version,
+    )
 
 
 def _transaction(row: Any) -> Transaction:
