@@ -7,7 +7,7 @@ neighbours: the batch is undone and run again one by one, and only the offender 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, TypeAlias
 
 from neruba_core.audit.outcomes import Unreadable, note_unreadable
@@ -56,9 +56,19 @@ def _execute(context: Context, commands: Sequence[Command], note: Note) -> list[
             locked = [*project_ids, *(order.project_id for order in orders)]
             return Draws.open(work, locked, at=at, ids=ids, chart=chart, telling=telling)
 
-        recorded = iter(
-            record(work, sent, at=at, ids=ids, open_draws=open_draws, telling=telling) if sent else ()
-        )
+        recorded: Iterator[Recorded] = iter(())
+        if sent:
+            recorded = iter(
+                record(
+                    work,
+                    sent,
+                    at=at,
+                    ids=ids,
+                    open_draws=open_draws,
+                    telling=telling,
+                    presumption=context.presumption,
+                )
+            )
         settled = iter(settle(work, orders, at=at, ids=ids, chart=chart, telling=telling) if orders else ())
         if unreadable:
             note_unreadable(work, unreadable, at=at, ids=ids)

@@ -18,6 +18,7 @@ from neruba_core.ledger.chart import DEFAULT, Chart
 from neruba_core.payments.collect import DUNNING_DAYS
 from neruba_core.payments.provider import Manual, PaymentProvider
 from neruba_core.storage.port import Storage, UnitOfWork
+from neruba_core.usage.presumption import Presumption
 
 T = TypeVar("T")
 
@@ -26,7 +27,8 @@ _TRIES = 3
 
 @frozen
 class Context:
-    """Shared by the namespaces of one façade. *bound* is the open unit it works in, if any."""
+    """Shared by the namespaces of one façade. *bound* is the open unit it works in, if any. Without a
+    *presumption* each unit looks whether its events are new before it inserts them."""
 
     storage: Storage
     clock: Clock
@@ -39,6 +41,7 @@ class Context:
     providers: tuple[PaymentProvider, ...] = (Manual(),)
     dunning_days: tuple[int, ...] = DUNNING_DAYS
     bound: UnitOfWork | None = None
+    presumption: Presumption | None = field(factory=Presumption)
 
     def provider(self, name: str) -> PaymentProvider:
         """The payment provider of that name. Raises ``ProviderUnknown``."""
@@ -50,8 +53,9 @@ class Context:
     def write(self, act: Callable[[UnitOfWork], T]) -> T:
         """Run *act* in a unit of work that has been committed when this returns.
 
-        A serialization failure or deadlock undoes the unit and runs *act* again, at most three times
-        in all; inside a bound unit it is the host's to repeat, so it is raised at once.
+        A serialization failure, a deadlock or a repeated event that was presumed to be new undoes the unit
+        and runs *act* again, at most three times in all; inside a bound unit it is the host's to repeat, so
+        it is raised at once.
         """
         if self.bound is not None:
             with self.bound.savepoint():
@@ -62,6 +66,8 @@ class Context:
                 with self.storage.work() as work:
                     return act(work)
             except StorageConflict:
+                if self.presumption is not None:
+                    self.presumption.fails()
                 tries -= 1
                 if tries == 0:
                     raise

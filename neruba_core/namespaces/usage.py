@@ -244,7 +244,10 @@ class Usage:
     def _recorded(self, work: UnitOfWork, sent: Sequence[Sent], at: Instant) -> Sequence[Recorded]:
         ids, telling = self._context.ids, Telling()
         open_draws = partial(self._draws, work, at, telling)
-        recorded = record(work, sent, at=at, ids=ids, open_draws=open_draws, telling=telling)
+        presumption = self._context.presumption
+        recorded = record(
+            work, sent, at=at, ids=ids, open_draws=open_draws, telling=telling, presumption=presumption
+        )
         telling.write(work, at=at, ids=ids)
         return recorded
 

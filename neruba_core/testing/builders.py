@@ -9,6 +9,8 @@ import random
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from attrs import evolve
+
 from neruba_core.ids import Ids
 from neruba_core.instants import Clock
 from neruba_core.ledger.chart import DEFAULT, OVERDRAFT, Chart
@@ -24,7 +26,8 @@ PROJECT_ID = "prj_" + "0" * 32
 
 
 class Rehearsal(Neruba):
-    """A façade for tests: *clock* is moved by hand, and equal seeds give equal ids.
+    """A façade for tests: *clock* is moved by hand, and equal seeds give equal ids, whatever the store: no
+    unit runs twice because it presumed its events to be new.
 
     With *runs_due* the clock stops on its way wherever something falls due, such as a billing run, and it is
     done there.
@@ -47,6 +50,7 @@ class Rehearsal(Neruba):
             ids=seeded_ids(self.clock, seed),
             **{"password_effort": "testing", **options},
         )
+        self._bind(evolve(self._context, presumption=None))
         if runs_due:
             self.clock.stop_for(Stops(self.schedule.next_after, self.schedule.catch_up))
 

@@ -55,6 +55,7 @@ from neruba_core.usage.answer import render, render_held, render_quarantined
 from neruba_core.usage.fingerprint import OPERATION, content, same_content, usage_fingerprint
 from neruba_core.usage.held import LATE, hold_of
 from neruba_core.usage.model import HoldKind, NewUsage, QuarantinedUsage, QuarantineState, UsageEvent
+from neruba_core.usage.presumption import Presumption
 from neruba_core.usage.store import HasUsage
 
 AHEAD = timedelta(minutes=5)
@@ -87,6 +88,8 @@ class Draws(Protocol):
 OpenDraws: TypeAlias = Callable[[Iterable[str]], Draws]
 """Locks the heads of projects and gives their ``Draws``."""
 
+_Insert: TypeAlias = Callable[[Sequence[UsageEvent]], set[str] | None]
+
 
 @brief
 class Sent:
@@ -113,26 +116,29 @@ def record(
     open_draws: OpenDraws,
     telling: Telling,
     supersede: bool = True,
+    presumption: Presumption | None = None,
 ) -> list[Recorded]:
     """Record each of *sent* at most once; one outcome each, in order.
 
     With *supersede*, accepting an event closes what waits in quarantine under its key. *open_draws* is
     called where a project has prepaid usage. What there is to tell goes to *telling*, which the caller
-    writes.
+    writes. As long as the *presumption* holds, events are taken for new, and the unit may fail with
+    ``StorageConflict`` if one is not.
 
     ``Rejected`` holds ``ProjectNotFound``, ``ProjectArchived``, ``TimestampInFuture``, ``TimestampTooOld``
     or, for prepaid usage, ``InsufficientCredit``; ``Conflict`` holds ``KeyReused`` or ``UsageConflict``.
     """
     projects = work.tenancy.projects({one.project_id for one in sent})
     metrics: dict[str, dict[str, Metric]] | None = None
+    insert = partial(_insert, work, presumption)
     if len(sent) == 1:
         one, project = sent[0], projects.get(sent[0].project_id)
         if project is not None and _is_plain(project):
             metrics = work.metering.metrics((project.id,))
             if one.new.metric_key in metrics[project.id] and _untimely(one.new, project, at) is None:
-                return [_record_plain(work, one, project, at=at, ids=ids)]
+                return [_record_plain(work, one, project, insert, at=at, ids=ids)]
     recording = _Recording.open(work, sent, at, ids, open_draws, telling, projects, metrics)
-    outcomes = recording.insert_new()
+    outcomes = recording.insert_new(insert)
     if len(outcomes) < len(sent):
         recording.judge_rest(outcomes)
     if recording.draws is not None:
@@ -150,10 +156,21 @@ def _is_plain(project: Project) -> bool:
     return not (project.metric_policy is MetricPolicy.STRICT or project.draws_usage or project.holds_late)
 
 
-def _record_plain(work: RecordingWork, one: Sent, project: Project, *, at: Instant, ids: Ids) -> Recorded:
+def _insert(work: HasUsage, presumption: Presumption | None, events: Sequence[UsageEvent]) -> set[str] | None:
+    """Insert what may be new: None if all of it was, or is presumed to be; else the ids of what was."""
+    presumed_new = presumption is not None and presumption.holds()
+    inserted = work.usage.insert(events, presumed_new=presumed_new)
+    if inserted is not None and presumption is not None:
+        presumption.fails()
+    return inserted
+
+
+def _record_plain(
+    work: RecordingWork, one: Sent, project: Project, insert: _Insert, *, at: Instant, ids: Ids
+) -> Recorded:
     """Record an event alone: of a plain project, of a metric that this knows, and not untimely."""
     event = _event(one, project, ids.new("use"), at)
-    if work.usage.insert([event]) is None:
+    if insert([event]) is None:
         count_one(work, project.id, Outcome.ACCEPTED, ids)
         return Accepted(event)
     outcome = _met(work, one)
@@ -281,7 +298,7 @@ class _Recording:
                 recording.holding |= {project.id}
         return recording
 
-    def insert_new(self) -> dict[int, Recorded]:
+    def insert_new(self, insert: _Insert) -> dict[int, Recorded]:
         """Insert what is fit and new, in bulk; the outcomes of those, by index."""
         events: dict[int, UsageEvent] = {}
         new_ids = self.ids.many("use", len(self.sent))
@@ -294,7 +311,7 @@ class _Recording:
             self._declare_on_sight(events.values())
         if self.draws is not None:
             self._draw(events)
-        inserted = self.work.usage.insert(list(events.values())) if events else None
+        inserted = insert(list(events.values())) if events else None
         if inserted is not None:
             self._need_no_trace(event for event in events.values() if event.id not in inserted)
         outcomes: dict[int, Recorded] = {}

@@ -23,11 +23,14 @@ from neruba_core.usage.model import (
 class UsageStore(Protocol):
     """Usage events, append-only, unique by (project, idempotency key) and by (project, event id)."""
 
-    def insert(self, events: Sequence[UsageEvent]) -> set[str] | None:
+    def insert(self, events: Sequence[UsageEvent], *, presumed_new: bool = False) -> set[str] | None:
         """Insert the events that collide with none recorded, in one bulk statement.
 
         The events of one call never collide with each other. Waits for a competitor in flight.
         Returns ``None`` if all went in (the common case, kept cheap), else the ids that did.
+
+        Of those *presumed_new* a store may say ``None`` before it knows. If one collides after all, the unit
+        fails with ``StorageConflict``, by its commit at the latest.
         """
 
     def by_keys(self, project_id: str, keys: Iterable[str]) -> dict[str, UsageEvent]:

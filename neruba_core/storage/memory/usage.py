@@ -67,7 +67,7 @@ class MemoryUsage:
     _tables: UsageTables
     _undo: Undo
 
-    def insert(self, events: Sequence[UsageEvent]) -> set[str] | None:
+    def insert(self, events: Sequence[UsageEvent], *, presumed_new: bool = False) -> set[str] | None:
         inserted = {event.id for event in events if self._insert(event)}
         return None if len(inserted) == len(events) else inserted
 

@@ -91,4 +91,4 @@ def _together(statements: tuple[str, ...]) -> bytes:
         numbered.append("".join([first, *[f"${next(places)}{other}" for other in others]]))
     *before, last = numbered
     made = ", ".join([f"part_{number} AS ({each})" for number, each in enumerate(before, 1)])
-    return f"WITH {made} {last}".encode()
+    return (f"WITH {made} {last}" if made else last).encode()

@@ -32,6 +32,9 @@ from neruba_core.storage.sql.columns import (
     whole,
 )
 
+ONCE = ("neruba_usage_events_key_uq", "neruba_usage_events_event_uq")
+"""What an event breaks that is recorded already. (On shards, names go on behind these.)"""
+
 EVENTS = Table(
     "neruba_usage_events",
     METADATA,
@@ -61,8 +64,8 @@ EVENTS = Table(
         info=POSTGRESQL_ONLY,
     ),
     PrimaryKeyConstraint("project_id", "id", name="neruba_usage_events_pk"),
-    UniqueConstraint("project_id", "idempotency_key", name="neruba_usage_events_key_uq"),
-    UniqueConstraint("project_id", "event_id", name="neruba_usage_events_event_uq"),
+    UniqueConstraint("project_id", "idempotency_key", name=ONCE[0]),
+    UniqueConstraint("project_id", "event_id", name=ONCE[1]),
     tenant("neruba_usage_events"),
     CheckConstraint("units_micros >= 0", name="neruba_usage_events_units_ck"),
     # With the units in it, a period is added up from the index alone.

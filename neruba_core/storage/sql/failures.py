@@ -8,10 +8,12 @@ above it, and passes as it is.
 from __future__ import annotations
 
 import sqlite3
+from typing import Any
 
 from sqlalchemy import exc
 
 from neruba_core.errors import NerubaError, SchemaOutdated, StorageBusy, StorageConflict, StorageUnavailable
+from neruba_core.storage.sql.events import ONCE
 
 
 class FateUnknown(StorageUnavailable):
@@ -42,6 +44,7 @@ _SQLITE_ERROR = 1
 
 # SQLSTATEs of PostgreSQL, https://www.postgresql.org/docs/current/errcodes-appendix.html
 _POSTGRESQL_CONFLICT = {"40001": "two units conflicted", "40P01": "two units waited for each other"}
+_POSTGRESQL_NOT_UNIQUE = "23505"
 _POSTGRESQL_BUSY = {
     "55P03": "a lock was not had in time",
     "57014": "a query took too long",
@@ -75,12 +78,12 @@ def in_our_words(error: Exception) -> NerubaError | None:
     """The refusal that *error* amounts to, or None where it is a fault in the code and not a failure."""
     if isinstance(error, exc.TimeoutError):
         return StorageBusy("all connections are in use")
-    cause = error.orig if isinstance(error, exc.DBAPIError) else error
+    cause: Any = error.orig if isinstance(error, exc.DBAPIError) else error
     if isinstance(cause, sqlite3.Error):
         return _of_sqlite(cause)
     sqlstate = getattr(cause, "sqlstate", None)
     if sqlstate is not None:
-        return _of_postgresql(str(sqlstate))
+        return _of_postgresql(str(sqlstate), str(cause.diag.constraint_name))
     if isinstance(error, exc.DBAPIError) and (
         error.connection_invalidated or isinstance(error, (exc.OperationalError, exc.InterfaceError))
     ):
@@ -104,7 +107,9 @@ def _of_sqlite(error: sqlite3.Error) -> NerubaError | None:
     return None
 
 
-def _of_postgresql(sqlstate: str) -> NerubaError | None:
+def _of_postgresql(sqlstate: str, constraint: str) -> NerubaError | None:
+    if sqlstate == _POSTGRESQL_NOT_UNIQUE and constraint.startswith(ONCE):
+        return StorageConflict("an event was recorded before")
     if sqlstate in _POSTGRESQL_CONFLICT:
         return StorageConflict(_POSTGRESQL_CONFLICT[sqlstate])
     if sqlstate in _POSTGRESQL_BUSY:

@@ -39,7 +39,7 @@ class Statements:
 
     connection: Connection
     postgresql: bool
-    _postpones: bool = False
+    _may_postpone: bool = False
     _over: str | None = field(default=None, init=False)
     _postponed: list[tuple[str, Any]] = field(factory=list, init=False)
     _depth: int = field(default=0, init=False)
@@ -136,13 +136,18 @@ class Statements:
             run = self.connection.exec_driver_sql
             return sum([run(text, parameters).rowcount for text, parameters in bulk.blocks(rows)])
 
+    @property
+    def postpones(self) -> bool:
+        """Whether what is to be written later, or ahead, waits for the commit, where it may fail."""
+        return self._may_postpone and not self._depth
+
     def write_later(self, bulk: Bulk, rows: Sequence[tuple[Any, ...]]) -> None:
         """Write the rows before anything else is asked, or together with the commit.
 
         On PostgreSQL that saves a unit that ends with them as many round trips. In a savepoint, or the
         host's transaction, what fails has to fail here.
         """
-        if not self._postpones or self._depth or not rows:
+        if not self.postpones or not rows:
             self.write(bulk, rows)
             return
         self.need_whole()
@@ -154,7 +159,7 @@ class Statements:
         Where each has many, PostgreSQL begins with them now, while we go on: they are one statement, which
         is waited for when anything else is to be done. Rows may refer to those of the parts before theirs.
         """
-        if not self._postpones or self._depth or min(len(rows) for _, rows in parts) < MANY_ROWS:
+        if not self.postpones or min(len(rows) for _, rows in parts) < MANY_ROWS:
             for bulk, rows in parts:
                 self.write_later(bulk, rows)
             return

@@ -180,17 +180,24 @@ class SqlStorage:
     def _commit_with(self, connection: Connection, postponed: list[tuple[str, Any]]) -> None:
         """Run what was postponed and commit, in one round trip. What follows a failure does not run."""
         driver: Any = connection.connection.driver_connection
+        failure: Any = None
         try:
             with driver.pipeline(), driver.cursor() as cursor:
-                for text, parameters in postponed:
-                    cursor.execute(text, parameters)
-                cursor.execute("COMMIT")
+                try:
+                    for text, parameters in postponed:
+                        cursor.execute(text, parameters)
+                    cursor.execute("COMMIT")
+                except driver.Error as error:
+                    failure = error
         except driver.Error as error:
+            # Of what follows a failure it is only said that it was not run.
+            failure = failure or error
+        if failure is not None:
             # The driver may take statements behind the failure for prepared that the server never saw.
             self._discard(connection)
-            if error.sqlstate is None:
-                raise FateUnknown("the connection was lost during the commit") from error
-            raise in_our_words(error) or error from error
+            if failure.sqlstate is None:
+                raise FateUnknown("the connection was lost during the commit") from failure
+            raise in_our_words(failure) or failure from failure
 
     def _roll_back(self, connection: Connection) -> None:
         try:

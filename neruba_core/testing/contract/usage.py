@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from datetime import UTC, datetime
 from functools import partial
+from operator import attrgetter
 
 import pytest
 from attrs import evolve
 
+from neruba_core.errors import StorageConflict
 from neruba_core.money import MAX_MICROS
 from neruba_core.storage.port import Storage, UnitOfWork
 from neruba_core.testing.contract import samples
@@ -27,6 +30,8 @@ from neruba_core.testing.contract.samples import (
 from neruba_core.testing.contract.units import Rival, answer, read, start, together, waits, write
 from neruba_core.texts import MAX_SAFE_INTEGER, PropertyValue
 from neruba_core.usage.model import UsageEvent
+
+_ID = attrgetter("id")
 
 ODD_PROPERTIES: dict[str, PropertyValue] = {
     "text": AWKWARD,
@@ -168,6 +173,43 @@ class Usage(Promises):
         inserted = write(storage, lambda work: work.usage.insert([evolve(first, id=new_id("use"))]))
 
         assert inserted == set()
+
+    @pytest.mark.parametrize("same", ["idempotency_key", "event_id"])
+    def test_an_event_that_was_presumed_to_be_new_stays_out_too(self, storage: Storage, same: str) -> None:
+        """
+        With its neighbours in, or with all of its unit undone for whoever can run it again.
+        """
+        project_id = tenant(storage)
+        first = samples.usage_event(project_id)
+        recorded(storage, first)
+        collides = samples.usage_event(project_id, **{same: getattr(first, same)})
+        new = samples.usage_event(project_id)
+
+        inserted: set[str] | None = set()
+        with suppress(StorageConflict):
+            inserted = write(storage, lambda work: work.usage.insert([collides, new], presumed_new=True))
+
+        assert inserted in (set(), {new.id})
+        there = {first.id, *inserted}
+        events = read(storage, lambda work: work.usage.events(project_id, limit=9, before=None))
+        assert {event.id for event in events} == there
+        assert write(storage, lambda work: work.usage.insert([collides])) == set()
+
+    def test_events_that_were_rightly_presumed_to_be_new_go_in(self, storage: Storage) -> None:
+        """
+        One or many; whoever asks in the same unit finds them.
+        """
+        project_id = tenant(storage)
+        events = [samples.usage_event(project_id) for _ in range(300)]
+
+        def insert(work: UnitOfWork) -> int:
+            assert work.usage.insert(events[:1], presumed_new=True) is None
+            assert work.usage.insert(events[1:], presumed_new=True) is None
+            return len(work.usage.events(project_id, limit=999, before=None))
+
+        assert write(storage, insert) == 300
+        found = read(storage, lambda work: work.usage.events(project_id, limit=999, before=None))
+        assert sorted(found, key=_ID) == sorted(events, key=_ID)
 
     def test_an_event_collides_within_its_own_unit_too(self, storage: Storage) -> None:
         """

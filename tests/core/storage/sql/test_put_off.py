@@ -97,6 +97,48 @@ def test_the_commit_learns_of_the_failure(storage, project_id):
     write(storage, lambda work: append(work, project_id, version=2))
 
 
+@pytest.mark.parametrize("same", ["idempotency_key", "event_id"])
+@pytest.mark.parametrize("asks", [False, True], ids=["with the commit", "with the next question"])
+@pytest.mark.parametrize("count", [1, 300])
+def test_an_event_that_was_presumed_to_be_new_undoes_its_unit(storage, project_id, caplog, same, asks, count):
+    """
+    A conflict, after which the unit may run again; nobody is warned of anything.
+    """
+    first = samples.usage_event(project_id)
+    write(storage, lambda work: work.usage.insert([first]))
+    before = state(storage, project_id)
+    events = [samples.usage_event(project_id) for _ in range(count - 1)]
+    events.append(samples.usage_event(project_id, **{same: getattr(first, same)}))
+
+    def presume(work: UnitOfWork) -> None:
+        append(work, project_id, version=2)
+        assert work.usage.insert(events, presumed_new=True) is None
+        if asks:
+            work.ledger.head(project_id)
+
+    with pytest.raises(StorageConflict):
+        write(storage, presume)
+
+    assert state(storage, project_id) == before
+    assert not caplog.records
+    assert write(storage, lambda work: work.usage.insert(events)) == {event.id for event in events[:-1]}
+
+
+def test_in_a_savepoint_nothing_is_presumed(storage, project_id):
+    """
+    Its failure would be the failure of all that is around it.
+    """
+    first = samples.usage_event(project_id)
+    again = samples.usage_event(project_id, idempotency_key=first.idempotency_key)
+    write(storage, lambda work: work.usage.insert([first]))
+
+    def insert(work: UnitOfWork) -> set[str] | None:
+        with work.savepoint():
+            return work.usage.insert([again], presumed_new=True)
+
+    assert write(storage, insert) == set()
+
+
 @pytest.mark.parametrize("error", [ZeroDivisionError, KeyboardInterrupt])
 def test_an_error_of_ours_undoes_what_was_put_off(storage, project_id, error):
     """
