@@ -12,7 +12,8 @@ import pytest
 from neruba_core import Accepted, Neruba, NewUsage
 from neruba_core.storage.sql.bulk import Bulk
 from neruba_core.storage.sql.statements import Statements
-from neruba_core.storage.sql.usage import _INSERT
+from neruba_core.storage.sql.usage import _INSERT_NEW
+from neruba_core.testing.builders import Rehearsal
 from tests.bench.conftest import Database
 from tests.bench.measure import compare, report
 
@@ -79,20 +80,21 @@ def _rows_of(
     batches: dict[tuple[int, int], list[NewUsage]],
     monkeypatch: pytest.MonkeyPatch,
 ) -> dict[tuple[int, int], list[tuple[Any, ...]]]:
-    """The very rows that the adapter would write, taken down in a rehearsal."""
-    project = database.neruba.projects.create(name="Rehearsal")
+    """The very rows that the adapter would write, taken down in a rehearsal, which presumes nothing."""
+    rehearsal = Rehearsal(database.storage)
+    project = rehearsal.projects.create(name="Rehearsal")
     taken: list[list[tuple[Any, ...]]] = []
     write = Statements.write
 
     def taking(self: Statements, bulk: Bulk, rows: list[tuple[Any, ...]]) -> int:
-        if bulk is _INSERT:
+        if bulk is _INSERT_NEW:
             taken.append([(project_id, *row[1:]) for row in rows])
         return write(self, bulk, rows)
 
     with monkeypatch.context() as patch:
         patch.setattr(Statements, "write", taking)
         for events in batches.values():
-            database.neruba.usage.record_many(project.id, events)
+            rehearsal.usage.record_many(project.id, events)
     return dict(zip(batches, taken, strict=True))
 
 
@@ -106,10 +108,10 @@ def _plant(ground: Database, project_id: str) -> None:
 def _insert(name: str, connection: Any, rows: list[tuple[Any, ...]]) -> None:
     if name == "sqlite":
         connection.execute("BEGIN IMMEDIATE")
-        connection.executemany(_INSERT.sqlite, rows)
+        connection.executemany(_INSERT_NEW.sqlite, rows)
         connection.execute("COMMIT")
     else:
         arrays = tuple(map(list, zip(*rows, strict=True)))
         with connection.transaction(), connection.cursor(binary=True) as cursor:
-            cursor.execute(f"{_INSERT.postgresql} RETURNING id", arrays)
+            cursor.execute(f"{_INSERT_NEW.postgresql} RETURNING id", arrays)
             assert len(cursor.fetchall()) == len(rows)
