@@ -14,12 +14,12 @@ from collections.abc import Sequence
 from contextlib import suppress
 from functools import cache
 from itertools import count
-from typing import Any, cast
 
 from sqlalchemy import Connection, exc
 
 from neruba_core.storage.sql.arrays import Packed, number_of
 from neruba_core.storage.sql.bulk import Bulk
+from neruba_core.storage.sql.driver import as_ever, driver_of
 
 _BINARY = 1
 
@@ -32,7 +32,7 @@ def send(connection: Connection, parts: Sequence[tuple[Bulk, tuple[Packed, ...]]
     """
     from psycopg import generators
 
-    driver = _driver(connection)
+    driver = driver_of(connection)
     arrays = [array for _, arrays in parts for array in arrays]
     text = _together(tuple([bulk.postgresql for bulk, _ in parts]))
     try:
@@ -41,7 +41,7 @@ def send(connection: Connection, parts: Sequence[tuple[Bulk, tuple[Packed, ...]]
         # The server begins when it has everything, and the socket may not take that at once.
         driver.wait(generators.send(driver.pgconn))
     except driver.Error as error:
-        raise _as_ever(driver, error) from error
+        raise as_ever(driver, error) from error
 
 
 def receive(connection: Connection) -> None:
@@ -49,36 +49,23 @@ def receive(connection: Connection) -> None:
     from psycopg import errors, generators
     from psycopg.pq import ExecStatus
 
-    driver = _driver(connection)
+    driver = driver_of(connection)
     try:
         for result in driver.wait(generators.execute(driver.pgconn)):
             if result.status != ExecStatus.COMMAND_OK:
                 raise errors.error_from_result(result, driver.info.encoding)
     except driver.Error as error:
-        raise _as_ever(driver, error) from error
+        raise as_ever(driver, error) from error
 
 
 def await_end(connection: Connection) -> None:
     """Wait until nothing is on its way on *connection*, whatever comes of it."""
     from psycopg.pq import TransactionStatus
 
-    driver = _driver(connection)
+    driver = driver_of(connection)
     if driver.pgconn.transaction_status == TransactionStatus.ACTIVE:
         with suppress(exc.SQLAlchemyError):
             receive(connection)
-
-
-def _driver(connection: Connection) -> Any:
-    return connection.connection.driver_connection
-
-
-def _as_ever(driver: Any, error: Exception) -> BaseException:
-    """*error* as it would be had SQLAlchemy run the statement."""
-    lost = bool(driver.closed)
-    return cast(
-        BaseException,
-        exc.DBAPIError.instance(None, None, error, driver.Error, connection_invalidated=lost),
-    )
 
 
 @cache

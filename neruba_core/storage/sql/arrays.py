@@ -18,6 +18,8 @@ from typing import Any
 
 from sqlalchemy import Connection
 
+from neruba_core.storage.sql.driver import driver_of
+
 _HEADER = Struct(">iiIii")
 _EMPTY = Struct(">iiI")
 _LENGTH = Struct(">i")
@@ -128,7 +130,7 @@ def number_of(packed: Packed) -> int:
 def teach(connection: Connection) -> None:
     """Make sure that the psycopg connection behind *connection* can send packed arrays."""
     if "neruba_arrays" not in connection.info:
-        driver: Any = connection.connection.driver_connection
+        driver = driver_of(connection)
         for made, dumper in _dumpers():
             driver.adapters.register_dumper(made, dumper)
         connection.info["neruba_arrays"] = True

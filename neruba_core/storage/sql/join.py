@@ -16,6 +16,7 @@ from typing import Any
 from sqlalchemy import Connection, exc
 
 from neruba_core.errors import NotJoinable
+from neruba_core.storage.sql.driver import driver_of
 from neruba_core.storage.sql.engine import TAKE_WRITE_LOCK
 from neruba_core.storage.sql.failures import in_our_words
 from neruba_core.storage.sql.statements import Statements
@@ -50,7 +51,7 @@ def _need_read_committed(connection: Connection) -> None:
         isolation, read_only = connection.exec_driver_sql(query).one()
     except exc.SQLAlchemyError as error:
         raise in_our_words(error) or NotJoinable("the transaction has failed; roll it back first") from error
-    raw: Any = connection.connection.driver_connection
+    raw = driver_of(connection)
     if raw.info.transaction_status.name != "INTRANS":
         raise NotJoinable("the connection is in autocommit mode; use one that commits explicitly")
     if isolation != "read committed":
@@ -60,7 +61,7 @@ def _need_read_committed(connection: Connection) -> None:
 
 
 def _need_write_lock(connection: Connection) -> None:
-    raw: Any = connection.connection.driver_connection
+    raw = driver_of(connection)
     # Since Python 3.12 the driver can keep a transaction open at all times; else it begins when it likes.
     keeps_open = getattr(raw, "autocommit", None) is False
     explicit = raw.isolation_level is None or keeps_open

@@ -291,7 +291,7 @@ class SqlOutbox(SqlStore):
 
     def messages(self, project_id: str, message_ids: Collection[str]) -> Mapping[str, Message]:
         rows = self._statements.ask(_MESSAGES, project_id=project_id, ids=list(message_ids))
-        return {row.id: _message(row) for row in rows}
+        return {message.id: message for message in map(_message, rows)}
 
     def add_deliveries(self, deliveries: Sequence[Delivery]) -> None:
         self._statements.write(_ADD_DELIVERIES, [_delivery_row(delivery) for delivery in deliveries])
@@ -324,10 +324,12 @@ class SqlOutbox(SqlStore):
         for delivery in deliveries:
             by_project.setdefault(delivery.project_id, {})[delivery.id] = delivery.claim
         return {
-            row.id
+            delivery_id
             for project_id, claims in sorted(by_project.items())
-            for row in self._statements.ask(_LOCK_CLAIMS, project_id=project_id, ids=list(claims))
-            if row.claim == claims[row.id]
+            for delivery_id, claim in self._statements.ask(
+                _LOCK_CLAIMS, project_id=project_id, ids=list(claims)
+            )
+            if claim == claims[delivery_id]
         }
 
     def replace_deliveries(self, deliveries: Sequence[Delivery]) -> None:

@@ -26,6 +26,7 @@ from neruba_core.errors import CursorInvalid
 from neruba_core.storage.sql import ahead
 from neruba_core.storage.sql.arrays import teach
 from neruba_core.storage.sql.bulk import Bulk
+from neruba_core.storage.sql.driver import driver_of, run
 from neruba_core.storage.sql.failures import UnitOver, in_our_words
 from neruba_core.storage.sql.queries import Query
 
@@ -40,12 +41,16 @@ class Statements:
     connection: Connection
     postgresql: bool
     _may_postpone: bool = False
+    _direct: bool = False
+    """Past SQLAlchemy, whose hooks a host may have put on its own engine or connection."""
     _over: str | None = field(default=None, init=False)
     _postponed: list[tuple[str, Any]] = field(factory=list, init=False)
     _depth: int = field(default=0, init=False)
     _sent: bool = field(default=False, init=False)
+    _driver: Any = field(init=False)
 
     def __attrs_post_init__(self) -> None:
+        self._driver = driver_of(self.connection)
         if self.postgresql:
             teach(self.connection)
 
@@ -58,7 +63,7 @@ class Statements:
         if self._postponed:
             for text, parameters in self.postponed():
                 with self:
-                    self.connection.exec_driver_sql(text, parameters)
+                    self._run(text, parameters)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None
@@ -96,23 +101,29 @@ class Statements:
 
     # --- running ------------------------------------------------------------------------------
 
+    def _run(self, text: str, parameters: Any) -> Any:
+        """What came of a statement in the driver's own words: rows to be fetched, or their number."""
+        if self._direct:
+            return run(self._driver, text, parameters)
+        return self.connection.exec_driver_sql(text, parameters)
+
     def ask(self, query: Query, **given: Any) -> Sequence[Any]:
         """All rows of a query that is kept."""
         text, parameters = query.on(self.connection.dialect, given)
         with self:
-            return self.connection.exec_driver_sql(text, parameters).all()
+            rows: Sequence[Any] = self._run(text, parameters).fetchall()
+            return rows
 
     def ask_one(self, query: Query, **given: Any) -> Any:
         """The first row of a query that is kept, or None."""
-        text, parameters = query.on(self.connection.dialect, given)
-        with self:
-            return self.connection.exec_driver_sql(text, parameters).first()
+        rows = self.ask(query, **given)
+        return rows[0] if rows else None
 
     def do(self, query: Query, **given: Any) -> int:
         """Run an INSERT, UPDATE or DELETE that is kept; how many rows it met."""
         text, parameters = query.on(self.connection.dialect, given)
         with self:
-            return self.connection.exec_driver_sql(text, parameters).rowcount
+            return int(self._run(text, parameters).rowcount)
 
     def rows(self, query: Executable) -> Sequence[Any]:
         """All rows of a query that was put together for this once."""
@@ -130,11 +141,11 @@ class Statements:
             return 0
         with self:
             if self.postgresql:
-                return self.connection.exec_driver_sql(bulk.postgresql, bulk.arrays(rows)).rowcount
+                return int(self._run(bulk.postgresql, bulk.arrays(rows)).rowcount)
             if not bulk.values:
                 return self.connection.exec_driver_sql(bulk.sqlite, list(rows)).rowcount
-            run = self.connection.exec_driver_sql
-            return sum([run(text, parameters).rowcount for text, parameters in bulk.blocks(rows)])
+            blocks = bulk.blocks(rows)
+            return sum([self._run(text, parameters).rowcount for text, parameters in blocks])
 
     @property
     def postpones(self) -> bool:
@@ -176,7 +187,8 @@ class Statements:
     def driver_rows(self, query: str, parameters: tuple[Any, ...] = ()) -> Sequence[Any]:
         """All rows of a query in the driver's own words."""
         with self:
-            return self.connection.exec_driver_sql(query, parameters).all()
+            rows: Sequence[Any] = self._run(query, parameters).fetchall()
+            return rows
 
     def command(self, command: str) -> None:
         """Run a statement that returns nothing and takes nothing."""

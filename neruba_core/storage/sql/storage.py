@@ -18,6 +18,7 @@ from neruba_core.errors import StorageUnavailable
 from neruba_core.storage.sql import engine as engines
 from neruba_core.storage.sql import migrations
 from neruba_core.storage.sql.ahead import await_end
+from neruba_core.storage.sql.driver import driver_of
 from neruba_core.storage.sql.engine import Limits
 from neruba_core.storage.sql.failures import FateUnknown, in_our_words
 from neruba_core.storage.sql.join import joined
@@ -64,7 +65,7 @@ class SqlStorage:
     def work(self) -> Iterator[SqlWork]:
         """A unit that reads and writes."""
         with self._turn(True), self._connected(self._boundaries.begin) as connection:
-            statements = Statements(connection, self._postgresql, self._postgresql)
+            statements = Statements(connection, self._postgresql, self._postgresql, self._own)
             try:
                 yield SqlWork(statements)
                 statements.finish()
@@ -83,7 +84,7 @@ class SqlStorage:
     def snapshot(self) -> Iterator[SqlWork]:
         """A unit that only reads, from one consistent moment."""
         with self._turn(self._shared), self._connected(self._boundaries.begin_snapshot) as connection:
-            statements = Statements(connection, self._postgresql)
+            statements = Statements(connection, self._postgresql, False, self._own)
             try:
                 yield SqlWork(statements)
             finally:
@@ -179,7 +180,7 @@ class SqlStorage:
 
     def _commit_with(self, connection: Connection, postponed: list[tuple[str, Any]]) -> None:
         """Run what was postponed and commit, in one round trip. What follows a failure does not run."""
-        driver: Any = connection.connection.driver_connection
+        driver = driver_of(connection)
         failure: Any = None
         try:
             with driver.pipeline(), driver.cursor() as cursor:
@@ -206,7 +207,7 @@ class SqlStorage:
                 return
             if self._postgresql:
                 await_end(connection)
-            if self._postgresql or connection.connection.driver_connection.in_transaction:  # type: ignore[union-attr]
+            if self._postgresql or driver_of(connection).in_transaction:
                 connection.exec_driver_sql("ROLLBACK")
         except exc.SQLAlchemyError:
             self._discard(connection)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 from time import process_time
+from typing import Any
 
 import pytest
-from sqlalchemy.event import listen
 
 from neruba_core.errors import FormatInvalid
 from neruba_core.instants import EPOCH, Period
+from neruba_core.storage.sql.statements import Statements
 from neruba_core.testing.builders import Rehearsal
 from neruba_core.testing.clock import NOON
 
@@ -138,7 +139,7 @@ def test_an_event_a_little_ahead_counts_in_the_month_to_come(billing, project_id
     assert lines(billing, project_id) == [("2026-04", "tokens", 5)]
 
 
-def test_an_old_event_costs_no_more_than_another(database):
+def test_an_old_event_costs_no_more_than_another(database, monkeypatch):
     """
     However many months lie between: what is open is found by the days on which there is usage.
     """
@@ -153,7 +154,13 @@ def test_an_old_event_costs_no_more_than_another(database):
         billing.billing.overview(project_id)
         return len(counted)
 
-    listen(database._engine, "before_cursor_execute", lambda *execution: counted.append(execution[2]))
+    run = Statements._run
+
+    def counting(self: Statements, text: str, parameters: Any) -> Any:
+        counted.append(text)
+        return run(self, text, parameters)
+
+    monkeypatch.setattr(Statements, "_run", counting)
     before = look()
     record(billing, project_id, "c", EPOCH)
 

@@ -12,11 +12,11 @@ the release before goes on working while a new one is rolled out.
 from __future__ import annotations
 
 from importlib import import_module
-from typing import Any
 
 from sqlalchemy import Connection, inspect
 
 from neruba_core.errors import SchemaOutdated
+from neruba_core.storage.sql.driver import driver_of
 from neruba_core.storage.sql.migrations.foresight import foretell
 
 # Imported when they are needed: Alembic takes a quarter of a second, and most starts have nothing to do.
@@ -96,7 +96,7 @@ def _run(connection: Connection, name: str) -> None:
 
 def _lock(connection: Connection) -> None:
     """Keep others out until the transaction ends, and make sure that there is one."""
-    driver: Any = connection.connection.driver_connection
+    driver = driver_of(connection)
     if connection.dialect.name == "sqlite":
         if not driver.in_transaction:
             # Python's driver would begin at the first write of rows, too late for tables.

@@ -11,9 +11,9 @@ Only PostgreSQL 18 and later can be told; before, it is autovacuum that helps.
 
 from __future__ import annotations
 
-from typing import Any
-
 from sqlalchemy import Connection
+
+from neruba_core.storage.sql.driver import driver_of
 
 _CAN_BE_TOLD = 180_000
 _PROJECTS = 50
@@ -40,6 +40,6 @@ def foretell(connection: Connection) -> None:
     """Tell the planner about our tables, where it knows nothing and can be told."""
     if connection.dialect.name != "postgresql":
         return
-    driver: Any = connection.connection.driver_connection
+    driver = driver_of(connection)
     if driver.info.server_version >= _CAN_BE_TOLD:
         connection.exec_driver_sql(_TELL)
