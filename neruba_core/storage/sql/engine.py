@@ -21,8 +21,8 @@ from sqlalchemy.pool import ConnectionPoolEntry
 _CONNECT_SECONDS = 5
 _PREPARED_STATEMENTS = 512
 _LOG_PAGES = 4_000
-"""How long SQLite's log grows, 16 MiB, before it is written back. At its own 1,000 a batch of charges takes 4 %
-longer, since pages that keep changing are written back more often."""
+"""How long SQLite's log grows, 16 MiB, before it is written back. At its own 1,000 a batch of charges takes
+4 % longer, since pages that keep changing are written back more often."""
 TAKE_WRITE_LOCK = "DELETE FROM neruba_schema WHERE 0"
 """Changes nothing, and yet SQLite has to take the write lock for it, and refuses where it must not write."""
 

@@ -59,19 +59,37 @@ def test_a_sqlite_file_is_written_as_safely_as_it_can_be(tmp_path):
     A commit is on disk when it returns, and foreign keys hold.
     """
     storage = SqlStorage(f"sqlite:///{tmp_path / 'billing.db'}")
-    names = ("journal_mode", "synchronous", "foreign_keys", "recursive_triggers", "busy_timeout")
-
-    with storage.engine.connect() as connection:
-        settings = {name: connection.exec_driver_sql(f"PRAGMA {name}").scalar_one() for name in names}
-
-    assert settings == {
+    wanted = {
         "journal_mode": "wal",
         "synchronous": 2,
+        "wal_autocheckpoint": 4_000,
         "foreign_keys": 1,
         "recursive_triggers": 1,
         "busy_timeout": 5000,
     }
+
+    with storage.engine.connect() as connection:
+        settings = {name: connection.exec_driver_sql(f"PRAGMA {name}").scalar_one() for name in wanted}
+
+    assert settings == wanted
     storage.close()
+
+
+@pytest.mark.postgres
+def test_a_host_sees_our_questions_on_its_own_engine(postgres_url):
+    """
+    Its hooks and its log are told of them, as of its own.
+    """
+    host = create_engine(normalised(postgres_url))
+    seen: list[str] = []
+    event.listen(host, "before_cursor_execute", lambda *execution: seen.append(execution[2]))
+    storage = SqlStorage(host)
+
+    with storage.snapshot() as work:
+        assert work.tenancy.project("prj_none") is None
+
+    assert any("FROM neruba_projects" in statement for statement in seen)
+    host.dispose()
 
 
 def test_a_hosts_engine_on_a_file_is_left_alone(tmp_path):
