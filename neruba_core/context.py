@@ -27,8 +27,7 @@ _TRIES = 3
 
 @frozen
 class Context:
-    """Shared by the namespaces of one façade. *bound* is the open unit it works in, if any. Without a
-    *presumption* each unit looks whether its events are new before it inserts them."""
+    """Shared by the namespaces of one façade. *bound* is the open unit it works in, if any."""
 
     storage: Storage
     clock: Clock
@@ -42,6 +41,7 @@ class Context:
     dunning_days: tuple[int, ...] = DUNNING_DAYS
     bound: UnitOfWork | None = None
     presumption: Presumption | None = field(factory=Presumption)
+    """None where each unit is to look whether its events are new before it inserts them."""
 
     def provider(self, name: str) -> PaymentProvider:
         """The payment provider of that name. Raises ``ProviderUnknown``."""
@@ -53,9 +53,9 @@ class Context:
     def write(self, act: Callable[[UnitOfWork], T]) -> T:
         """Run *act* in a unit of work that has been committed when this returns.
 
-        A serialization failure, a deadlock or a repeated event that was presumed to be new undoes the unit
-        and runs *act* again, at most three times in all; inside a bound unit it is the host's to repeat, so
-        it is raised at once.
+        A serialization failure or deadlock undoes the unit and runs *act* again, at most three times in all,
+        and once more where it had presumed its events to be new; inside a bound unit it is the host's to
+        repeat, so it is raised at once.
         """
         if self.bound is not None:
             with self.bound.savepoint():
@@ -66,8 +66,8 @@ class Context:
                 with self.storage.work() as work:
                     return act(work)
             except StorageConflict:
-                if self.presumption is not None:
-                    self.presumption.fails()
+                if self.presumption is not None and self.presumption.failed():
+                    continue
                 tries -= 1
                 if tries == 0:
                     raise

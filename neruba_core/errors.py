@@ -1253,7 +1253,8 @@ class StorageBusy(Retryable, StorageError):
 
 
 class StorageConflict(StorageBusy):
-    """A serialization failure or deadlock: the very same unit may be run again at once."""
+    """A serialization failure or deadlock, or an event that was presumed to be new and is not: the very same
+    unit may be run again at once."""
 
 
 class SchemaOutdated(StorageError):

@@ -233,5 +233,6 @@ class Neruba:
 
     def _within(self, work: UnitOfWork) -> Neruba:
         bound = object.__new__(Neruba)
-        bound._bind(attrs.evolve(self._context, bound=work))
+        # What it presumed would be found out with the commit, which is not its own.
+        bound._bind(attrs.evolve(self._context, bound=work, presumption=None))
         return bound

@@ -161,7 +161,7 @@ def _insert(work: HasUsage, presumption: Presumption | None, events: Sequence[Us
     presumed_new = presumption is not None and presumption.holds()
     inserted = work.usage.insert(events, presumed_new=presumed_new)
     if inserted is not None and presumption is not None:
-        presumption.fails()
+        presumption.met_repeat()
     return inserted
 
 

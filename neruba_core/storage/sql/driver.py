@@ -16,14 +16,25 @@ def driver_of(connection: Connection) -> Any:
     return connection.connection.driver_connection
 
 
-def run(driver: Any, text: str, parameters: Any) -> Any:
-    """A cursor that holds what came of the statement."""
+def rows(driver: Any, text: str, parameters: Any) -> list[Any]:
+    """All rows that the statement gives."""
+    cursor = driver.cursor()
+    try:
+        cursor.execute(text, parameters)
+        found: list[Any] = cursor.fetchall()
+    except driver.Error as error:
+        raise as_ever(driver, error) from error
+    return found
+
+
+def count(driver: Any, text: str, parameters: Any) -> int:
+    """How many rows the statement met."""
     cursor = driver.cursor()
     try:
         cursor.execute(text, parameters)
     except driver.Error as error:
         raise as_ever(driver, error) from error
-    return cursor
+    return int(cursor.rowcount)
 
 
 def as_ever(driver: Any, error: Exception) -> BaseException:

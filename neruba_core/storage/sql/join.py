@@ -83,4 +83,7 @@ def _need_write_lock(connection: Connection) -> None:
             raise NotJoinable(
                 "it has read before others wrote and can no longer write; begin it with BEGIN IMMEDIATE"
             ) from error
-        raise in_our_words(error) or error from error
+        refusal = in_our_words(error)
+        if refusal is None:
+            raise
+        raise refusal from error

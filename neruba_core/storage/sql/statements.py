@@ -23,10 +23,9 @@ from sqlalchemy import (
 from sqlalchemy.sql.elements import SQLCoreOperations
 
 from neruba_core.errors import CursorInvalid
-from neruba_core.storage.sql import ahead
+from neruba_core.storage.sql import ahead, driver
 from neruba_core.storage.sql.arrays import teach
 from neruba_core.storage.sql.bulk import Bulk
-from neruba_core.storage.sql.driver import driver_of, run
 from neruba_core.storage.sql.failures import UnitOver, in_our_words
 from neruba_core.storage.sql.queries import Query
 
@@ -50,7 +49,7 @@ class Statements:
     _driver: Any = field(init=False)
 
     def __attrs_post_init__(self) -> None:
-        self._driver = driver_of(self.connection)
+        self._driver = driver.driver_of(self.connection)
         if self.postgresql:
             teach(self.connection)
 
@@ -63,7 +62,7 @@ class Statements:
         if self._postponed:
             for text, parameters in self.postponed():
                 with self:
-                    self._run(text, parameters)
+                    self._count(text, parameters)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None
@@ -101,21 +100,26 @@ class Statements:
 
     # --- running ------------------------------------------------------------------------------
 
-    def _run(self, text: str, parameters: Any) -> Any:
-        """What came of a statement in the driver's own words: rows to be fetched, or their number."""
+    def _rows(self, text: str, parameters: Any) -> Sequence[Any]:
+        """All rows that a statement in the driver's own words gives."""
         if self._direct:
-            return run(self._driver, text, parameters)
-        return self.connection.exec_driver_sql(text, parameters)
+            return driver.rows(self._driver, text, parameters)
+        return self.connection.exec_driver_sql(text, parameters).all()
+
+    def _count(self, text: str, parameters: Any) -> int:
+        """How many rows a statement in the driver's own words met."""
+        if self._direct:
+            return driver.count(self._driver, text, parameters)
+        return self.connection.exec_driver_sql(text, parameters).rowcount
 
     def ask(self, query: Query, **given: Any) -> Sequence[Any]:
         """All rows of a query that is kept."""
         text, parameters = query.on(self.connection.dialect, given)
         with self:
-            rows: Sequence[Any] = self._run(text, parameters).fetchall()
-            return rows
+            return self._rows(text, parameters)
 
     def ask_one(self, query: Query, **given: Any) -> Any:
-        """The first row of a query that is kept, or None."""
+        """The row of a query that is kept and gives one at most, or None."""
         rows = self.ask(query, **given)
         return rows[0] if rows else None
 
@@ -123,7 +127,7 @@ class Statements:
         """Run an INSERT, UPDATE or DELETE that is kept; how many rows it met."""
         text, parameters = query.on(self.connection.dialect, given)
         with self:
-            return int(self._run(text, parameters).rowcount)
+            return self._count(text, parameters)
 
     def rows(self, query: Executable) -> Sequence[Any]:
         """All rows of a query that was put together for this once."""
@@ -141,11 +145,10 @@ class Statements:
             return 0
         with self:
             if self.postgresql:
-                return int(self._run(bulk.postgresql, bulk.arrays(rows)).rowcount)
+                return self._count(bulk.postgresql, bulk.arrays(rows))
             if not bulk.values:
                 return self.connection.exec_driver_sql(bulk.sqlite, list(rows)).rowcount
-            blocks = bulk.blocks(rows)
-            return sum([self._run(text, parameters).rowcount for text, parameters in blocks])
+            return sum([self._count(text, parameters) for text, parameters in bulk.blocks(rows)])
 
     @property
     def postpones(self) -> bool:
@@ -187,8 +190,7 @@ class Statements:
     def driver_rows(self, query: str, parameters: tuple[Any, ...] = ()) -> Sequence[Any]:
         """All rows of a query in the driver's own words."""
         with self:
-            rows: Sequence[Any] = self._run(query, parameters).fetchall()
-            return rows
+            return self._rows(query, parameters)
 
     def command(self, command: str) -> None:
         """Run a statement that returns nothing and takes nothing."""

@@ -18,7 +18,7 @@ from neruba_core.errors import StorageUnavailable
 from neruba_core.storage.sql import engine as engines
 from neruba_core.storage.sql import migrations
 from neruba_core.storage.sql.ahead import await_end
-from neruba_core.storage.sql.driver import driver_of
+from neruba_core.storage.sql.driver import as_ever, driver_of
 from neruba_core.storage.sql.engine import Limits
 from neruba_core.storage.sql.failures import FateUnknown, in_our_words
 from neruba_core.storage.sql.join import joined
@@ -52,6 +52,8 @@ class SqlStorage:
         file = engines.file_of(self._engine.url)
         # In memory there is one connection for all, so even readers take turns.
         self._shared = not self._postgresql and file is None
+        # What others may use too they may watch too, through SQLAlchemy.
+        self._direct = self._own and not self._shared
         self._turns: Turns | None = None
         if not self._postgresql:
             self._turns = turns_of(file or self._engine.pool)
@@ -65,7 +67,7 @@ class SqlStorage:
     def work(self) -> Iterator[SqlWork]:
         """A unit that reads and writes."""
         with self._turn(True), self._connected(self._boundaries.begin) as connection:
-            statements = Statements(connection, self._postgresql, self._postgresql, self._own)
+            statements = Statements(connection, self._postgresql, self._postgresql, self._direct)
             try:
                 yield SqlWork(statements)
                 statements.finish()
@@ -84,7 +86,7 @@ class SqlStorage:
     def snapshot(self) -> Iterator[SqlWork]:
         """A unit that only reads, from one consistent moment."""
         with self._turn(self._shared), self._connected(self._boundaries.begin_snapshot) as connection:
-            statements = Statements(connection, self._postgresql, False, self._own)
+            statements = Statements(connection, self._postgresql, False, self._direct)
             try:
                 yield SqlWork(statements)
             finally:
@@ -164,7 +166,10 @@ class SqlStorage:
                 if again and isinstance(error, exc.DBAPIError) and error.connection_invalidated:
                     # It died while it lay in the pool, and nothing has been done yet.
                     return self._begun(begin, again=False)
-                raise in_our_words(error) or error from error
+                refusal = in_our_words(error)
+                if refusal is None:
+                    raise
+                raise refusal from error
             undo.pop_all()
             return connection
 
@@ -176,12 +181,14 @@ class SqlStorage:
             self._roll_back(connection)
             if self._postgresql and isinstance(error, exc.DBAPIError) and error.connection_invalidated:
                 raise FateUnknown("the connection was lost during the commit") from error
-            raise refusal or error from error
+            if refusal is None:
+                raise
+            raise refusal from error
 
     def _commit_with(self, connection: Connection, postponed: list[tuple[str, Any]]) -> None:
         """Run what was postponed and commit, in one round trip. What follows a failure does not run."""
         driver = driver_of(connection)
-        failure: Any = None
+        failure = None
         try:
             with driver.pipeline(), driver.cursor() as cursor:
                 try:
@@ -191,14 +198,14 @@ class SqlStorage:
                 except driver.Error as error:
                     failure = error
         except driver.Error as error:
-            # Of what follows a failure it is only said that it was not run.
+            # What stands behind a failure fails as well, in words that say nothing.
             failure = failure or error
         if failure is not None:
             # The driver may take statements behind the failure for prepared that the server never saw.
             self._discard(connection)
             if failure.sqlstate is None:
                 raise FateUnknown("the connection was lost during the commit") from failure
-            raise in_our_words(failure) or failure from failure
+            raise in_our_words(failure) or as_ever(driver, failure) from failure
 
     def _roll_back(self, connection: Connection) -> None:
         try:

@@ -154,13 +154,13 @@ def test_an_old_event_costs_no_more_than_another(database, monkeypatch):
         billing.billing.overview(project_id)
         return len(counted)
 
-    run = Statements._run
+    rows = Statements._rows
 
     def counting(self: Statements, text: str, parameters: Any) -> Any:
         counted.append(text)
-        return run(self, text, parameters)
+        return rows(self, text, parameters)
 
-    monkeypatch.setattr(Statements, "_run", counting)
+    monkeypatch.setattr(Statements, "_rows", counting)
     before = look()
     record(billing, project_id, "c", EPOCH)
 

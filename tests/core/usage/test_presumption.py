@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
+from itertools import count
 from typing import Any
 
 import pytest
@@ -16,8 +18,9 @@ from neruba_core.storage.memory import MemoryStorage
 from neruba_core.storage.port import Storage
 from neruba_core.storage.sql import SqlStorage
 from neruba_core.testing.clock import NOON
+from neruba_core.testing.contract.units import together
 from neruba_core.usage import presumption
-from neruba_core.usage.presumption import CAREFUL_UNITS, Presumption
+from neruba_core.usage.presumption import CAREFUL_UNITS, ENOUGH_UNITS, Presumption
 
 Told = dict[str, Any]
 HOUR = timedelta(hours=1)
@@ -133,14 +136,96 @@ def test_a_replayed_queue_costs_one_unit_more(postgresql: SqlStorage) -> None:
     assert len(neruba.usage.events(project_id, limit=200).items) == 3 * len(queue)
 
 
+@pytest.mark.postgres
+def test_whoever_repeats_beside_others_is_never_refused(
+    postgresql: SqlStorage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """
+    Its second run is careful, whatever other threads have presumed meanwhile.
+    """
+    monkeypatch.setattr(presumption, "CAREFUL_UNITS", 1)
+    neruba = Neruba(postgresql)
+    project_id = neruba.projects.create(name="Acme").id
+    numbers = count()
+    told: Told = {"metric_key": "tokens", "units": "1", "timestamp": NOON, "idempotency_key": "again"}
+    neruba.usage.record(project_id, **told)
+
+    def send_new() -> list[str]:
+        return [
+            neruba.usage.record(project_id, **{**told, "idempotency_key": f"n{next(numbers)}"}).name.value
+            for _ in range(40)
+        ]
+
+    def repeat() -> list[str]:
+        return [neruba.usage.record(project_id, **told).name.value for _ in range(40)]
+
+    answers = together(send_new, send_new, send_new, send_new, repeat, repeat)
+
+    assert [set(each) for each in answers] == [{"accepted"}] * 4 + [{"replayed"}] * 2
+    assert neruba.audit.totals(project_id).accepted == 161
+
+
+def test_what_failed_runs_again_with_care_whatever_others_do() -> None:
+    """
+    Care is each thread's own: no number of other units uses it up.
+    """
+    presumed = Presumption()
+
+    assert presumed.holds()
+    assert presumed.failed()
+    with ThreadPoolExecutor(1) as other:
+        assert [other.submit(presumed.holds).result() for _ in range(CAREFUL_UNITS + 1)][-1]
+    assert not presumed.holds()
+    assert not presumed.failed()
+    assert not presumed.holds()
+    assert presumed.holds()
+
+
+def careful(presumed: Presumption) -> int:
+    """
+    How many units look first from now on.
+    """
+    return next(number for number in count() if presumed.holds())
+
+
 def test_a_presumption_that_failed_holds_again_after_a_while() -> None:
     """
     After so many units that looked first; each that meets a repeat begins the count anew.
     """
     presumed = Presumption()
-
-    assert [presumed.holds() for _ in range(3)] == [True] * 3
-    presumed.fails()
+    presumed.holds()
+    presumed.failed()
     assert [presumed.holds() for _ in range(CAREFUL_UNITS - 1)] == [False] * (CAREFUL_UNITS - 1)
-    presumed.fails()
-    assert [presumed.holds() for _ in range(CAREFUL_UNITS + 1)] == [False] * CAREFUL_UNITS + [True]
+    presumed.met_repeat()
+
+    assert careful(presumed) == CAREFUL_UNITS
+
+
+def test_presumptions_that_keep_failing_grow_rare() -> None:
+    """
+    Twice as many careful units each time, up to a point, until enough were right in a row.
+    """
+    presumed = Presumption()
+
+    def spans(times: int) -> list[int]:
+        found = []
+        for _ in range(times):
+            presumed.failed()
+            found.append(careful(presumed))
+        return found
+
+    presumed.holds()
+    assert spans(9) == [32, 64, 128, 256, 512, 1024, 2048, 4096, 4096]
+    for _ in range(ENOUGH_UNITS):
+        presumed.holds()
+    assert spans(2) == [32, 64]
+
+
+def test_a_conflict_of_units_that_presumed_nothing_is_no_failed_presumption() -> None:
+    """
+    The thread's next unit is careful, and that is all.
+    """
+    presumed = Presumption()
+
+    assert not presumed.failed()
+    assert careful(presumed) == 1

@@ -239,6 +239,16 @@ def test_tables_that_are_missing_are_a_matter_of_migration(tmp_path):
     storage.close()
 
 
+def test_a_failure_in_the_middle_of_an_answer_is_one_all_the_same(storage):
+    """
+    The driver finds each row when it is asked for it.
+    """
+    query = "SELECT abs(value) FROM json_each('[1, 2, -9223372036854775808]')"
+
+    with storage.snapshot() as work, pytest.raises(exc.OperationalError, match="overflow"):
+        work._statements.driver_rows(query)
+
+
 def test_a_failure_that_was_caught_inside_still_ends_the_unit(storage):
     """
     Otherwise PostgreSQL would answer the COMMIT with a rollback, and we would say that all went well.

@@ -90,9 +90,10 @@ def test_the_commit_learns_of_the_failure(storage, project_id):
         work.usage.insert([samples.usage_event(project_id)])
         append(work, project_id)
 
-    with pytest.raises(psycopg.errors.UniqueViolation):
+    with pytest.raises(exc.IntegrityError) as refused:
         write(storage, repeat)
 
+    assert isinstance(refused.value.__cause__, psycopg.errors.UniqueViolation)
     assert state(storage, project_id) == before
     write(storage, lambda work: append(work, project_id, version=2))
 
