@@ -43,8 +43,8 @@ def test_batch_ingest_reaches_half_of_the_bare_insert(
     fresh: Callable[[], Database], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """
-    The same rows into the same table and indexes, once by the driver alone, with a statement that skips what is
-    there and says what went in, once by all of us.
+    The same rows into the same table and indexes, once by the driver alone, with a statement that skips
+    what is there and says what went in, once by all of us.
     """
     database, ground = fresh(), fresh()
     project = database.neruba.projects.create(name="Bench")
