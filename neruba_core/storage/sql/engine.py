@@ -1,5 +1,8 @@
 """How we connect, and what one of our transactions is.
 
+The connection that was given back last is the next to be used: what it has in its caches (plans and pages,
+on PostgreSQL a whole process) is what is needed again.
+
 We begin and end transactions ourselves, with statements, on connections in the driver's autocommit mode.
 SQLite's driver otherwise begins late and on its own terms, and a savepoint taken before that outlives the
 rollback; and on PostgreSQL BEGIN brings the limits of the transaction along in the same message, so that
@@ -129,6 +132,7 @@ def _postgresql(url: URL, limits: Limits, pool_size: int) -> Engine:
         pool_size=pool_size,
         max_overflow=0,
         pool_timeout=limits.busy_seconds,
+        pool_use_lifo=True,
         use_native_hstore=False,
     )
 
@@ -139,7 +143,12 @@ def _sqlite(url: URL, limits: Limits, pool_size: int) -> Engine:
         "timeout": limits.busy_seconds,
         "cached_statements": _PREPARED_STATEMENTS,
     }
-    options: dict[str, Any] = {"pool_size": pool_size, "max_overflow": 0, "pool_timeout": limits.busy_seconds}
+    options: dict[str, Any] = {
+        "pool_size": pool_size,
+        "max_overflow": 0,
+        "pool_timeout": limits.busy_seconds,
+        "pool_use_lifo": True,
+    }
     in_memory = file_of(url) is None
     if in_memory:
         # A second connection would be a second, empty database.
