@@ -2,7 +2,7 @@
 
 Nearly all events are new. Where they are presumed to be, a store may insert them without a look for each
 and find out with the commit, together with all else that the unit writes; where one was not, the unit fails
-with ``StorageConflict``, is undone and runs again, with care. Such a unit costs a dozen that were right, and
+with ``StorageConflict``, is undone and runs again, with care. That costs what dozens of right ones save, and
 a repeat seldom comes alone (a sender tries all again, a queue is replayed): so after one the next units are
 careful too, and the more of them, the sooner the last presumption had failed.
 """
