@@ -62,6 +62,8 @@ class Context:
                 return act(self.bound)
         tries = _TRIES
         while True:
+            if self.presumption is not None:
+                self.presumption.begins()
             try:
                 with self.storage.work() as work:
                     return act(work)

@@ -32,6 +32,10 @@ class Presumption:
     _right: int = 0
     _here: threading.local = field(factory=threading.local)
 
+    def begins(self) -> None:
+        """A unit of this thread begins, which has presumed nothing yet."""
+        self._here.presumed = False
+
     def holds(self) -> bool:
         """Whether the unit that asks may presume its events to be new; asked at most once by each."""
         here = self._here
@@ -48,13 +52,12 @@ class Presumption:
         self._careful = max(self._span, CAREFUL_UNITS)
 
     def failed(self) -> bool:
-        """This thread's unit has failed with a conflict, and the next that it runs is careful. Whether it had
-        presumed anything."""
+        """This thread's unit has failed with a conflict, and the next that asks here is careful. Whether it
+        had presumed anything."""
         here = self._here
-        presumed = getattr(here, "presumed", False)
-        here.failed, here.presumed = True, False
-        if presumed:
+        here.failed = True
+        if here.presumed:
             again = self._right <= ENOUGH_UNITS
             self._span = min(2 * self._span, MOST_CAREFUL_UNITS) if again and self._span else CAREFUL_UNITS
             self._careful, self._right = self._span, 0
-        return presumed
+        return bool(here.presumed)

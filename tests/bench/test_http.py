@@ -1,8 +1,8 @@
 """P1 and P3 over HTTP: 64 connections on one durable process, beside a server that does nothing.
 
 Server and load each have a process, and a core of their own; on a machine with two cores PostgreSQL shares
-them. Left to the kernel, which wakes whoever is waited for on the core of the one that woke it, the load runs
-behind the server instead of beside it for as long as the other core is idle.
+them. Left to the kernel, which likes to wake a process on the core of the one that woke it, the load may run
+behind the server instead of beside it while the other core is idle.
 """
 
 from __future__ import annotations

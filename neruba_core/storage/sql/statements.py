@@ -41,7 +41,7 @@ class Statements:
     postgresql: bool
     _may_postpone: bool = False
     _direct: bool = False
-    """Past SQLAlchemy, whose hooks a host may have put on its own engine or connection."""
+    """Whether kept statements go past SQLAlchemy; a host may have hooks on an engine of its own."""
     _over: str | None = field(default=None, init=False)
     _postponed: list[tuple[str, Any]] = field(factory=list, init=False)
     _depth: int = field(default=0, init=False)

@@ -67,7 +67,9 @@ class SqlStorage:
     def work(self) -> Iterator[SqlWork]:
         """A unit that reads and writes."""
         with self._turn(True), self._connected(self._boundaries.begin) as connection:
-            statements = Statements(connection, self._postgresql, self._postgresql, self._direct)
+            statements = Statements(
+                connection, self._postgresql, may_postpone=self._postgresql, direct=self._direct
+            )
             try:
                 yield SqlWork(statements)
                 statements.finish()
@@ -86,7 +88,7 @@ class SqlStorage:
     def snapshot(self) -> Iterator[SqlWork]:
         """A unit that only reads, from one consistent moment."""
         with self._turn(self._shared), self._connected(self._boundaries.begin_snapshot) as connection:
-            statements = Statements(connection, self._postgresql, False, self._direct)
+            statements = Statements(connection, self._postgresql, direct=self._direct)
             try:
                 yield SqlWork(statements)
             finally:

@@ -175,8 +175,10 @@ def test_what_failed_runs_again_with_care_whatever_others_do() -> None:
     assert presumed.failed()
     with ThreadPoolExecutor(1) as other:
         assert [other.submit(presumed.holds).result() for _ in range(CAREFUL_UNITS + 1)][-1]
+    presumed.begins()
     assert not presumed.holds()
     assert not presumed.failed()
+    presumed.begins()
     assert not presumed.holds()
     assert presumed.holds()
 
@@ -226,6 +228,9 @@ def test_a_conflict_of_units_that_presumed_nothing_is_no_failed_presumption() ->
     The thread's next unit is careful, and that is all.
     """
     presumed = Presumption()
+    presumed.begins()
+    presumed.holds()
+    presumed.begins()
 
     assert not presumed.failed()
     assert careful(presumed) == 1

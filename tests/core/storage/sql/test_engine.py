@@ -92,6 +92,22 @@ def test_a_host_sees_our_questions_on_its_own_engine(postgres_url):
     host.dispose()
 
 
+def test_whoever_shares_a_database_in_memory_sees_our_questions():
+    """
+    Its engine is there to be used by others.
+    """
+    storage = SqlStorage("sqlite://")
+    storage.migrate()
+    seen: list[str] = []
+    event.listen(storage.engine, "before_cursor_execute", lambda *execution: seen.append(execution[2]))
+
+    with storage.snapshot() as work:
+        assert work.tenancy.project("prj_none") is None
+
+    assert any("FROM neruba_projects" in statement for statement in seen)
+    storage.close()
+
+
 def test_a_hosts_engine_on_a_file_is_left_alone(tmp_path):
     """
     We open connections of our own on the same file: the host may not want our settings on its own.
