@@ -2,7 +2,7 @@
 
 A failure of the database becomes ``StorageUnavailable`` or ``StorageBusy``, so that callers know what to
 answer and whether to try again. A broken constraint is no failure of the database but a fault in the code
-above it, and passes as it is.
+above it, and passes as it is; but for an event's unique keys, which break where it was presumed to be new.
 """
 
 from __future__ import annotations
